@@ -1,0 +1,274 @@
+//! Payload → event. Liberal in what it takes (DESIGN.md §3), exact in what it keeps.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{Event, Exit, Identity, Payload, State};
+use crate::clock::Timestamp;
+
+/// Why a payload is no event. The text is for whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are not UTF-8.
+    #[error("the body is not UTF-8: byte {0} starts no character; send JSON in UTF-8")]
+    Utf8(usize),
+    /// The text is not JSON, or nested too deep (128 levels, serde_json's own limit).
+    #[error("the body is not JSON: {0}; send one JSON object")]
+    Json(String),
+    /// It is JSON, but no object.
+    #[error("the body is {0}; send one JSON object with `id`, `state` and `timestamp`")]
+    NotAnObject(&'static str),
+    /// A required field is not there.
+    #[error("`{0}` is missing; an event needs `id`, `state` and `timestamp`")]
+    Missing(&'static str),
+    /// A required field is there, and is no use.
+    #[error("`{field}` must be {must}, and is {is}")]
+    Wrong {
+        /// The field's name.
+        field: &'static str,
+        /// What it must be.
+        must: &'static str,
+        /// What it is.
+        is: String,
+    },
+}
+
+/// Decodes a request body.
+///
+/// # Errors
+/// [`DecodeError`] if it is no JSON object with a non-empty `id`, a non-empty `state`, and a
+/// `timestamp` that is a number, not negative and before the year 10000.
+pub fn decode(body: &[u8]) -> Result<Event, DecodeError> {
+    let text = std::str::from_utf8(body).map_err(|error| DecodeError::Utf8(error.valid_up_to()))?;
+    let value = serde_json::from_str(text).map_err(|error| DecodeError::Json(error.to_string()))?;
+    event(value, text.to_owned())
+}
+
+/// The event of a payload that was parsed before, such as one kept in a notification.
+///
+/// # Errors
+/// As [`decode`].
+pub fn from_value(value: Value) -> Result<Event, DecodeError> {
+    let text = value.to_string();
+    event(value, text)
+}
+
+fn event(value: Value, text: String) -> Result<Event, DecodeError> {
+    let Value::Object(fields) = &value else {
+        return Err(DecodeError::NotAnObject(kind(&value)));
+    };
+    let container = required_text(fields, "id")?;
+    let state = State::named(&required_text(fields, "state")?);
+    let timestamp = timestamp(fields)?;
+    Ok(Event {
+        application: text_field(fields, "application"),
+        service: text_field(fields, "service"),
+        prev_state: text_field(fields, "prev_state").map(|name| State::named(&name)),
+        starts: fields.get("counters").and_then(|counters| counters.get("start")).and_then(whole),
+        exit: fields.get("data").and_then(|data| data.get("last_exit_status")).and_then(exit),
+        identity: identity(&container, timestamp, fields),
+        container,
+        state,
+        timestamp,
+        payload: Payload { text, value },
+    })
+}
+
+fn required_text(fields: &Map<String, Value>, field: &'static str) -> Result<String, DecodeError> {
+    const MUST: &str = "a non-empty string";
+    match fields.get(field) {
+        None | Some(Value::Null) => Err(DecodeError::Missing(field)),
+        Some(Value::String(text)) if text.is_empty() => {
+            Err(DecodeError::Wrong { field, must: MUST, is: "empty".into() })
+        }
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(other) => Err(DecodeError::Wrong { field, must: MUST, is: kind(other).into() }),
+    }
+}
+
+fn timestamp(fields: &Map<String, Value>) -> Result<Timestamp, DecodeError> {
+    const MUST: &str = "a number of Unix seconds, not negative and before the year 10000";
+    let field = "timestamp";
+    match fields.get(field) {
+        None | Some(Value::Null) => Err(DecodeError::Missing(field)),
+        Some(Value::Number(number)) => number
+            .as_f64()
+            .and_then(Timestamp::from_seconds)
+            .ok_or_else(|| DecodeError::Wrong { field, must: MUST, is: number.to_string() }),
+        Some(other) => Err(DecodeError::Wrong { field, must: MUST, is: kind(other).into() }),
+    }
+}
+
+fn text_field(fields: &Map<String, Value>, field: &str) -> Option<String> {
+    fields.get(field).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn exit(status: &Value) -> Option<Exit> {
+    let status = status.as_object()?;
+    let number = |field: &str| status.get(field).and_then(whole);
+    Some(Exit::new(
+        text_field(status, "reason"),
+        number("exit_status"),
+        number("signal"),
+        number("raw_exit_status"),
+    ))
+}
+
+/// A whole number, also where it is written with a fraction of zero.
+fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| {
+        let number = value.as_f64()?;
+        // 2^53: up to here a float that is whole is exact.
+        (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
+    })
+}
+
+/// The digest of (id, timestamp, canonical payload without `counters.post_attempts`).
+///
+/// `serde_json` keeps objects sorted by key, so that writing a value gives its canonical form.
+fn identity(container: &str, timestamp: Timestamp, fields: &Map<String, Value>) -> Identity {
+    let mut digest = Sha256::new();
+    digest.update((container.len() as u64).to_le_bytes());
+    digest.update(container.as_bytes());
+    digest.update(timestamp.as_micros().to_le_bytes());
+    for (name, value) in fields {
+        match value {
+            Value::Object(counters) if name == "counters" => {
+                for (counter, value) in counters.iter().filter(|(key, _)| *key != "post_attempts") {
+                    update_field(&mut digest, &["counters", counter], value);
+                }
+            }
+            _ => update_field(&mut digest, &[name], value),
+        }
+    }
+    let full: [u8; 32] = digest.finalize().into();
+    let mut short = [0; 16];
+    short.copy_from_slice(&full[..16]);
+    Identity(short)
+}
+
+fn update_field(digest: &mut Sha256, path: &[&str], value: &Value) {
+    for part in path {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part.as_bytes());
+    }
+    let text = value.to_string();
+    digest.update((text.len() as u64).to_le_bytes());
+    digest.update(text.as_bytes());
+}
+
+/// What a JSON value is, in words.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event_of(value: &Value) -> Event {
+        decode(value.to_string().as_bytes()).unwrap()
+    }
+
+    fn error_of(body: &[u8]) -> String {
+        decode(body).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn three_fields_are_enough() {
+        let event = event_of(&json!({"id": "a", "state": "crashed", "timestamp": 5}));
+        assert_eq!(event.state, State::Crashed);
+        assert_eq!(event.timestamp, Timestamp::from_micros(5_000_000));
+        assert_eq!((event.application, event.starts, event.exit), (None, None, None));
+    }
+
+    #[test]
+    fn fields_of_a_kind_not_seen_before_are_taken_for_missing() {
+        let event = event_of(&json!({
+            "id": "a", "state": "X", "timestamp": 1.5, "application": 7, "service": null,
+            "data": [], "counters": "none", "prev_state": {},
+        }));
+        assert_eq!((event.application, event.service, event.starts), (None, None, None));
+        assert_eq!(event.prev_state, None);
+        assert_eq!(event.payload.value["application"], 7);
+    }
+
+    #[test]
+    fn a_retry_is_the_same_event() {
+        let first = json!({"id": "a", "state": "X", "timestamp": 1, "counters": {"start": 1, "post_attempts": 0}});
+        let mut retry = first.clone();
+        retry["counters"]["post_attempts"] = json!(7);
+        assert_eq!(event_of(&first).identity, event_of(&retry).identity);
+
+        let mut without = first.clone();
+        without["counters"].as_object_mut().unwrap().remove("post_attempts");
+        assert_eq!(event_of(&first).identity, event_of(&without).identity);
+    }
+
+    #[test]
+    fn key_order_and_white_space_do_not_change_an_event() {
+        let one = decode(br#"{"id":"a","state":"X","timestamp":1}"#).unwrap();
+        let other = decode(br#" { "timestamp": 1, "state": "X", "id": "a" } "#).unwrap();
+        assert_eq!(one.identity, other.identity);
+        assert_ne!(one.payload.text, other.payload.text);
+    }
+
+    #[test]
+    fn two_events_of_one_second_are_two() {
+        let one = event_of(&json!({"id": "a", "state": "X", "timestamp": 1}));
+        let other = event_of(&json!({"id": "a", "state": "Y", "timestamp": 1}));
+        assert_ne!(one.identity, other.identity);
+    }
+
+    #[test]
+    fn bad_bodies_get_one_clear_sentence() {
+        let deep = "[".repeat(500);
+        for (body, words) in [
+            (&b"{\"id\": \"a\""[..], "the body is not JSON: EOF"),
+            (b"", "the body is not JSON: EOF"),
+            (b"nope", "the body is not JSON"),
+            (deep.as_bytes(), "recursion limit exceeded"),
+            (b"[1]", "the body is an array; send one JSON object"),
+            (b"{\"id\": \"\xff\"}", "the body is not UTF-8: byte 8"),
+            (b"{\"state\": \"X\", \"timestamp\": 1}", "`id` is missing"),
+            (b"{\"id\": null, \"state\": \"X\", \"timestamp\": 1}", "`id` is missing"),
+            (
+                b"{\"id\": \"\", \"state\": \"X\", \"timestamp\": 1}",
+                "a non-empty string, and is empty",
+            ),
+            (b"{\"id\": 5, \"state\": \"X\", \"timestamp\": 1}", "and is a number"),
+            (b"{\"id\": \"a\", \"state\": \"X\", \"timestamp\": \"1\"}", "and is a string"),
+            (b"{\"id\": \"a\", \"state\": \"X\", \"timestamp\": -1}", "and is -1"),
+            (b"{\"id\": \"a\", \"state\": \"X\", \"timestamp\": 1e300}", "and is 1e+300"),
+            (b"{\"id\": \"a\", \"state\": \"X\", \"timestamp\": NaN}", "the body is not JSON"),
+        ] {
+            let error = error_of(body);
+            assert!(error.contains(words), "{error} should contain {words}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_announcements_payloads_are_events() {
+        for (file, words) in [
+            ("seed-stopped-exited", Some("exited with status 1")),
+            ("seed-signaled", Some("killed by SIGKILL")),
+            ("seed-raw", Some("ended, status unknown (raw 256)")),
+            ("seed-stopping-empty-data", None),
+            ("null-data-no-attempts", None),
+        ] {
+            let path = format!("{}/tests/events/{file}.json", env!("CARGO_MANIFEST_DIR"));
+            let event = decode(&std::fs::read(path).unwrap()).unwrap();
+            assert_eq!(event.exit.map(|exit| exit.to_string()).as_deref(), words, "{file}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! tocsin, the alarm bell for containers: from a state-change webhook to Slack and mail, durably.
+
+pub mod clock;
+pub mod event;

@@ -1,0 +1,3 @@
+//! The command. There is none yet.
+
+fn main() {}
