@@ -1,0 +1,152 @@
+//! The rules, ready to be asked: which events they match, whom they tell, and when.
+//!
+//! Knows events only. Does no I/O; `config` reads the file and builds what is here.
+
+pub mod condition;
+pub mod pattern;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use condition::Condition;
+
+use crate::clock::Timestamp;
+use crate::event::Event;
+
+/// Every rule of the file, in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    rules: Vec<Arc<Rule>>,
+    by_name: BTreeMap<String, usize>,
+}
+
+/// One rule: what it matches, and how what it finds is told.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its unique name.
+    pub name: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The condition for an occurrence.
+    pub when: Condition,
+    /// The condition under which a container leaves the alert.
+    pub resolve: Condition,
+    /// How long after its last occurrence a container leaves the alert by itself.
+    pub expire_after: Duration,
+    /// The receivers it tells, those that are off left out; at least one.
+    pub notify: Vec<String>,
+    /// The labels by which its alerts are told together.
+    pub group_by: Vec<String>,
+    /// How long a new group waits before it speaks.
+    pub group_wait: Duration,
+    /// How long a group waits between two changes that it tells.
+    pub group_interval: Duration,
+    /// How long a group that fires unchanged waits before it says so again.
+    pub repeat_interval: Duration,
+    /// Whether the end is told.
+    pub send_resolved: bool,
+    /// Labels added to each of its alerts.
+    pub labels: BTreeMap<String, String>,
+    /// What to do about it.
+    pub runbook_url: Option<String>,
+    /// What it is for, in the operator's words.
+    pub description: Option<String>,
+    /// A digest of what the rule derives from: when it changes, the rule is another (DESIGN.md §6,
+    /// "Reload").
+    pub fingerprint: String,
+    /// The rule derives only from events received at or after this instant.
+    pub since: Timestamp,
+}
+
+/// How much an alert matters. The most severe sorts first.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Someone has to act now.
+    Critical,
+    /// Someone has to look.
+    #[default]
+    Warning,
+    /// Good to know.
+    Info,
+}
+
+impl Severity {
+    /// The name as written in the rules file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        }
+    }
+}
+
+/// The fields that an alert's key is made of: `per`, as it is until rules can name others.
+pub const PER: [&str; 3] = ["application", "service", "id"];
+
+impl Rules {
+    /// The rules in the order of the file. Of two with one name the later is found by name; the
+    /// file's validation refuses such a pair.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>) -> Rules {
+        let by_name =
+            rules.iter().enumerate().map(|(index, rule)| (rule.name.clone(), index)).collect();
+        Rules { rules: rules.into_iter().map(Arc::new).collect(), by_name }
+    }
+
+    /// The rule of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
+        self.by_name.get(name).map(|index| &self.rules[*index])
+    }
+
+    /// All of them, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.rules.iter()
+    }
+
+    /// Those whose `when` holds for this event, in the order of the file.
+    pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Arc<Rule>> {
+        self.rules.iter().filter(move |rule| rule.when.matches(event))
+    }
+
+    /// The same rules, each deriving from events received at or after the instant given for it.
+    #[must_use]
+    pub fn starting_at(self, since: &BTreeMap<String, Timestamp>) -> Rules {
+        let rules = self.rules.into_iter().map(|rule| match since.get(&rule.name) {
+            Some(since) => Rule { since: *since, ..Arc::unwrap_or_clone(rule) },
+            None => Arc::unwrap_or_clone(rule),
+        });
+        Rules::new(rules.collect())
+    }
+}
+
+impl Rule {
+    /// The key of the alert that this event belongs to: the values of the `per` fields.
+    #[must_use]
+    pub fn key(&self, event: &Event) -> Vec<Option<String>> {
+        vec![event.application.clone(), event.service.clone(), Some(event.container.clone())]
+    }
+
+    /// The labels of the alert with this key: `rule`, `severity`, the rule's own, and the key's
+    /// fields, as far as they are known.
+    #[must_use]
+    pub fn labels(&self, key: &[Option<String>]) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        labels.insert("rule".into(), self.name.clone());
+        labels.insert("severity".into(), self.severity.as_str().into());
+        for (field, value) in PER.iter().zip(key) {
+            if let Some(value) = value {
+                labels.insert((*field).into(), value.clone());
+            }
+        }
+        labels
+    }
+}

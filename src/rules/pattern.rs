@@ -1,0 +1,183 @@
+//! What a field is held against: equality, regex, comparison, and what is made of them.
+//!
+//! A field that is missing matches nothing but `exists: false` and a negation; that follows from
+//! each pattern asking for a value of its own kind.
+
+use std::cmp::Ordering;
+
+use regex::Regex;
+
+use crate::event::{Signal, State};
+
+/// What a field must be like.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// An explicit `null` in the payload.
+    Null,
+    /// This truth value.
+    Bool(bool),
+    /// This number.
+    Number(Number),
+    /// This text, exactly.
+    Text(String),
+    /// This state.
+    State(State),
+    /// This signal.
+    Signal(Signal),
+    /// A text in which this is found; a state or a signal by its name in upper case.
+    Regex(Regex),
+    /// A number that compares so.
+    Compare(Comparison, Number),
+    /// Whether the field is there, and not null.
+    Exists(bool),
+    /// Whatever this does not match.
+    Not(Box<Pattern>),
+    /// Whatever one of these matches.
+    Any(Vec<Pattern>),
+    /// Whatever all of these match.
+    All(Vec<Pattern>),
+}
+
+/// How a number is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// At least.
+    Ge,
+    /// Greater.
+    Gt,
+    /// At most.
+    Le,
+    /// Less.
+    Lt,
+    /// Another number.
+    Ne,
+}
+
+/// A number: whole ones exactly, others as floats.
+#[derive(Clone, Copy, Debug)]
+pub enum Number {
+    /// A whole number; JSON and YAML have up to 64 bits of either sign.
+    Whole(i128),
+    /// Any other.
+    Float(f64),
+}
+
+/// What an event has in a field.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found<'a> {
+    Missing,
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(&'a str),
+    State(&'a State),
+    Signal(Signal),
+    /// An array or an object: there, and like nothing that can be written.
+    Other,
+}
+
+impl Pattern {
+    pub(super) fn matches(&self, found: Found<'_>) -> bool {
+        match (self, found) {
+            (Pattern::Not(pattern), _) => !pattern.matches(found),
+            (Pattern::Any(patterns), _) => patterns.iter().any(|pattern| pattern.matches(found)),
+            (Pattern::All(patterns), _) => patterns.iter().all(|pattern| pattern.matches(found)),
+            (Pattern::Exists(wanted), _) => {
+                *wanted != matches!(found, Found::Missing | Found::Null)
+            }
+            (Pattern::Null, Found::Null) => true,
+            (Pattern::Bool(wanted), Found::Bool(value)) => *wanted == value,
+            (Pattern::Number(wanted), Found::Number(value)) => *wanted == value,
+            (Pattern::Text(wanted), Found::Text(value)) => wanted == value,
+            (Pattern::State(wanted), Found::State(value)) => wanted == value,
+            (Pattern::Signal(wanted), Found::Signal(value)) => *wanted == value,
+            (Pattern::Regex(regex), Found::Text(value)) => regex.is_match(value),
+            (Pattern::Regex(regex), Found::State(value)) => regex.is_match(value.as_str()),
+            (Pattern::Regex(regex), Found::Signal(value)) => regex.is_match(&value.to_string()),
+            (Pattern::Compare(comparison, limit), Found::Number(value)) => {
+                comparison.holds(value, *limit)
+            }
+            (Pattern::Compare(comparison, limit), Found::Signal(value)) => {
+                comparison.holds(Number::from(value.0), *limit)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, value: Number, limit: Number) -> bool {
+        let Some(ordering) = value.partial_cmp(&limit) else { return false };
+        match self {
+            Comparison::Ge => ordering.is_ge(),
+            Comparison::Gt => ordering.is_gt(),
+            Comparison::Le => ordering.is_le(),
+            Comparison::Lt => ordering.is_lt(),
+            Comparison::Ne => ordering.is_ne(),
+        }
+    }
+}
+
+impl Number {
+    /// The number that this text writes; `None` if it is none, or not finite.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Number> {
+        let text = text.trim();
+        if let Ok(whole) = text.parse::<i64>() {
+            return Some(Number::from(whole));
+        }
+        text.parse::<f64>().ok().filter(|float| float.is_finite()).map(Number::Float)
+    }
+
+    fn as_float(self) -> f64 {
+        match self {
+            Number::Whole(whole) => whole as f64,
+            Number::Float(float) => float,
+        }
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Number) -> bool {
+        self.partial_cmp(other) == Some(Ordering::Equal)
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Number) -> Option<Ordering> {
+        match (self, other) {
+            (Number::Whole(one), Number::Whole(other)) => Some(one.cmp(other)),
+            _ => self.as_float().partial_cmp(&other.as_float()),
+        }
+    }
+}
+
+impl From<i64> for Number {
+    fn from(whole: i64) -> Number {
+        Number::Whole(whole.into())
+    }
+}
+
+impl From<u64> for Number {
+    fn from(whole: u64) -> Number {
+        Number::Whole(whole.into())
+    }
+}
+
+impl<'a> From<&'a serde_json::Value> for Found<'a> {
+    fn from(value: &'a serde_json::Value) -> Found<'a> {
+        use serde_json::Value;
+        match value {
+            Value::Null => Found::Null,
+            Value::Bool(value) => Found::Bool(*value),
+            Value::String(text) => Found::Text(text),
+            Value::Number(number) => {
+                let whole = number.as_i64().map(Number::from);
+                let whole = whole.or_else(|| number.as_u64().map(Number::from));
+                let number = whole.or_else(|| number.as_f64().map(Number::Float));
+                number.map_or(Found::Other, Found::Number)
+            }
+            Value::Array(_) | Value::Object(_) => Found::Other,
+        }
+    }
+}
