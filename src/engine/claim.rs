@@ -1,0 +1,242 @@
+//! A delivery is claimed: what it says is put together from what is true now, then frozen.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::draft::{Draft, Missing};
+use super::types::*;
+use super::{decide, group, settle};
+use crate::clock::Timestamp;
+use crate::rules::Rules;
+
+/// The right to send a delivery, until it expires.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Names the holder.
+    pub token: String,
+    /// When it ends by itself.
+    pub until: Timestamp,
+}
+
+/// A delivery to be sent now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// The delivery, leased.
+    pub delivery: Delivery,
+    /// What it says.
+    pub notification: Notification,
+    /// Names the thread: the same for all that the group says while it lives.
+    pub thread: String,
+    /// Whether nothing of the thread was told before.
+    pub opens_thread: bool,
+}
+
+/// Claims those of these deliveries that are due and free. One that was attempted and would say
+/// something else now is superseded by a new one, which is claimed in its stead; one with nothing
+/// left to say is dropped.
+#[must_use]
+pub fn claim(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    ids: &[DeliveryId],
+    lease: &Lease,
+    now: Timestamp,
+) -> Decision<Vec<Claimed>> {
+    let mut draft = Draft::new(snapshot, now);
+    let claimed = ids
+        .iter()
+        .filter_map(|id| claim_one(&mut draft, rules, id, lease).unwrap_or_default())
+        .collect();
+    decide::look_at_touched(&mut draft, rules);
+    draft.finish(claimed)
+}
+
+fn claim_one(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    id: &DeliveryId,
+    lease: &Lease,
+) -> Result<Option<Claimed>, Missing> {
+    let now = draft.now;
+    let Some(mut delivery) = draft.delivery(id)? else { return Ok(None) };
+    let leased = delivery.lease.as_ref().is_some_and(|lease| lease.until > now);
+    if delivery.status != Status::Pending || leased || !delivery.next_attempt.is_due(now) {
+        return Ok(None);
+    }
+    if delivery.lease.is_some() {
+        // Whoever held it is gone, and nobody knows how far it came.
+        settle::may_have_been_heard(draft, rules, &mut delivery)?;
+    }
+    let Some(mut group) = draft.group(&delivery.group)? else {
+        end(draft, delivery, Status::Dropped);
+        return Ok(None);
+    };
+    let notification = compose(draft, rules, &group)?;
+    if notification.says.is_empty() {
+        end(draft, delivery, Status::Dropped);
+        group.waiting = None;
+        draft.touch(&group.key);
+        draft.put_group(group);
+        return Ok(None);
+    }
+    match &delivery.notification {
+        Some(frozen) if frozen.says == notification.says => {}
+        Some(_) => {
+            let successor = Delivery {
+                waiting_since: delivery.waiting_since,
+                failures: delivery.failures,
+                last_error: delivery.last_error.clone(),
+                notification: Some(notification),
+                ..group::speak(&mut group, now)
+            };
+            end(draft, delivery, Status::Superseded);
+            delivery = successor;
+        }
+        None => delivery.notification = Some(notification),
+    }
+    delivery.attempts += 1;
+    delivery.lease = Some(lease.clone());
+    draft.put_attempt(Attempt {
+        delivery: delivery.id.clone(),
+        number: delivery.attempts,
+        started_at: now,
+        ended_at: None,
+        outcome: None,
+        detail: None,
+    });
+    let claimed = delivery.notification.clone().map(|notification| Claimed {
+        delivery: delivery.clone(),
+        notification,
+        thread: group::thread(&group.key, group.opened_at),
+        opens_thread: group.last_told.is_none(),
+    });
+    draft.put_delivery(delivery);
+    draft.put_group(group);
+    Ok(claimed)
+}
+
+fn end(draft: &mut Draft<'_>, delivery: Delivery, status: Status) {
+    let ended_at = Some(draft.now);
+    draft.put_delivery(Delivery { status, ended_at, lease: None, ..delivery });
+}
+
+/// What the group has to say now.
+fn compose(draft: &mut Draft<'_>, rules: &Rules, group: &Group) -> Result<Notification, Missing> {
+    let repeats = group::is_due_to_repeat(group, rules, draft.now);
+    let intervals = match (group.news, repeats) {
+        (0, false) => Vec::new(),
+        (0, true) => draft.firing_of(&group.key)?,
+        _ => draft.news_of(&group.key)?,
+    };
+    let told: Vec<(Interval, News)> = intervals
+        .into_iter()
+        .filter_map(|interval| {
+            let entry = interval.ledger.iter().find(|entry| entry.group == group.key)?;
+            let news = match entry.told {
+                // What is a dead letter was heard by nobody: it is no repetition.
+                Some(told) if repeats && told.dead => News::Firing,
+                _ if repeats => News::StillFiring,
+                _ => entry.news?,
+            };
+            Some((interval, news))
+        })
+        .collect();
+    let says = told
+        .iter()
+        .map(|(interval, news)| Saying {
+            interval: interval.id,
+            news: *news,
+            from: interval.start,
+            until: interval.end.as_ref().map(|end| end.at),
+        })
+        .collect();
+
+    let mut by_alert: BTreeMap<&AlertKey, Vec<&(Interval, News)>> = BTreeMap::new();
+    for item in &told {
+        by_alert.entry(&item.0.alert).or_default().push(item);
+    }
+    let mut alerts: Vec<(&Interval, AlertNews)> =
+        by_alert.values().filter_map(|of_alert| sum_up(of_alert)).collect();
+    alerts.sort_by_key(|(interval, news)| (!news.news.is_firing(), interval.start, interval.id));
+    let firing = alerts.iter().filter(|(_, news)| news.news.is_firing()).count();
+    let resolved = alerts.len() - firing;
+    let mut missing = false;
+    let mut full = Vec::new();
+    for (interval, mut news) in alerts.into_iter().take(ALERTS) {
+        let ended_by = interval.end.as_ref().and_then(|end| end.event);
+        for (slot, reference) in
+            [(&mut news.event, Some(interval.last)), (&mut news.ended_by, ended_by)]
+        {
+            let Some(reference) = reference else { continue };
+            match draft.event(&interval.container, reference) {
+                Ok(event) => *slot = event.map(|event| event.payload.value),
+                Err(Missing) => missing = true,
+            }
+        }
+        full.push(news);
+    }
+    if missing {
+        return Err(Missing);
+    }
+    let rule = rules.get(&group.key.rule);
+    let severity = told.first().and_then(|(interval, _)| {
+        serde_json::from_value(interval.labels.get("severity")?.as_str().into()).ok()
+    });
+    Ok(Notification {
+        rule: group.key.rule.clone(),
+        receiver: group.key.receiver.clone(),
+        severity: rule.map_or(severity.unwrap_or_default(), |rule| rule.severity),
+        labels: group.key.labels.clone(),
+        runbook_url: rule.and_then(|rule| rule.runbook_url.clone()),
+        group_opened_at: group.opened_at,
+        made_at: draft.now,
+        firing: count(firing),
+        resolved: count(resolved),
+        firing_in_group: group.firing,
+        alerts: full,
+        says,
+    })
+}
+
+/// One line for one alert: what it is now, and how often it came and went.
+fn sum_up<'a>(of_alert: &[&'a (Interval, News)]) -> Option<(&'a Interval, AlertNews)> {
+    let (first, _) = of_alert.first()?;
+    let (last, news) = of_alert.last()?;
+    // Of an alert that was told as firing, ended, and came and went again, the end is the news.
+    let told_before =
+        of_alert.iter().any(|(_, news)| matches!(news, News::Over | News::HadNotEnded));
+    let news = match news {
+        News::BeganAndEnded if told_before => News::Over,
+        news => *news,
+    };
+    let started_at = if news.is_firing() { last.start } else { first.start };
+    Some((
+        last,
+        AlertNews {
+            labels: last.labels.clone(),
+            container: last.container.clone(),
+            news,
+            started_at,
+            ended_at: last.end.as_ref().map(|end| end.at),
+            cause: last.end.as_ref().map(|end| end.cause),
+            occurrences: of_alert.iter().map(|(interval, _)| interval.occurrences).sum(),
+            intervals: count(of_alert.len()),
+            heard_at: if news.is_firing() { last.heard_at } else { first.heard_at },
+            event: None,
+            ended_by: None,
+        },
+    ))
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl News {
+    /// Whether it says that the alert fires.
+    #[must_use]
+    pub fn is_firing(self) -> bool {
+        matches!(self, News::Firing | News::HadNotEnded | News::StillFiring)
+    }
+}

@@ -1,0 +1,76 @@
+//! The decision: events take their place, what is due ends or speaks.
+
+use super::draft::{Draft, Missing};
+use super::types::*;
+use super::{group, intervals};
+use crate::clock::Timestamp;
+use crate::rules::Rules;
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// It took its place.
+    Recorded,
+    /// It was there already; nothing changes.
+    Duplicate,
+}
+
+/// Decides what follows from these events, and from the time being `now`: with no events, from the
+/// time alone, for the containers and groups in the snapshot.
+///
+/// `decide` of two events is `decide` of the one, then of the other.
+#[must_use]
+pub fn decide(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    events: &[Heard],
+    now: Timestamp,
+) -> Decision<Vec<Decided>> {
+    let mut draft = Draft::new(snapshot, now);
+    // Where a row is missing, the decision is run again: the others are looked at all the same, to
+    // learn in one go of all that is missing.
+    let decided = events
+        .iter()
+        .map(|heard| take(&mut draft, rules, heard).unwrap_or(Decided::Recorded))
+        .collect();
+    for container in &draft.asked().containers {
+        let _: Result<(), Missing> = intervals::end_what_is_due(&mut draft, rules, container);
+    }
+    for key in &draft.asked().groups {
+        draft.touch(key);
+    }
+    look_at_touched(&mut draft, rules);
+    draft.finish(decided)
+}
+
+fn take(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<Decided, Missing> {
+    if draft.is_known(heard)? {
+        return Ok(Decided::Duplicate);
+    }
+    intervals::place(draft, rules, heard)?;
+    look_at_touched(draft, rules);
+    Ok(Decided::Recorded)
+}
+
+/// Keeps an event on which no decision could be made: it is listed, and no part of any timeline.
+#[must_use]
+pub fn keep(snapshot: &Snapshot, heard: &Heard, reason: &str) -> Decision<Decided> {
+    let mut draft = Draft::new(snapshot, heard.received_at);
+    let decided = keep_one(&mut draft, heard, reason).unwrap_or(Decided::Recorded);
+    draft.finish(decided)
+}
+
+fn keep_one(draft: &mut Draft<'_>, heard: &Heard, reason: &str) -> Result<Decided, Missing> {
+    if draft.is_known(heard)? {
+        return Ok(Decided::Duplicate);
+    }
+    draft.add_failed(heard.clone(), reason);
+    Ok(Decided::Recorded)
+}
+
+/// Looks at every group that has changed.
+pub(super) fn look_at_touched(draft: &mut Draft<'_>, rules: &Rules) {
+    for key in draft.take_touched() {
+        let _: Result<(), Missing> = group::look(draft, rules, &key);
+    }
+}

@@ -1,0 +1,284 @@
+//! A decision in the making: the snapshot as read, with what was changed laid over it.
+//!
+//! Whatever is asked for and was not read is noted, and the decision is run again with it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::types::*;
+use crate::clock::Timestamp;
+use crate::event::Event;
+
+/// A row that was not read is needed; which one is noted in the draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing;
+
+pub(super) struct Draft<'a> {
+    /// The time of the decision.
+    pub(super) now: Timestamp,
+    snapshot: &'a Snapshot,
+    need: Keys,
+    of_container: HashMap<&'a str, Vec<IntervalId>>,
+    new_intervals: HashMap<String, Vec<IntervalId>>,
+    events: Vec<Heard>,
+    failed: Vec<(Heard, String)>,
+    containers: BTreeMap<String, Container>,
+    intervals: BTreeMap<IntervalId, Option<Interval>>,
+    groups: BTreeMap<GroupKey, Option<Group>>,
+    deliveries: BTreeMap<DeliveryId, Delivery>,
+    attempts: Vec<Attempt>,
+    touched: BTreeSet<GroupKey>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, now: Timestamp) -> Draft<'a> {
+        let mut of_container: HashMap<&str, Vec<IntervalId>> = HashMap::new();
+        for interval in snapshot.intervals.values() {
+            of_container.entry(&interval.container).or_default().push(interval.id);
+        }
+        Draft {
+            now,
+            snapshot,
+            need: Keys::default(),
+            of_container,
+            new_intervals: HashMap::new(),
+            events: Vec::new(),
+            failed: Vec::new(),
+            containers: BTreeMap::new(),
+            intervals: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            attempts: Vec::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Whether this event is stored already, or was added in this draft.
+    pub(super) fn is_known(&mut self, heard: &Heard) -> Result<bool, Missing> {
+        let key = (heard.event.container.clone(), heard.reference());
+        if !self.snapshot.asked.known.contains(&key) {
+            self.need.known.insert(key);
+            return Err(Missing);
+        }
+        let added = || {
+            self.events.iter().any(|other| {
+                other.event.identity == heard.event.identity
+                    && other.event.container == heard.event.container
+            })
+        };
+        Ok(self.snapshot.known.contains(&key) || added())
+    }
+
+    pub(super) fn add_event(&mut self, heard: Heard) {
+        self.events.push(heard);
+    }
+
+    pub(super) fn add_failed(&mut self, heard: Heard, reason: &str) {
+        self.failed.push((heard, reason.to_owned()));
+    }
+
+    pub(super) fn container(&mut self, id: &str) -> Result<Option<Container>, Missing> {
+        if let Some(container) = self.containers.get(id) {
+            return Ok(Some(container.clone()));
+        }
+        if !self.snapshot.asked.containers.contains(id) {
+            self.need.containers.insert(id.to_owned());
+            return Err(Missing);
+        }
+        Ok(self.snapshot.containers.get(id).cloned())
+    }
+
+    pub(super) fn put_container(&mut self, container: Container) {
+        self.containers.insert(container.id.clone(), container);
+    }
+
+    /// The whole timeline of a container, unsorted, with what this draft added.
+    pub(super) fn timeline(&mut self, container: &str) -> Result<Vec<Heard>, Missing> {
+        if !self.snapshot.asked.timelines.contains(container) {
+            self.need.timelines.insert(container.to_owned());
+            return Err(Missing);
+        }
+        let mut timeline = self.snapshot.timelines.get(container).cloned().unwrap_or_default();
+        timeline
+            .extend(self.events.iter().filter(|heard| heard.event.container == container).cloned());
+        Ok(timeline)
+    }
+
+    /// Those of a container's intervals that were read or made, by start. Open ones are always
+    /// among them once the container was read, and all once its timeline was.
+    pub(super) fn intervals_of(&self, container: &str) -> Vec<Interval> {
+        let read = self.of_container.get(container).into_iter().flatten();
+        let made = self.new_intervals.get(container).into_iter().flatten();
+        let mut intervals: Vec<Interval> =
+            read.chain(made).filter_map(|id| self.current(*id)).cloned().collect();
+        intervals.sort_by_key(|interval| (interval.start, interval.id));
+        intervals
+    }
+
+    fn current(&self, id: IntervalId) -> Option<&Interval> {
+        match self.intervals.get(&id) {
+            Some(changed) => changed.as_ref(),
+            None => self.snapshot.intervals.get(&id),
+        }
+    }
+
+    /// The interval with this id, if it still exists.
+    pub(super) fn interval(&mut self, id: IntervalId) -> Result<Option<Interval>, Missing> {
+        if let Some(interval) = self.current(id) {
+            return Ok(Some(interval.clone()));
+        }
+        if !self.intervals.contains_key(&id) && !self.snapshot.asked.intervals.contains(&id) {
+            self.need.intervals.insert(id);
+            return Err(Missing);
+        }
+        Ok(None)
+    }
+
+    /// A number for an interval that the store does not have yet.
+    pub(super) fn new_interval_id(&mut self, container: &str) -> IntervalId {
+        let made: usize = self.new_intervals.values().map(Vec::len).sum();
+        let id = IntervalId(-1 - i64::try_from(made).unwrap_or(i64::MAX - 1));
+        self.new_intervals.entry(container.to_owned()).or_default().push(id);
+        id
+    }
+
+    pub(super) fn put_interval(&mut self, interval: Interval) {
+        self.intervals.insert(interval.id, Some(interval));
+    }
+
+    pub(super) fn remove_interval(&mut self, id: IntervalId) {
+        self.intervals.insert(id, None);
+    }
+
+    pub(super) fn group(&mut self, key: &GroupKey) -> Result<Option<Group>, Missing> {
+        if let Some(group) = self.groups.get(key) {
+            return Ok(group.clone());
+        }
+        if !self.snapshot.asked.groups.contains(key) {
+            self.need.groups.insert(key.clone());
+            return Err(Missing);
+        }
+        Ok(self.snapshot.groups.get(key).cloned())
+    }
+
+    pub(super) fn put_group(&mut self, group: Group) {
+        self.groups.insert(group.key.clone(), Some(group));
+    }
+
+    pub(super) fn remove_group(&mut self, key: &GroupKey) {
+        self.groups.insert(key.clone(), None);
+    }
+
+    /// Notes that a group has to be looked at before the decision is done.
+    pub(super) fn touch(&mut self, key: &GroupKey) {
+        if !self.touched.contains(key) {
+            self.touched.insert(key.clone());
+        }
+    }
+
+    /// The groups noted by [`Draft::touch`] since the last call.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<GroupKey> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// The intervals of which this group has news.
+    pub(super) fn news_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
+        if !self.snapshot.asked.news.contains(key) {
+            self.need.news.insert(key.clone());
+            return Err(Missing);
+        }
+        Ok(self.with_entry(key, |entry| entry.news.is_some()))
+    }
+
+    /// The open intervals of this group.
+    pub(super) fn firing_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
+        if !self.snapshot.asked.firing.contains(key) {
+            self.need.firing.insert(key.clone());
+            return Err(Missing);
+        }
+        Ok(self.with_entry(key, |entry| entry.firing))
+    }
+
+    fn with_entry(&self, key: &GroupKey, wanted: impl Fn(&Entry) -> bool) -> Vec<Interval> {
+        let ids = self.snapshot.intervals.keys().filter(|id| !self.intervals.contains_key(id));
+        let mut found: Vec<Interval> = ids
+            .chain(self.intervals.keys())
+            .filter_map(|id| self.current(*id))
+            .filter(|interval| {
+                interval.ledger.iter().any(|entry| entry.group == *key && wanted(entry))
+            })
+            .cloned()
+            .collect();
+        found.sort_by_key(|interval| (interval.start, interval.id));
+        found
+    }
+
+    /// An event of a container, if it is (still) stored.
+    pub(super) fn event(
+        &mut self,
+        container: &str,
+        reference: EventRef,
+    ) -> Result<Option<Event>, Missing> {
+        let key = (container.to_owned(), reference);
+        if !self.snapshot.asked.events.contains(&key) {
+            self.need.events.insert(key);
+            return Err(Missing);
+        }
+        Ok(self.snapshot.events.get(&key).cloned())
+    }
+
+    pub(super) fn delivery(&mut self, id: &DeliveryId) -> Result<Option<Delivery>, Missing> {
+        if let Some(delivery) = self.deliveries.get(id) {
+            return Ok(Some(delivery.clone()));
+        }
+        if !self.snapshot.asked.deliveries.contains(id) {
+            self.need.deliveries.insert(id.clone());
+            return Err(Missing);
+        }
+        Ok(self.snapshot.deliveries.get(id).cloned())
+    }
+
+    pub(super) fn put_delivery(&mut self, delivery: Delivery) {
+        self.deliveries.insert(delivery.id.clone(), delivery);
+    }
+
+    pub(super) fn put_attempt(&mut self, attempt: Attempt) {
+        self.attempts.push(attempt);
+    }
+
+    /// What the store read for this key and the decision is to look at: every container and group
+    /// that was asked for and exists.
+    pub(super) fn asked(&self) -> &'a Keys {
+        &self.snapshot.asked
+    }
+
+    /// The decision, or what it still has to see.
+    pub(super) fn finish<T>(self, result: T) -> Decision<T> {
+        if !self.need.is_empty() {
+            return Decision::Need(self.need);
+        }
+        let mut changes = Changes {
+            events: self.events,
+            failed: self.failed,
+            containers: self.containers.into_values().collect(),
+            deliveries: self.deliveries.into_values().collect(),
+            attempts: self.attempts,
+            ..Changes::default()
+        };
+        for (id, interval) in self.intervals {
+            match interval {
+                Some(interval) => changes.intervals.push(interval),
+                // One that never was stored leaves nothing to remove.
+                None if id.0 < 0 => {}
+                None => changes.intervals_removed.push(id),
+            }
+        }
+        for (key, group) in self.groups {
+            match group {
+                Some(group) => changes.groups.push(group),
+                None if self.snapshot.groups.contains_key(&key) => changes.groups_removed.push(key),
+                None => {}
+            }
+        }
+        Decision::Done(changes, result)
+    }
+}

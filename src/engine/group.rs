@@ -1,0 +1,132 @@
+//! When a group speaks.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::draft::{Draft, Missing};
+use super::types::*;
+use crate::clock::Timestamp;
+use crate::rules::Rules;
+
+/// How long a group waits for what.
+struct Pace {
+    group_wait: Duration,
+    group_interval: Duration,
+    repeat_interval: Duration,
+}
+
+/// The pace of the group of a rule that is gone: it says what is over, at once, and ends.
+const LAST_WORDS: Pace = Pace {
+    group_wait: Duration::ZERO,
+    group_interval: Duration::ZERO,
+    repeat_interval: Duration::from_secs(4 * 3600),
+};
+
+fn pace(rules: &Rules, key: &GroupKey) -> Pace {
+    rules.get(&key.rule).map_or(LAST_WORDS, |rule| Pace {
+        group_wait: rule.group_wait,
+        group_interval: rule.group_interval,
+        repeat_interval: rule.repeat_interval,
+    })
+}
+
+/// Looks at a group: whether it is time for it to speak, and if not, when it will be.
+pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Result<(), Missing> {
+    let Some(mut group) = draft.group(key)? else { return Ok(()) };
+    if group.waiting.is_some() {
+        // What it says is put together when it is claimed; what comes after, when it is settled.
+        group.timer = None;
+        draft.put_group(group);
+        return Ok(());
+    }
+    let now = draft.now;
+    // A clock that jumped back starts its delays anew.
+    group.opened_at = group.opened_at.min(now);
+    group.last_told = group.last_told.map(|told| told.min(now));
+    match due(&group, &pace(rules, key)) {
+        Some(due) if due > now => {
+            if group.timer.is_none_or(|timer| timer.due_at != due || timer.set_at > now) {
+                group.timer = Some(Timer { set_at: now, due_at: due });
+            }
+            draft.put_group(group);
+        }
+        Some(_) if group.news > 0 || group.firing > 0 => {
+            let delivery = speak(&mut group, now);
+            draft.put_delivery(delivery);
+            draft.put_group(group);
+        }
+        _ => draft.remove_group(key),
+    }
+    Ok(())
+}
+
+/// When a group with nothing waiting has to speak next or, where it has nothing to say, to end.
+fn due(group: &Group, pace: &Pace) -> Option<Timestamp> {
+    match group.last_told {
+        None if group.news > 0 => Some(group.opened_at.plus(pace.group_wait)),
+        None if group.firing > 0 => Some(group.opened_at.plus(pace.repeat_interval)),
+        None => None,
+        Some(told) if group.news > 0 => Some(told.plus(pace.group_interval)),
+        Some(told) if group.firing > 0 => Some(told.plus(pace.repeat_interval)),
+        Some(told) => Some(told.plus(pace.group_interval)),
+    }
+}
+
+/// Whether a group that has no news is to say that it fires still.
+pub(super) fn is_due_to_repeat(group: &Group, rules: &Rules, now: Timestamp) -> bool {
+    group.news == 0 && group.firing > 0 && due(group, &pace(rules, &group.key)) <= Some(now)
+}
+
+/// Makes a group's next delivery, which waits from now on.
+pub(super) fn speak(group: &mut Group, now: Timestamp) -> Delivery {
+    let id = delivery_id(group);
+    group.spoken += 1;
+    group.waiting = Some(id.clone());
+    group.timer = None;
+    Delivery {
+        id,
+        group: group.key.clone(),
+        status: Status::Pending,
+        created_at: now,
+        waiting_since: now,
+        next_attempt: Timer { set_at: now, due_at: now },
+        attempts: 0,
+        failures: 0,
+        lease: None,
+        notification: None,
+        plain: false,
+        reached: Vec::new(),
+        last_error: None,
+        ended_at: None,
+    }
+}
+
+/// The same for the same notification of the same group, and for no other: 128 bits of SHA-256.
+fn delivery_id(group: &Group) -> DeliveryId {
+    let mut digest = Sha256::new();
+    digest.update(thread(&group.key, group.opened_at));
+    digest.update(group.spoken.to_le_bytes());
+    DeliveryId(hex(&digest.finalize()[..16]))
+}
+
+/// Names all that a group says while it lives: 128 bits of SHA-256, in hexadecimal.
+pub(super) fn thread(key: &GroupKey, opened_at: Timestamp) -> String {
+    let mut digest = Sha256::new();
+    let mut part = |text: &str| {
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text);
+    };
+    part(&key.rule);
+    part(&key.receiver);
+    for (label, value) in &key.labels {
+        part(label);
+        part(value);
+    }
+    digest.update(opened_at.as_micros().to_le_bytes());
+    hex(&digest.finalize()[..16])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

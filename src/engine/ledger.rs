@@ -1,0 +1,124 @@
+//! What was told, beside what is true: the difference is the news.
+
+use super::draft::{Draft, Missing};
+use super::types::*;
+use crate::rules::{Rule, Rules};
+
+/// What there is to tell of an interval to one who was told this of it.
+pub(super) fn news(interval: &Interval, entry: &Entry, send_resolved: bool) -> Option<News> {
+    let told_over = entry.told.is_some_and(|told| told.over);
+    let maybe_over = entry.maybe.is_some_and(|told| told.over);
+    // What is a dead letter was heard by nobody.
+    let told_firing = entry.told.filter(|told| !told.over);
+    let heard_firing = told_firing.is_some_and(|told| !told.dead);
+    let Some(end) = &interval.end else {
+        return match entry.told {
+            None => Some(News::Firing),
+            Some(told) if told.over && told.dead => Some(News::Firing),
+            Some(_) if told_over || maybe_over => Some(News::HadNotEnded),
+            Some(_) => None,
+        };
+    };
+    match end.cause {
+        Cause::Withdrawn => {
+            let believed = heard_firing || entry.maybe.is_some_and(|told| !told.over);
+            (believed && !told_over).then_some(News::Withdrawn)
+        }
+        _ if told_over => None,
+        _ if heard_firing => send_resolved.then_some(News::Over),
+        // Nobody is there to be told of a rule that is gone, but those who were told that it fires.
+        Cause::RuleRemoved if entry.maybe.is_none() => None,
+        _ => Some(News::BeganAndEnded),
+    }
+}
+
+/// The group that tells this interval to `receiver`.
+pub(super) fn group_key(rule: &Rule, interval: &Interval, receiver: &str) -> GroupKey {
+    let labels = rule
+        .group_by
+        .iter()
+        .filter_map(|label| Some((label.clone(), interval.labels.get(label)?.clone())))
+        .collect();
+    GroupKey { rule: rule.name.clone(), receiver: receiver.to_owned(), labels }
+}
+
+/// Brings an interval's ledger up to date with the interval, and its groups with the ledger; puts
+/// the interval into the draft.
+pub(super) fn refresh(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    mut interval: Interval,
+) -> Result<(), Missing> {
+    let rule = rules.get(&interval.alert.rule);
+    if let Some(rule) = rule {
+        for receiver in &rule.notify {
+            if interval.ledger.iter().all(|entry| entry.group.receiver != *receiver) {
+                let group = group_key(rule, &interval, receiver);
+                interval.ledger.push(Entry {
+                    group,
+                    told: None,
+                    maybe: None,
+                    news: None,
+                    firing: false,
+                });
+            }
+        }
+    }
+    let mut missing = false;
+    let mut ledger = std::mem::take(&mut interval.ledger);
+    for entry in &mut ledger {
+        // The end of something goes to whoever took its beginning, be it no longer asked for.
+        let tells = rule.is_some_and(|rule| rule.notify.contains(&entry.group.receiver));
+        let took = entry.told.or(entry.maybe).is_some();
+        let news = if tells || (took && interval.end.is_some()) {
+            news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved))
+        } else {
+            None
+        };
+        missing |= set(draft, entry, news, tells && interval.end.is_none()).is_err();
+    }
+    interval.ledger = ledger;
+    draft.put_interval(interval);
+    if missing { Err(Missing) } else { Ok(()) }
+}
+
+/// Takes an interval out of the draft, and what it has to tell out of its groups.
+pub(super) fn remove(draft: &mut Draft<'_>, mut interval: Interval) -> Result<(), Missing> {
+    draft.remove_interval(interval.id);
+    let mut missing = false;
+    for entry in &mut interval.ledger {
+        missing |= set(draft, entry, None, false).is_err();
+    }
+    if missing { Err(Missing) } else { Ok(()) }
+}
+
+/// Sets an entry's news and firing, and keeps its group's counts.
+fn set(
+    draft: &mut Draft<'_>,
+    entry: &mut Entry,
+    news: Option<News>,
+    firing: bool,
+) -> Result<(), Missing> {
+    if entry.news == news && entry.firing == firing {
+        return Ok(());
+    }
+    let now = draft.now;
+    let mut group = draft.group(&entry.group)?.unwrap_or_else(|| Group {
+        key: entry.group.clone(),
+        opened_at: now,
+        last_told: None,
+        news: 0,
+        firing: 0,
+        waiting: None,
+        spoken: 0,
+        timer: None,
+    });
+    group.news =
+        group.news.saturating_sub(u32::from(entry.news.is_some())) + u32::from(news.is_some());
+    group.firing = group.firing.saturating_sub(u32::from(entry.firing)) + u32::from(firing);
+    entry.news = news;
+    entry.firing = firing;
+    draft.touch(&group.key);
+    draft.put_group(group);
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Decides who hears of what, and when. Pure: no I/O, no async, no clock.
+//!
+//! Each function here takes what the store read (a [`Snapshot`]) and answers what to write
+//! ([`Changes`]), or which rows it has to see first ([`Keys`]). It may be run again at will.
+
+mod claim;
+mod decide;
+mod draft;
+mod group;
+mod intervals;
+mod ledger;
+mod settle;
+pub mod timeline;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use claim::{Claimed, Lease, claim};
+pub use decide::{Decided, decide, keep};
+pub use settle::{Outcome, Settlement, give_up, settle, take_back};
+pub use types::*;

@@ -1,0 +1,276 @@
+//! An attempt ends: what it said is told, or the delivery waits, or it is given up.
+
+use std::time::Duration;
+
+use super::draft::{Draft, Missing};
+use super::types::*;
+use super::{decide, intervals, ledger};
+use crate::clock::Timestamp;
+use crate::rules::Rules;
+
+/// What came of one attempt, with what is to be done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The lease under which it was sent; another's settles nothing.
+    pub token: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Which of the receiver's addresses have it by now.
+    pub reached: Vec<String>,
+    /// How long to wait before the next attempt, if there is to be one.
+    pub backoff: Duration,
+    /// How long it may wait in all.
+    pub give_up_after: Duration,
+}
+
+/// What came of one attempt. The texts are in the place's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The place took it; what it complained of all the same.
+    Sent {
+        /// Such as one mailbox of two.
+        complaint: Option<String>,
+    },
+    /// It did not, and may later.
+    Transient {
+        /// Why.
+        detail: String,
+    },
+    /// Nobody knows whether it did.
+    Unknown {
+        /// What is known.
+        detail: String,
+    },
+    /// It never takes this message; it might take it in plain words.
+    Message {
+        /// Why.
+        detail: String,
+    },
+    /// It takes nothing until someone mends it.
+    Destination {
+        /// Why.
+        detail: String,
+    },
+}
+
+/// Settles an attempt. Answers whether the lease still held; if not, nothing changes.
+#[must_use]
+pub fn settle(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> Decision<bool> {
+    let mut draft = Draft::new(snapshot, now);
+    let held = settle_one(&mut draft, rules, settlement).unwrap_or_default();
+    decide::look_at_touched(&mut draft, rules);
+    draft.finish(held)
+}
+
+/// Takes back the leases that a stopped program held: nobody knows how far it came.
+#[must_use]
+pub fn take_back(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    ids: &[DeliveryId],
+    now: Timestamp,
+) -> Decision<()> {
+    let mut draft = Draft::new(snapshot, now);
+    for id in ids {
+        let _: Result<(), Missing> = take_back_one(&mut draft, rules, id);
+    }
+    draft.finish(())
+}
+
+fn take_back_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<(), Missing> {
+    let Some(mut delivery) = draft.delivery(id)? else { return Ok(()) };
+    if delivery.status == Status::Pending && delivery.lease.is_some() {
+        may_have_been_heard(draft, rules, &mut delivery)?;
+        draft.put_delivery(delivery);
+    }
+    Ok(())
+}
+
+/// Gives up deliveries for receivers that are no longer in the file.
+#[must_use]
+pub fn give_up(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    ids: &[DeliveryId],
+    now: Timestamp,
+) -> Decision<()> {
+    let mut draft = Draft::new(snapshot, now);
+    for id in ids {
+        let _: Result<(), Missing> = give_up_one(&mut draft, rules, id);
+    }
+    decide::look_at_touched(&mut draft, rules);
+    draft.finish(())
+}
+
+fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<(), Missing> {
+    let Some(mut delivery) = draft.delivery(id)? else { return Ok(()) };
+    delivery.last_error = Some(format!(
+        "there is no receiver {:?} in the rules file any more",
+        delivery.group.receiver
+    ));
+    bury(draft, rules, delivery)
+}
+
+fn settle_one(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    settlement: &Settlement,
+) -> Result<bool, Missing> {
+    let now = draft.now;
+    let Some(mut delivery) = draft.delivery(&settlement.delivery)? else { return Ok(false) };
+    let held = delivery.lease.as_ref().is_some_and(|lease| lease.token == settlement.token);
+    if !held || delivery.status != Status::Pending {
+        return Ok(false);
+    }
+    delivery.lease = None;
+    delivery.reached = settlement.reached.clone();
+    let (word, detail) = match &settlement.outcome {
+        Outcome::Sent { complaint } => ("sent", complaint.clone()),
+        Outcome::Transient { detail } => ("transient", Some(detail.clone())),
+        Outcome::Unknown { detail } => ("unknown", Some(detail.clone())),
+        Outcome::Message { detail } => ("message", Some(detail.clone())),
+        Outcome::Destination { detail } => ("destination", Some(detail.clone())),
+    };
+    draft.put_attempt(Attempt {
+        delivery: delivery.id.clone(),
+        number: delivery.attempts,
+        started_at: now,
+        ended_at: Some(now),
+        outcome: Some(word),
+        detail: detail.clone(),
+    });
+    if detail.is_some() {
+        delivery.last_error = detail;
+    }
+    match &settlement.outcome {
+        Outcome::Sent { .. } => {
+            told(draft, rules, &delivery, false)?;
+            draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
+        }
+        Outcome::Message { .. } if !delivery.plain => {
+            let next_attempt = Timer { set_at: now, due_at: now };
+            draft.put_delivery(Delivery { plain: true, next_attempt, ..delivery });
+        }
+        Outcome::Message { .. } => bury(draft, rules, delivery)?,
+        Outcome::Transient { .. } if !delivery.reached.is_empty() => {
+            // Some have heard it.
+            may_have_been_heard(draft, rules, &mut delivery)?;
+            wait(draft, rules, delivery, settlement)?;
+        }
+        Outcome::Unknown { .. } => {
+            may_have_been_heard(draft, rules, &mut delivery)?;
+            wait(draft, rules, delivery, settlement)?;
+        }
+        Outcome::Transient { .. } | Outcome::Destination { .. } => {
+            wait(draft, rules, delivery, settlement)?;
+        }
+    }
+    Ok(true)
+}
+
+/// Has a delivery wait for its next attempt, or gives it up if it waited too long.
+fn wait(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    mut delivery: Delivery,
+    settlement: &Settlement,
+) -> Result<(), Missing> {
+    let now = draft.now;
+    delivery.failures += 1;
+    if now.since(delivery.waiting_since) >= settlement.give_up_after {
+        return bury(draft, rules, delivery);
+    }
+    // The last attempt is made when the time is up, not after.
+    let last = delivery.waiting_since.plus(settlement.give_up_after);
+    let due_at = now.plus(settlement.backoff).min(last);
+    delivery.next_attempt = Timer { set_at: now, due_at };
+    draft.put_delivery(delivery);
+    Ok(())
+}
+
+/// Makes a delivery a dead letter.
+fn bury(draft: &mut Draft<'_>, rules: &Rules, delivery: Delivery) -> Result<(), Missing> {
+    told(draft, rules, &delivery, true)?;
+    let ended_at = Some(draft.now);
+    draft.put_delivery(Delivery { status: Status::Dead, ended_at, lease: None, ..delivery });
+    Ok(())
+}
+
+/// Enters into the ledger what a delivery said, and lets its group go on.
+fn told(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &Delivery,
+    dead: bool,
+) -> Result<(), Missing> {
+    let now = draft.now;
+    enter(draft, rules, delivery, |entry, told| {
+        entry.told = Some(Told { dead, ..told });
+        entry.maybe = None;
+    })?;
+    if let Some(mut group) = draft.group(&delivery.group)? {
+        group.last_told = Some(now);
+        if group.waiting.as_ref() == Some(&delivery.id) {
+            group.waiting = None;
+        }
+        draft.touch(&group.key);
+        draft.put_group(group);
+    }
+    Ok(())
+}
+
+/// Enters into the ledger that what a delivery said may have been heard, and ends its lease.
+pub(super) fn may_have_been_heard(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &mut Delivery,
+) -> Result<(), Missing> {
+    delivery.lease = None;
+    enter(draft, rules, delivery, |entry, told| entry.maybe = Some(told))
+}
+
+fn enter(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &Delivery,
+    set: impl Fn(&mut Entry, Told),
+) -> Result<(), Missing> {
+    let now = draft.now;
+    let mut missing = false;
+    for saying in delivery.notification.iter().flat_map(|notification| &notification.says) {
+        let mut interval = match draft.interval(saying.interval) {
+            Ok(Some(interval)) => interval,
+            // It was joined with another since; what is true of that one will be told.
+            Ok(None) => continue,
+            Err(Missing) => {
+                missing = true;
+                continue;
+            }
+        };
+        if !intervals::overlaps(&interval, saying.from, saying.until.unwrap_or(now)) {
+            // Its name went to another stretch meanwhile, of which nothing was said.
+            continue;
+        }
+        let told = Told {
+            over: !saying.news.is_firing(),
+            from: saying.from,
+            until: saying.until.unwrap_or(now),
+            dead: false,
+        };
+        let receiver = &delivery.group.receiver;
+        if let Some(entry) =
+            interval.ledger.iter_mut().find(|entry| entry.group.receiver == *receiver)
+        {
+            set(entry, told);
+        }
+        missing |= ledger::refresh(draft, rules, interval).is_err();
+    }
+    if missing { Err(Missing) } else { Ok(()) }
+}

@@ -1,0 +1,339 @@
+//! The engine as a whole, over a store in memory.
+
+mod properties;
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::event::State;
+use crate::rules::{Condition, Rule, Rules, Severity};
+use world::{START, World, at};
+
+pub(super) const SENT: Outcome = Outcome::Sent { complaint: None };
+
+fn failed() -> Outcome {
+    Outcome::Transient { detail: "503".into() }
+}
+
+fn lost() -> Outcome {
+    Outcome::Unknown { detail: "timed out".into() }
+}
+
+fn rule(name: &str, states: &[State]) -> Rule {
+    Rule {
+        name: name.into(),
+        severity: Severity::Critical,
+        when: Condition::states(states),
+        resolve: Condition::default_resolve(),
+        expire_after: Duration::from_secs(24 * 3600),
+        notify: vec!["ops".into()],
+        group_by: vec!["application".into(), "service".into()],
+        group_wait: Duration::from_secs(5),
+        group_interval: Duration::from_secs(300),
+        repeat_interval: Duration::from_secs(4 * 3600),
+        send_resolved: true,
+        labels: BTreeMap::new(),
+        runbook_url: None,
+        description: None,
+        fingerprint: name.into(),
+        since: crate::clock::Timestamp::default(),
+    }
+}
+
+fn crashed() -> World {
+    World::new(Rules::new(vec![rule("crashed", &[State::Crashed])]))
+}
+
+/// What a notification says, in a line for each alert.
+fn said(notifications: &[Notification]) -> Vec<Vec<(String, News)>> {
+    notifications
+        .iter()
+        .map(|notification| {
+            notification.alerts.iter().map(|alert| (alert.container.clone(), alert.news)).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn a_crash_is_told_once_after_group_wait_and_its_end_after_group_interval() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(4);
+    assert!(world.deliver(&SENT).is_empty());
+    world.wait(1);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+
+    world.wait(5);
+    world.hear("a", "RUNNING", 10);
+    world.wait(200);
+    assert!(world.deliver(&SENT).is_empty());
+    world.wait(95);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+
+    world.wait(300);
+    assert!(world.groups.is_empty(), "a quiet group ends");
+}
+
+#[test]
+fn what_began_and_ended_within_the_wait_is_told_once_as_both() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.hear("a", "RUNNING", 1);
+    world.hear("a", "CRASHED", 2);
+    world.hear("a", "RUNNING", 3);
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::BeganAndEnded)]]);
+    assert_eq!(told[0].alerts[0].intervals, 2);
+    assert_eq!(told[0].alerts[0].started_at, at(0));
+    world.wait(100_000);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn a_repeated_event_changes_nothing() {
+    let mut world = crashed();
+    assert_eq!(world.hear("a", "CRASHED", 0), Decided::Recorded);
+    let before = world.intervals.clone();
+    assert_eq!(world.hear("a", "CRASHED", 0), Decided::Duplicate);
+    assert_eq!(world.intervals, before);
+    assert_eq!(world.events.len(), 1);
+}
+
+#[test]
+fn what_fires_unchanged_is_said_again_every_repeat_interval() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.wait(4 * 3600 - 1);
+    assert!(world.deliver(&SENT).is_empty());
+    world.wait(1);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::StillFiring)]]);
+}
+
+#[test]
+fn an_alert_of_which_nothing_more_is_heard_expires() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.wait(24 * 3600);
+    let told = world.deliver(&SENT);
+    let last = told.last().unwrap().alerts.last().unwrap();
+    assert_eq!((last.news, last.cause), (News::Over, Some(Cause::Expired)));
+    assert_eq!(last.ended_at, Some(at(24 * 3600)));
+}
+
+#[test]
+fn a_late_event_that_shows_that_it_had_not_ended_is_told_so() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.wait(25 * 3600);
+    world.deliver(&SENT);
+    // Heard an hour after the alert expired, an hour before it did.
+    world.hear("a", "CRASHED", 23 * 3600);
+    world.wait(300);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::HadNotEnded)]]);
+}
+
+#[test]
+fn a_notification_that_waits_says_what_is_true_when_it_gets_out() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let first = world.claim();
+    assert_eq!(first.len(), 1);
+    assert!(world.settle(&first[0], &failed()));
+    world.hear("b", "CRASHED", 6);
+    world.hear("a", "RUNNING", 7);
+    world.wait(30);
+    let second = world.claim();
+    assert_eq!(
+        said(&[second[0].notification.clone()]),
+        [[("b".into(), News::Firing), ("a".into(), News::BeganAndEnded)]]
+    );
+    assert_ne!(first[0].delivery.id, second[0].delivery.id, "what says something else is another");
+    assert_eq!(world.deliveries[&first[0].delivery.id].status, Status::Superseded);
+    assert_eq!(second[0].delivery.waiting_since, first[0].delivery.waiting_since);
+}
+
+#[test]
+fn a_retry_of_the_same_words_keeps_its_id() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let first = world.claim();
+    world.settle(&first[0], &lost());
+    world.wait(30);
+    let second = world.claim();
+    assert_eq!(first[0].delivery.id, second[0].delivery.id);
+    assert_eq!(second[0].delivery.attempts, 2);
+}
+
+#[test]
+fn news_whose_answer_was_lost_is_said_again() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&lost());
+    world.hear("b", "CRASHED", 6);
+    world.wait(30);
+    assert_eq!(
+        said(&world.deliver(&SENT)),
+        [[("a".into(), News::Firing), ("b".into(), News::Firing)]]
+    );
+}
+
+#[test]
+fn an_end_whose_answer_was_lost_is_said_again() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.hear("a", "RUNNING", 6);
+    world.wait(300);
+    world.deliver(&lost());
+    world.wait(30);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn a_lost_lease_cannot_mark_a_delivery_sent() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let claimed = world.claim();
+    world.restart();
+    assert!(!world.settle(&claimed[0], &SENT));
+    assert_eq!(world.deliveries[&claimed[0].delivery.id].status, Status::Pending);
+}
+
+#[test]
+fn a_delivery_that_waited_too_long_is_a_dead_letter_and_the_end_is_told_all_the_same() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    // It goes on crashing, so that it does not expire.
+    for hour in 1..=24 {
+        world.deliver(&failed());
+        world.wait(3600);
+        world.hear("a", "CRASHED", hour * 3600);
+    }
+    world.deliver(&failed());
+    let dead: Vec<&Delivery> =
+        world.deliveries.values().filter(|delivery| delivery.status == Status::Dead).collect();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].last_error.as_deref(), Some("503"));
+    assert!(world.claim().is_empty(), "what was given up is not tried again at once");
+    world.hear("a", "RUNNING", 24 * 3600 + 60);
+    world.wait(300);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::BeganAndEnded)]]);
+}
+
+#[test]
+fn a_message_that_is_refused_is_tried_once_in_plain_words() {
+    let refused = Outcome::Message { detail: "invalid_blocks".into() };
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&refused);
+    let plain = world.claim();
+    assert!(plain[0].delivery.plain);
+    world.settle(&plain[0], &refused);
+    assert!(world.claim().is_empty());
+    assert_eq!(world.deliveries[&plain[0].delivery.id].status, Status::Dead);
+}
+
+#[test]
+fn without_send_resolved_the_end_is_not_told() {
+    let mut quiet = rule("crashed", &[State::Crashed]);
+    quiet.send_resolved = false;
+    let mut world = World::new(Rules::new(vec![quiet]));
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.hear("a", "RUNNING", 6);
+    world.wait(100_000);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn an_alert_whose_rule_is_gone_ends_for_those_who_were_told_of_it() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.hear("b", "CRASHED", 6);
+    world.rules = Rules::default();
+    let keys = Keys { containers: ["a".into(), "b".into()].into(), ..Keys::default() };
+    let now = world.now;
+    world.transact(keys, |snapshot| decide(&Rules::default(), snapshot, &[], now));
+    world.wait(0);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::Over)]]);
+    assert_eq!(told[0].alerts[0].cause, Some(Cause::RuleRemoved));
+}
+
+#[test]
+fn a_rule_that_changed_derives_only_from_what_it_heard_since() {
+    let mut world = crashed();
+    world.hear("a", "STOPPED", 0);
+    world.hear("b", "CRASHED", 0);
+    world.wait(60);
+    let mut changed = rule("crashed", &[State::Crashed, State::Stopped]);
+    changed.since = world.now;
+    world.rules = Rules::new(vec![changed]);
+    // Late events, so that the timelines are derived again.
+    world.hear("a", "STARTING", 0);
+    world.hear("b", "STARTING", 0);
+    let firing: Vec<&str> = world
+        .intervals
+        .values()
+        .filter(|interval| interval.end.is_none())
+        .map(|interval| interval.container.as_str())
+        .collect();
+    assert_eq!(firing, ["b"], "what fired goes on, what was not matched then is not now");
+    world.wait(60);
+    world.hear("b", "RUNNING", 120);
+    assert!(world.intervals.values().all(|interval| interval.end.is_some()));
+}
+
+#[test]
+fn a_clock_that_jumps_back_only_starts_the_delays_anew() {
+    let mut world = crashed();
+    world.wait(1_000_000);
+    world.hear("a", "CRASHED", 1_000_000);
+    world.now = START;
+    world.wait(0);
+    assert!(world.deliver(&SENT).is_empty());
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT).len(), 1);
+}
+
+#[test]
+fn a_timestamp_from_the_future_counts_as_five_minutes_ahead() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 1_000_000);
+    assert_eq!(world.containers["a"].last_at, START.plus(AHEAD));
+    world.wait(600);
+    world.hear("a", "RUNNING", 600);
+    assert_eq!(world.containers["a"].state, State::Running);
+}
+
+#[test]
+fn five_hundred_crashes_of_one_service_are_one_notification() {
+    let mut world = crashed();
+    for container in 0..500 {
+        world.hear(&format!("c{container}"), "CRASHED", 0);
+    }
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].firing, told[0].alerts.len()), (500, ALERTS));
+    assert_eq!(told[0].says.len(), 500);
+}

@@ -1,0 +1,280 @@
+//! A store in memory, with a receiver that answers as it is told: plain maps, obviously right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::clock::Timestamp;
+use crate::engine::*;
+use crate::event;
+use crate::rules::Rules;
+
+pub(super) struct World {
+    pub(super) rules: Rules,
+    pub(super) now: Timestamp,
+    pub(super) events: Vec<Heard>,
+    pub(super) containers: BTreeMap<String, Container>,
+    pub(super) intervals: BTreeMap<IntervalId, Interval>,
+    pub(super) groups: BTreeMap<GroupKey, Group>,
+    pub(super) deliveries: BTreeMap<DeliveryId, Delivery>,
+    /// What got out, in order.
+    pub(super) told: Vec<(AlertKey, Saying)>,
+    last_interval: i64,
+    last_token: u32,
+}
+
+/// When every test begins: 2026-01-01T00:00:00Z.
+pub(super) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+pub(super) fn at(seconds: u64) -> Timestamp {
+    START.plus(Duration::from_secs(seconds))
+}
+
+impl World {
+    pub(super) fn new(rules: Rules) -> World {
+        World {
+            rules,
+            now: START,
+            events: Vec::new(),
+            containers: BTreeMap::new(),
+            intervals: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            told: Vec::new(),
+            last_interval: 0,
+            last_token: 0,
+        }
+    }
+
+    /// Hears of a state that `container` took `seconds` after the start.
+    pub(super) fn hear(&mut self, container: &str, state: &str, seconds: u64) -> Decided {
+        let payload = json!({
+            "id": container, "application": "shop", "service": "web", "state": state,
+            "timestamp": at(seconds).as_seconds(),
+        });
+        self.take(&[payload])[0]
+    }
+
+    pub(super) fn take(&mut self, payloads: &[serde_json::Value]) -> Vec<Decided> {
+        let heard: Vec<Heard> = payloads
+            .iter()
+            .map(|payload| Heard::new(event::from_value(payload.clone()).unwrap(), self.now))
+            .collect();
+        let (rules, now) = (self.rules.clone(), self.now);
+        self.transact(Keys::default(), |snapshot| decide(&rules, snapshot, &heard, now))
+    }
+
+    pub(super) fn transact<T>(
+        &mut self,
+        mut keys: Keys,
+        decide: impl Fn(&Snapshot) -> Decision<T>,
+    ) -> T {
+        for _ in 0..10 {
+            match decide(&self.read(&keys)) {
+                Decision::Need(more) => {
+                    let before = keys.clone();
+                    keys.extend(more);
+                    assert_ne!(before, keys, "a decision needs what it was given");
+                }
+                Decision::Done(changes, result) => {
+                    self.write(changes);
+                    self.check();
+                    return result;
+                }
+            }
+        }
+        panic!("a decision that never comes to an end");
+    }
+
+    fn read(&self, keys: &Keys) -> Snapshot {
+        let mut snapshot = Snapshot { asked: keys.clone(), ..Snapshot::default() };
+        for heard in &self.events {
+            let key = (heard.event.container.clone(), heard.reference());
+            if keys.known.contains(&key) {
+                snapshot.known.insert(key.clone());
+            }
+            if keys.timelines.contains(&key.0) {
+                snapshot.timelines.entry(key.0.clone()).or_default().push(heard.clone());
+            }
+            if keys.events.contains(&key) {
+                snapshot.events.insert(key, heard.event.clone());
+            }
+        }
+        for id in &keys.containers {
+            if let Some(container) = self.containers.get(id) {
+                snapshot.containers.insert(id.clone(), container.clone());
+            }
+        }
+        for interval in self.intervals.values() {
+            let entry = |wanted: fn(&Entry) -> bool, groups: &BTreeSet<GroupKey>| {
+                interval.ledger.iter().any(|entry| wanted(entry) && groups.contains(&entry.group))
+            };
+            let open = keys.containers.contains(&interval.container) && interval.end.is_none();
+            if open
+                || keys.timelines.contains(&interval.container)
+                || keys.intervals.contains(&interval.id)
+                || entry(|entry| entry.news.is_some(), &keys.news)
+                || entry(|entry| entry.firing, &keys.firing)
+            {
+                snapshot.intervals.insert(interval.id, interval.clone());
+            }
+        }
+        for key in &keys.groups {
+            if let Some(group) = self.groups.get(key) {
+                snapshot.groups.insert(key.clone(), group.clone());
+            }
+        }
+        for id in &keys.deliveries {
+            if let Some(delivery) = self.deliveries.get(id) {
+                snapshot.deliveries.insert(id.clone(), delivery.clone());
+            }
+        }
+        snapshot
+    }
+
+    fn write(&mut self, changes: Changes) {
+        self.events.extend(changes.events);
+        for container in changes.containers {
+            self.containers.insert(container.id.clone(), container);
+        }
+        for id in changes.intervals_removed {
+            self.intervals.remove(&id);
+        }
+        for mut interval in changes.intervals {
+            if interval.id.0 < 0 {
+                self.last_interval += 1;
+                interval.id = IntervalId(self.last_interval);
+            }
+            assert_ne!(interval.id, IntervalId(0), "an interval without a name");
+            self.intervals.insert(interval.id, interval);
+        }
+        for key in changes.groups_removed {
+            self.groups.remove(&key);
+        }
+        for group in changes.groups {
+            self.groups.insert(group.key.clone(), group);
+        }
+        for delivery in changes.deliveries {
+            self.deliveries.insert(delivery.id.clone(), delivery);
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        for container in self.containers.values() {
+            let open = self
+                .intervals
+                .values()
+                .filter(|interval| interval.container == container.id && interval.end.is_none());
+            assert_eq!(container.open as usize, open.count(), "{}", container.id);
+        }
+        let entries = || self.intervals.values().flat_map(|interval| &interval.ledger);
+        for group in self.groups.values() {
+            let of_group = || entries().filter(|entry| entry.group == group.key);
+            assert_eq!(group.news as usize, of_group().filter(|e| e.news.is_some()).count());
+            assert_eq!(group.firing as usize, of_group().filter(|e| e.firing).count());
+            assert!(
+                group.timer.is_some() || group.waiting.is_some(),
+                "a group that nothing will wake: {group:?}"
+            );
+            if let Some(id) = &group.waiting {
+                assert_eq!(self.deliveries[id].status, Status::Pending);
+            }
+        }
+        for entry in entries().filter(|entry| entry.news.is_some() || entry.firing) {
+            assert!(self.groups.contains_key(&entry.group), "news without a group: {entry:?}");
+        }
+        for delivery in self.deliveries.values() {
+            if delivery.status == Status::Pending {
+                assert_eq!(self.groups[&delivery.group].waiting.as_ref(), Some(&delivery.id));
+            }
+        }
+    }
+
+    /// Does what is due now. Whether there was anything.
+    pub(super) fn run_due(&mut self) -> bool {
+        let mut keys = Keys::default();
+        for interval in self.intervals.values() {
+            if interval.due.is_some_and(|due| due <= self.now) {
+                keys.containers.insert(interval.container.clone());
+            }
+        }
+        for group in self.groups.values() {
+            if group.timer.is_some_and(|timer| timer.is_due(self.now)) {
+                keys.groups.insert(group.key.clone());
+            }
+        }
+        if keys.is_empty() {
+            return false;
+        }
+        let (rules, now) = (self.rules.clone(), self.now);
+        self.transact(keys, |snapshot| decide(&rules, snapshot, &[], now));
+        true
+    }
+
+    /// Lets time pass, and does what comes due in it.
+    pub(super) fn wait(&mut self, seconds: u64) {
+        self.now = self.now.plus(Duration::from_secs(seconds));
+        while self.run_due() {}
+    }
+
+    /// Claims what can be.
+    pub(super) fn claim(&mut self) -> Vec<Claimed> {
+        let ids: Vec<DeliveryId> = self
+            .deliveries
+            .values()
+            .filter(|delivery| delivery.status == Status::Pending && delivery.lease.is_none())
+            .filter(|delivery| delivery.next_attempt.is_due(self.now))
+            .map(|delivery| delivery.id.clone())
+            .collect();
+        self.last_token += 1;
+        let lease = Lease {
+            token: self.last_token.to_string(),
+            until: self.now.plus(Duration::from_secs(60)),
+        };
+        let (rules, now) = (self.rules.clone(), self.now);
+        self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &ids, &lease, now))
+    }
+
+    pub(super) fn settle(&mut self, claimed: &Claimed, outcome: &Outcome) -> bool {
+        if matches!(outcome, Outcome::Sent { .. }) {
+            for saying in &claimed.notification.says {
+                if let Some(interval) = self.intervals.get(&saying.interval) {
+                    self.told.push((interval.alert.clone(), *saying));
+                }
+            }
+        }
+        let settlement = Settlement {
+            delivery: claimed.delivery.id.clone(),
+            token: claimed.delivery.lease.as_ref().unwrap().token.clone(),
+            outcome: outcome.clone(),
+            reached: Vec::new(),
+            backoff: Duration::from_secs(30),
+            give_up_after: Duration::from_secs(24 * 3600),
+        };
+        let (rules, now) = (self.rules.clone(), self.now);
+        self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now))
+    }
+
+    /// Sends what can be sent, with this outcome. What was said.
+    pub(super) fn deliver(&mut self, outcome: &Outcome) -> Vec<Notification> {
+        let claimed = self.claim();
+        for claimed in &claimed {
+            assert!(self.settle(claimed, outcome));
+        }
+        claimed.into_iter().map(|claimed| claimed.notification).collect()
+    }
+
+    /// Stops the program without a word, and starts it again.
+    pub(super) fn restart(&mut self) {
+        let leased: Vec<DeliveryId> = self
+            .deliveries
+            .values()
+            .filter(|delivery| delivery.status == Status::Pending && delivery.lease.is_some())
+            .map(|delivery| delivery.id.clone())
+            .collect();
+        let (rules, now) = (self.rules.clone(), self.now);
+        self.transact(Keys::default(), |snapshot| take_back(&rules, snapshot, &leased, now));
+    }
+}

@@ -1,0 +1,227 @@
+//! A container's history: its order, and the intervals that follow from it.
+//!
+//! What is here depends on what happened, never on the order in which it was heard.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::types::*;
+use crate::clock::Timestamp;
+use crate::event::State;
+use crate::rules::{Rule, Rules};
+
+/// Up to so many events of one container at one instant and start, the order that chains the most
+/// `prev_state`s is searched for exactly; beyond, they are chained one by one.
+const EXACT: usize = 6;
+
+/// Puts a container's events in the order of its timeline: by time, by `counters.start`, then so
+/// that each `prev_state` follows the `state` before it where that is possible, then by identity.
+pub fn sort(timeline: &mut [Heard]) {
+    timeline.sort_by(|one, other| {
+        (one.at, one.event.starts, one.event.identity).cmp(&(
+            other.at,
+            other.event.starts,
+            other.event.identity,
+        ))
+    });
+    let mut before: Option<State> = None;
+    for tied in timeline
+        .chunk_by_mut(|one, other| (one.at, one.event.starts) == (other.at, other.event.starts))
+    {
+        if tied.len() > 1 {
+            let order = chained(before.as_ref(), tied);
+            let ordered: Vec<Heard> = order.into_iter().map(|index| tied[index].clone()).collect();
+            tied.clone_from_slice(&ordered);
+        }
+        before = tied.last().map(|heard| heard.event.state.clone());
+    }
+}
+
+/// The order of tied events, themselves sorted by identity, that follows on from `before`.
+fn chained(before: Option<&State>, tied: &[Heard]) -> Vec<usize> {
+    let follows = |previous: Option<&State>, next: usize| {
+        previous.is_some() && tied[next].event.prev_state.as_ref() == previous
+    };
+    let mut order = Vec::with_capacity(tied.len());
+    let mut rest: Vec<usize> = (0..tied.len()).collect();
+    let mut last = before;
+    while !rest.is_empty() {
+        // Of those that leave the most links to be made, the first by identity.
+        let best = rest.iter().copied().min_by_key(|next| {
+            let others: Vec<usize> = rest.iter().copied().filter(|other| other != next).collect();
+            let later = if tied.len() <= EXACT {
+                most_links(tied, Some(&tied[*next].event.state), &others)
+            } else {
+                0
+            };
+            (Reverse(usize::from(follows(last, *next)) + later), *next)
+        });
+        let Some(next) = best else { break };
+        order.push(next);
+        rest.retain(|other| *other != next);
+        last = Some(&tied[next].event.state);
+    }
+    order
+}
+
+/// The most links that any order of these events makes after `before`.
+fn most_links(tied: &[Heard], before: Option<&State>, rest: &[usize]) -> usize {
+    // Events that say the same `prev_state` and `state` are alike here: trying one is enough.
+    let mut tried: Vec<(&Option<State>, &State)> = Vec::new();
+    let mut most = 0;
+    for next in rest {
+        let event = &tied[*next].event;
+        if tried.contains(&(&event.prev_state, &event.state)) {
+            continue;
+        }
+        tried.push((&event.prev_state, &event.state));
+        let link = usize::from(before.is_some() && event.prev_state.as_ref() == before);
+        let others: Vec<usize> = rest.iter().copied().filter(|other| other != next).collect();
+        most = most.max(link + most_links(tied, Some(&event.state), &others));
+        if most == rest.len() {
+            break;
+        }
+    }
+    most
+}
+
+/// What the last events of a sorted timeline say of its container.
+pub(super) fn container_of(
+    timeline: &[Heard],
+    derived_to: Timestamp,
+    open: u32,
+) -> Option<Container> {
+    let last = timeline.last()?;
+    let run = timeline.iter().rev().take_while(|heard| heard.event.state == last.event.state);
+    Some(Container {
+        id: last.event.container.clone(),
+        application: last.event.application.clone(),
+        service: last.event.service.clone(),
+        state: last.event.state.clone(),
+        since: run.last().map_or(last.at, |first| first.at),
+        starts: last.event.starts,
+        last_at: last.at,
+        derived_to: derived_to.max(last.at),
+        open,
+    })
+}
+
+/// Takes one event into account for one rule and container: what was open may go on or end, and
+/// something may begin. `matches` says whether the rule's `when` holds for it.
+pub(super) fn step(
+    rule: &Rule,
+    heard: &Heard,
+    matches: bool,
+    open: &mut Vec<Interval>,
+    ended: &mut Vec<Interval>,
+) {
+    expire(open, ended, heard.at);
+    if matches {
+        let values = rule.key(&heard.event);
+        match open.iter_mut().find(|interval| interval.alert.values == values) {
+            Some(interval) => occur(interval, rule, heard),
+            None => open.push(begin(rule, values, heard)),
+        }
+    }
+    let deleted = heard.event.state == State::Deleted;
+    if deleted || (!matches && rule.resolve.matches(&heard.event)) {
+        let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
+        ended.extend(open.drain(..).map(|interval| {
+            let end = End {
+                at: heard.at,
+                heard_at: heard.received_at,
+                cause,
+                event: Some(heard.reference()),
+            };
+            Interval { end: Some(end), due: None, ..interval }
+        }));
+    }
+}
+
+/// Ends what ends by itself at `at` or before.
+pub(super) fn expire(open: &mut Vec<Interval>, ended: &mut Vec<Interval>, at: Timestamp) {
+    open.retain_mut(|interval| match interval.due {
+        Some(due) if due <= at => {
+            let end = End { at: due, heard_at: due, cause: Cause::Expired, event: None };
+            ended.push(Interval { end: Some(end), due: None, ..interval.clone() });
+            false
+        }
+        _ => true,
+    });
+}
+
+fn occur(interval: &mut Interval, rule: &Rule, heard: &Heard) {
+    interval.occurrences += 1;
+    interval.last_at = heard.at;
+    interval.last = heard.reference();
+    interval.due = Some(heard.at.plus(rule.expire_after));
+}
+
+fn begin(rule: &Rule, values: Vec<Option<String>>, heard: &Heard) -> Interval {
+    Interval {
+        id: UNNAMED,
+        labels: rule.labels(&values),
+        alert: AlertKey { rule: rule.name.clone(), values },
+        container: heard.event.container.clone(),
+        start: heard.at,
+        heard_at: heard.received_at,
+        occurrences: 1,
+        last_at: heard.at,
+        last: heard.reference(),
+        end: None,
+        due: Some(heard.at.plus(rule.expire_after)),
+        ledger: Vec::new(),
+    }
+}
+
+/// The id of an interval that has none yet.
+pub(super) const UNNAMED: IntervalId = IntervalId(0);
+
+/// The intervals of one container as they follow from its sorted timeline, by start. `carried` are
+/// those that fired when their rule changed: they go on from there.
+pub(super) fn derive(
+    rules: &Rules,
+    timeline: &[Heard],
+    carried: Vec<Interval>,
+    now: Timestamp,
+) -> Vec<Interval> {
+    struct Derivation {
+        rule: Arc<Rule>,
+        open: Vec<Interval>,
+    }
+    let mut ended = Vec::new();
+    let mut derivations: BTreeMap<String, Derivation> = BTreeMap::new();
+    for interval in carried {
+        let Some(rule) = rules.get(&interval.alert.rule) else { continue };
+        derivations
+            .entry(rule.name.clone())
+            .or_insert_with(|| Derivation { rule: Arc::clone(rule), open: Vec::new() })
+            .open
+            .push(interval);
+    }
+    for heard in timeline {
+        let matching: Vec<&Arc<Rule>> =
+            rules.matching(&heard.event).filter(|rule| heard.received_at >= rule.since).collect();
+        for rule in &matching {
+            let derivation = derivations
+                .entry(rule.name.clone())
+                .or_insert_with(|| Derivation { rule: Arc::clone(rule), open: Vec::new() });
+            step(rule, heard, true, &mut derivation.open, &mut ended);
+        }
+        for Derivation { rule, open } in derivations.values_mut() {
+            let concerned = !open.is_empty() && heard.received_at >= rule.since;
+            // What is carried began before the events that its rule derives from.
+            let later = open.iter().all(|interval| interval.last_at <= heard.at);
+            if concerned && later && !matching.iter().any(|other| other.name == rule.name) {
+                step(rule, heard, false, open, &mut ended);
+            }
+        }
+    }
+    for derivation in derivations.values_mut() {
+        expire(&mut derivation.open, &mut ended, now);
+        ended.append(&mut derivation.open);
+    }
+    ended.sort_by(|one, other| (one.start, &one.alert).cmp(&(other.start, &other.alert)));
+    ended
+}

@@ -1,0 +1,500 @@
+//! What the store keeps and the engine decides on. Plain data.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::Lease;
+use crate::clock::Timestamp;
+use crate::event::{Event, Identity, State};
+use crate::rules::Severity;
+
+/// An event with what receiving it added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// The event.
+    pub event: Event,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Its place in the timeline: its timestamp, but no further ahead of `received_at` than
+    /// [`AHEAD`].
+    pub at: Timestamp,
+}
+
+/// How far ahead of its receipt an event may stand in the timeline (DESIGN.md §3).
+pub const AHEAD: Duration = Duration::from_secs(5 * 60);
+
+impl Heard {
+    /// An event received now.
+    #[must_use]
+    pub fn new(event: Event, received_at: Timestamp) -> Heard {
+        let at = event.timestamp.min(received_at.plus(AHEAD));
+        Heard { event, received_at, at }
+    }
+
+    /// What refers to this event.
+    #[must_use]
+    pub fn reference(&self) -> EventRef {
+        EventRef { timestamp: self.event.timestamp, identity: self.event.identity }
+    }
+}
+
+/// Refers to an event of a known container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EventRef {
+    /// When it says it happened.
+    pub timestamp: Timestamp,
+    /// Which it is.
+    pub identity: Identity,
+}
+
+/// What is known of a container without reading its timeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its application, by its last event.
+    pub application: Option<String>,
+    /// Its service, by its last event.
+    pub service: Option<String>,
+    /// The state of its last event.
+    pub state: State,
+    /// When the run of events in that state began.
+    pub since: Timestamp,
+    /// `counters.start` of its last event.
+    pub starts: Option<i64>,
+    /// The place of its last event in the timeline.
+    pub last_at: Timestamp,
+    /// Up to here its intervals are derived; an event that is not later takes its place by deriving
+    /// the timeline again.
+    pub derived_to: Timestamp,
+    /// How many of its intervals are open: none means that there are none to read.
+    pub open: u32,
+}
+
+/// Which alert: a rule and the values of its `per` fields.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AlertKey {
+    /// The rule's name.
+    pub rule: String,
+    /// The values of its `per` fields, in their order.
+    pub values: Vec<Option<String>>,
+}
+
+/// Names an interval in the store. Those not yet stored have negative numbers, until they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IntervalId(pub i64);
+
+/// A stretch of event time during which a container held an alert up, and what was told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    /// Its name in the store.
+    pub id: IntervalId,
+    /// The alert.
+    pub alert: AlertKey,
+    /// The alert's labels, as they were when it began.
+    pub labels: BTreeMap<String, String>,
+    /// The member: the container that holds it up.
+    pub container: String,
+    /// When it began: the place of its first occurrence.
+    pub start: Timestamp,
+    /// When the first occurrence was received.
+    pub heard_at: Timestamp,
+    /// How many occurrences it has.
+    pub occurrences: u64,
+    /// The place of the last one.
+    pub last_at: Timestamp,
+    /// The last one.
+    pub last: EventRef,
+    /// How it ended, if it did.
+    pub end: Option<End>,
+    /// When it ends by itself if nothing more is heard; `None` once it ended.
+    pub due: Option<Timestamp>,
+    /// What was told of it, to each receiver.
+    pub ledger: Vec<Entry>,
+}
+
+/// The end of an interval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// When.
+    pub at: Timestamp,
+    /// When that was known.
+    pub heard_at: Timestamp,
+    /// Why.
+    pub cause: Cause,
+    /// The event that ended it, if one did.
+    pub event: Option<EventRef>,
+}
+
+/// Why an interval ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A later event met `resolve`.
+    Resolved,
+    /// The container was deleted.
+    Deleted,
+    /// Nothing more was heard for `expire_after`.
+    Expired,
+    /// The rule is no longer in the file.
+    RuleRemoved,
+    /// It had not happened after all: events heard since leave nothing of it.
+    Withdrawn,
+}
+
+/// What was told of one interval to one receiver, and whether there is news.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The group that tells it; names the receiver.
+    pub group: GroupKey,
+    /// What was told last, if anything.
+    pub told: Option<Told>,
+    /// What an attempt said whose outcome is unknown: it may have been heard, and will be said
+    /// again.
+    pub maybe: Option<Told>,
+    /// What is true and not told.
+    pub news: Option<News>,
+    /// Whether the interval was open when this entry was last looked at.
+    pub firing: bool,
+}
+
+/// What was told of an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Whether it was said to be over, and not firing.
+    pub over: bool,
+    /// From when.
+    pub from: Timestamp,
+    /// Until when: its end, or when it was said to be firing.
+    pub until: Timestamp,
+    /// Whether it was given up, and so is known to nobody but the dead letters.
+    pub dead: bool,
+}
+
+/// What there is to tell of an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum News {
+    /// It began.
+    Firing,
+    /// It ended.
+    Over,
+    /// It began and ended, and neither was told.
+    BeganAndEnded,
+    /// It was said to be over, and is firing.
+    HadNotEnded,
+    /// It was said to be firing, and had not happened.
+    Withdrawn,
+    /// It fires still; told after `repeat_interval` of silence.
+    StillFiring,
+}
+
+/// Which group: a rule, a receiver, and the values of the `group_by` labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// The rule's name.
+    pub rule: String,
+    /// The receiver's name.
+    pub receiver: String,
+    /// The `group_by` labels and their values.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Alerts told together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Which.
+    pub key: GroupKey,
+    /// When it came to be.
+    pub opened_at: Timestamp,
+    /// When it was last told, if it was.
+    pub last_told: Option<Timestamp>,
+    /// How many of its entries have news.
+    pub news: u32,
+    /// How many of its entries are firing.
+    pub firing: u32,
+    /// The one notification of it that waits, if one does.
+    pub waiting: Option<DeliveryId>,
+    /// How many notifications it has made; part of their ids.
+    pub spoken: u32,
+    /// When it has to be looked at next.
+    pub timer: Option<Timer>,
+}
+
+/// A delay, kept so that a clock that jumps back only re-arms it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// When it was set.
+    pub set_at: Timestamp,
+    /// When it is due.
+    pub due_at: Timestamp,
+}
+
+impl Timer {
+    /// Whether it is due. One that was set in what is now the future is: the clock jumped back, and
+    /// what it concerns has to be looked at again.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at <= now || self.set_at > now
+    }
+}
+
+/// Names a delivery: the same through all its attempts, so that a receiver can tell a repeat.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeliveryId(pub String);
+
+/// Getting one notification out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The group that speaks.
+    pub group: GroupKey,
+    /// How far it is.
+    pub status: Status,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When what it says first waited: earlier than `created_at` if it took the place of another.
+    /// `give_up_after` counts from here.
+    pub waiting_since: Timestamp,
+    /// When to try next.
+    pub next_attempt: Timer,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How many failures in a row, through all deliveries that it took the place of; what the
+    /// backoff goes by.
+    pub failures: u32,
+    /// Who sends it now, if someone does.
+    pub lease: Option<Lease>,
+    /// What it says, once it was claimed.
+    pub notification: Option<Notification>,
+    /// Whether it is to be worded plainly, since the full wording was refused.
+    pub plain: bool,
+    /// Which of the receiver's addresses have it already.
+    pub reached: Vec<String>,
+    /// The last failure, in the place's own words.
+    pub last_error: Option<String>,
+    /// When it ended, if it did.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// How far a delivery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waiting, or being sent.
+    Pending,
+    /// Accepted by the place.
+    Sent,
+    /// Given up.
+    Dead,
+    /// Replaced by a later one before it got out.
+    Superseded,
+    /// Nothing was left to say when its turn came.
+    Dropped,
+}
+
+impl Status {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Sent => "sent",
+            Status::Dead => "dead",
+            Status::Superseded => "superseded",
+            Status::Dropped => "dropped",
+        }
+    }
+}
+
+/// What one group says to one receiver, once: data, worded when it is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notification {
+    /// The rule's name.
+    pub rule: String,
+    /// The receiver's name.
+    pub receiver: String,
+    /// The severity of its alerts.
+    pub severity: Severity,
+    /// The group's labels.
+    pub labels: BTreeMap<String, String>,
+    /// What to do about it.
+    pub runbook_url: Option<String>,
+    /// When the group came to be; with its key, it names the thread.
+    pub group_opened_at: Timestamp,
+    /// When this was put together.
+    pub made_at: Timestamp,
+    /// How many of the alerts told of here fire.
+    pub firing: u32,
+    /// How many of the alerts told of here are over.
+    pub resolved: u32,
+    /// How many of the group's alerts fire, told of here or before.
+    pub firing_in_group: u32,
+    /// What is told of each alert, the firing first, then by start: at most [`ALERTS`].
+    pub alerts: Vec<AlertNews>,
+    /// Every interval this speaks of, with what it says of it, for the ledger.
+    pub says: Vec<Saying>,
+}
+
+/// How many alerts a notification carries in full. The rest is counted.
+pub const ALERTS: usize = 50;
+
+/// What a notification says of one alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertNews {
+    /// The alert's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The container.
+    pub container: String,
+    /// What is new.
+    pub news: News,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended, if it did.
+    pub ended_at: Option<Timestamp>,
+    /// Why it ended, if it did.
+    pub cause: Option<Cause>,
+    /// How many occurrences it has.
+    pub occurrences: u64,
+    /// How many intervals of the alert this stands for: more than one where it began and ended
+    /// again and again.
+    pub intervals: u32,
+    /// When its first occurrence was heard.
+    pub heard_at: Timestamp,
+    /// The payload of its last occurrence.
+    pub event: Option<serde_json::Value>,
+    /// The payload of the event that ended it.
+    pub ended_by: Option<serde_json::Value>,
+}
+
+/// What a notification says of one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saying {
+    /// The interval.
+    pub interval: IntervalId,
+    /// What is said.
+    pub news: News,
+    /// Since when it fires, as said.
+    pub from: Timestamp,
+    /// When it ended, as said.
+    pub until: Option<Timestamp>,
+}
+
+/// One try to get a delivery out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it began; of an attempt that is stored already, what is stored holds.
+    pub started_at: Timestamp,
+    /// When its outcome was known; `None` while it runs.
+    pub ended_at: Option<Timestamp>,
+    /// What came of it: `sent`, `transient`, `message`, `destination`, `unknown`.
+    pub outcome: Option<&'static str>,
+    /// The place's own words.
+    pub detail: Option<String>,
+}
+
+/// Which rows a decision has to see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Whether these events are stored already.
+    pub known: BTreeSet<(String, EventRef)>,
+    /// These containers, with their open intervals.
+    pub containers: BTreeSet<String>,
+    /// The whole timelines of these containers, with all their intervals.
+    pub timelines: BTreeSet<String>,
+    /// These intervals.
+    pub intervals: BTreeSet<IntervalId>,
+    /// These events of these containers.
+    pub events: BTreeSet<(String, EventRef)>,
+    /// These groups.
+    pub groups: BTreeSet<GroupKey>,
+    /// The intervals of which these groups have news.
+    pub news: BTreeSet<GroupKey>,
+    /// The open intervals of these groups.
+    pub firing: BTreeSet<GroupKey>,
+    /// These deliveries.
+    pub deliveries: BTreeSet<DeliveryId>,
+}
+
+impl Keys {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Keys::default()
+    }
+
+    /// Asks for all that `other` asks for as well.
+    pub fn extend(&mut self, other: Keys) {
+        self.known.extend(other.known);
+        self.containers.extend(other.containers);
+        self.timelines.extend(other.timelines);
+        self.intervals.extend(other.intervals);
+        self.events.extend(other.events);
+        self.groups.extend(other.groups);
+        self.news.extend(other.news);
+        self.firing.extend(other.firing);
+        self.deliveries.extend(other.deliveries);
+    }
+}
+
+/// The rows as read. A key that was asked for and is not in a map's values does not exist; one that
+/// is not in the map at all was not asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What was asked for, and so what the rest speaks of.
+    pub asked: Keys,
+    /// Those of the events asked about that are stored.
+    pub known: HashSet<(String, EventRef)>,
+    /// Containers by id.
+    pub containers: HashMap<String, Container>,
+    /// Whole timelines by container, in no order.
+    pub timelines: HashMap<String, Vec<Heard>>,
+    /// Every interval that was read, for whichever key.
+    pub intervals: HashMap<IntervalId, Interval>,
+    /// Events by container and reference.
+    pub events: HashMap<(String, EventRef), Event>,
+    /// Groups by key.
+    pub groups: HashMap<GroupKey, Group>,
+    /// Deliveries by id.
+    pub deliveries: HashMap<DeliveryId, Delivery>,
+}
+
+/// The rows to write, all or none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Events to add.
+    pub events: Vec<Heard>,
+    /// Events to keep though nothing could be derived from them, with the reason. They are listed,
+    /// and are no part of any timeline.
+    pub failed: Vec<(Heard, String)>,
+    /// Containers to put.
+    pub containers: Vec<Container>,
+    /// Intervals to put, with their ledgers; a negative id is to be replaced by one of the store's.
+    pub intervals: Vec<Interval>,
+    /// Intervals to remove, with their ledgers.
+    pub intervals_removed: Vec<IntervalId>,
+    /// Groups to put.
+    pub groups: Vec<Group>,
+    /// Groups to remove.
+    pub groups_removed: Vec<GroupKey>,
+    /// Deliveries to put.
+    pub deliveries: Vec<Delivery>,
+    /// Attempts to put.
+    pub attempts: Vec<Attempt>,
+}
+
+/// What an engine function answers.
+#[derive(Clone, Debug)]
+pub enum Decision<T> {
+    /// What to write, and what came of it.
+    Done(Changes, T),
+    /// It has to see these rows as well, and is to be run again.
+    Need(Keys),
+}
