@@ -4,3 +4,4 @@ pub mod clock;
 pub mod event;
 pub mod rules;
 pub mod engine;
+pub mod store;

@@ -1,0 +1,257 @@
+//! Rows are read as they were written.
+
+use super::*;
+
+pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
+    let mut early = heard("a", 100, "CRASHED");
+    early.at = at(90);
+    let other = heard("b", 200, "PAUSED");
+    let told = Told { over: true, from: at(1), until: at(2), dead: true };
+    let entries = vec![
+        Entry { told: Some(told), firing: false, ..entry("ops", Some(News::HadNotEnded)) },
+        Entry { maybe: Some(Told { dead: false, ..told }), ..entry("mail", None) },
+    ];
+    let mut sent = delivery("d1", "ops", 105);
+    sent.lease = Some(Lease { token: "t".into(), until: at(200) });
+    sent.notification = Some(notification(IntervalId(1)));
+    sent.reached = vec!["a@x".into()];
+    sent.last_error = Some("no_service".into());
+    (sent.attempts, sent.failures, sent.plain) = (4, 3, true);
+    sent.ended_at = Some(at(300));
+    let mut speaking = group("ops");
+    speaking.waiting = Some(DeliveryId("d1".into()));
+    speaking.last_told = Some(at(101));
+    let mut quiet = group("mail");
+    quiet.timer = None;
+    let attempt = Attempt {
+        delivery: sent.id.clone(),
+        number: 1,
+        started_at: at(105),
+        ended_at: Some(at(106)),
+        outcome: Some("transient"),
+        detail: Some("503".into()),
+    };
+    let mut stranger = container(&other);
+    (stranger.application, stranger.starts, stranger.open) = (None, None, 0);
+    let changes = Changes {
+        events: vec![early.clone(), other.clone()],
+        containers: vec![container(&early), stranger.clone()],
+        intervals: vec![
+            interval(-1, &early, entries),
+            ended(interval(-2, &other, Vec::new()), 300, Cause::Resolved),
+            ended(interval(-3, &other, Vec::new()), 400, Cause::Expired),
+        ],
+        groups: vec![speaking.clone(), quiet.clone()],
+        deliveries: vec![sent.clone()],
+        attempts: vec![attempt],
+        ..Changes::default()
+    };
+    write(store, changes.clone()).await.unwrap();
+
+    let snapshot = read(
+        store,
+        Keys {
+            known: one(("a".into(), early.reference())),
+            containers: ["a".into(), "b".into()].into(),
+            timelines: ["a".into(), "b".into()].into(),
+            events: one(("b".into(), other.reference())),
+            groups: [speaking.key.clone(), quiet.key.clone()].into(),
+            deliveries: one(sent.id.clone()),
+            ..Keys::default()
+        },
+    )
+    .await;
+    assert!(snapshot.known.contains(&("a".into(), early.reference())));
+    assert_eq!(snapshot.containers["a"], container(&early));
+    assert_eq!(snapshot.containers["b"], stranger);
+    assert_eq!(snapshot.timelines["a"], [early.clone()]);
+    assert_eq!(snapshot.timelines["b"], std::slice::from_ref(&other));
+    assert_eq!(snapshot.events[&("b".into(), other.reference())], other.event);
+    assert_eq!(snapshot.groups[&speaking.key], speaking);
+    assert_eq!(snapshot.groups[&quiet.key], quiet);
+    assert_eq!(snapshot.deliveries[&sent.id], sent);
+
+    let mut stored: Vec<_> = snapshot.intervals.into_values().collect();
+    stored.sort_by_key(|interval| interval.id);
+    assert!(stored.iter().all(|interval| interval.id.0 > 0));
+    for (interval, written) in stored.iter_mut().zip(&changes.intervals) {
+        interval.id = written.id;
+    }
+    assert_eq!(stored, changes.intervals);
+}
+
+pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn Store) {
+    let nobody = heard("nobody", 1, "X");
+    let keys = Keys {
+        known: one(("nobody".into(), nobody.reference())),
+        containers: one("nobody".into()),
+        timelines: one("nobody".into()),
+        intervals: one(IntervalId(7)),
+        events: one(("nobody".into(), nobody.reference())),
+        groups: one(group_key("ops")),
+        news: one(group_key("ops")),
+        firing: one(group_key("ops")),
+        deliveries: one(DeliveryId("d".into())),
+    };
+    let snapshot = read(store, keys.clone()).await;
+    assert_eq!(snapshot.asked, keys);
+    assert!(snapshot.known.is_empty() && snapshot.containers.is_empty());
+    assert!(snapshot.intervals.is_empty() && snapshot.events.is_empty());
+    assert!(snapshot.groups.is_empty() && snapshot.deliveries.is_empty());
+    assert_eq!(snapshot.timelines["nobody"], []);
+}
+
+pub(crate) async fn a_timeline_brings_every_event_and_interval_of_its_container(store: &dyn Store) {
+    let events = vec![heard("a", 1, "CRASHED"), heard("a", 2, "RUNNING"), heard("b", 3, "X")];
+    write_events(store, events.clone()).await;
+    let mut other_rule = interval(-2, &events[0], Vec::new());
+    other_rule.alert.rule = "killed".into();
+    let intervals = vec![
+        ended(interval(-1, &events[0], Vec::new()), 2, Cause::Resolved),
+        other_rule,
+        interval(-3, &events[2], Vec::new()),
+    ];
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+
+    let keys = Keys { timelines: one("a".into()), ..Keys::default() };
+    let mut snapshot = read(store, keys).await;
+    let mut timeline = snapshot.timelines.remove("a").unwrap();
+    timeline.sort_by_key(|heard| heard.at);
+    assert_eq!(timeline, events[..2]);
+    let rules: BTreeSet<_> = snapshot.intervals.values().map(|it| &*it.alert.rule).collect();
+    assert_eq!((snapshot.intervals.len(), rules), (2, ["crashed", "killed"].into()));
+}
+
+pub(crate) async fn a_container_brings_only_its_open_intervals(store: &dyn Store) {
+    let events = vec![heard("a", 1, "CRASHED"), heard("b", 1, "CRASHED")];
+    write_events(store, events.clone()).await;
+    let intervals = vec![
+        ended(interval(-1, &events[0], Vec::new()), 2, Cause::Resolved),
+        interval(-2, &events[0], vec![entry("ops", None)]),
+        interval(-3, &events[1], Vec::new()),
+    ];
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+
+    let keys = Keys { containers: one("a".into()), ..Keys::default() };
+    let snapshot = read(store, keys).await;
+    let open: Vec<_> = snapshot.intervals.values().collect();
+    assert_eq!((open.len(), &open[0].ledger), (1, &vec![entry("ops", None)]));
+}
+
+pub(crate) async fn a_group_brings_its_news_and_what_fires(store: &dyn Store) {
+    let events = vec![heard("a", 1, "CRASHED")];
+    write_events(store, events.clone()).await;
+    let quiet = Entry { firing: false, ..entry("ops", None) };
+    let over = Entry { firing: false, ..entry("ops", Some(News::Over)) };
+    let intervals = vec![
+        interval(-1, &events[0], vec![over, entry("mail", Some(News::Firing))]),
+        interval(-2, &events[0], vec![entry("ops", None)]),
+        interval(-3, &events[0], vec![quiet]),
+    ];
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+    let all = intervals_of(store, "a").await;
+
+    let keys = Keys { news: one(group_key("ops")), ..Keys::default() };
+    let news: Vec<_> = read(store, keys).await.intervals.into_keys().collect();
+    assert_eq!(news, [all[0].id]);
+    let keys = Keys { firing: one(group_key("ops")), ..Keys::default() };
+    let firing: Vec<_> = read(store, keys).await.intervals.into_keys().collect();
+    assert_eq!(firing, [all[1].id]);
+}
+
+pub(crate) async fn a_ledger_outlives_its_group(store: &dyn Store) {
+    let events = vec![heard("a", 1, "CRASHED")];
+    write_events(store, events.clone()).await;
+    let intervals = vec![interval(-1, &events[0], vec![entry("ops", Some(News::Firing))])];
+    let groups = vec![group("ops")];
+    write(store, Changes { intervals, groups, ..Changes::default() }).await.unwrap();
+    let groups_removed = vec![group_key("ops")];
+    write(store, Changes { groups_removed, ..Changes::default() }).await.unwrap();
+
+    let keys =
+        Keys { groups: one(group_key("ops")), news: one(group_key("ops")), ..Keys::default() };
+    let snapshot = read(store, keys.clone()).await;
+    assert_eq!((snapshot.groups.len(), snapshot.intervals.len()), (0, 1));
+
+    let groups = vec![group("ops")];
+    write(store, Changes { groups, ..Changes::default() }).await.unwrap();
+    assert_eq!(read(store, keys).await.groups[&group_key("ops")], group("ops"));
+}
+
+pub(crate) async fn rows_put_again_are_replaced(store: &dyn Store) {
+    let event = heard("a", 1, "CRASHED");
+    write_events(store, vec![event.clone()]).await;
+    let entries = vec![entry("ops", Some(News::Firing)), entry("mail", None)];
+    write(
+        store,
+        Changes {
+            intervals: vec![interval(-1, &event, entries)],
+            groups: vec![group("ops")],
+            deliveries: vec![delivery("d", "ops", 5)],
+            ..Changes::default()
+        },
+    )
+    .await
+    .unwrap();
+
+    let mut changed = container(&event);
+    (changed.state, changed.open) = (State::Running, 0);
+    let mut over = intervals_of(store, "a").await.remove(0);
+    over = ended(over, 9, Cause::Deleted);
+    over.ledger.truncate(1);
+    over.ledger[0].news = Some(News::BeganAndEnded);
+    let mut spoken = group("ops");
+    (spoken.timer, spoken.spoken) = (None, 3);
+    let mut dead = delivery("d", "ops", 5);
+    (dead.status, dead.ended_at) = (Status::Dead, Some(at(9)));
+    write(
+        store,
+        Changes {
+            containers: vec![changed.clone()],
+            intervals: vec![over.clone()],
+            groups: vec![spoken.clone()],
+            deliveries: vec![dead.clone()],
+            ..Changes::default()
+        },
+    )
+    .await
+    .unwrap();
+
+    let keys = Keys {
+        containers: one("a".into()),
+        intervals: one(over.id),
+        groups: one(group_key("ops")),
+        deliveries: one(dead.id.clone()),
+        ..Keys::default()
+    };
+    let snapshot = read(store, keys).await;
+    assert_eq!(snapshot.containers["a"], changed);
+    assert_eq!(snapshot.intervals[&over.id], over);
+    assert_eq!(snapshot.groups[&group_key("ops")], spoken);
+    assert_eq!(snapshot.deliveries[&dead.id], dead);
+}
+
+pub(crate) async fn intervals_are_removed_with_their_ledgers(store: &dyn Store) {
+    let event = heard("a", 1, "CRASHED");
+    write_events(store, vec![event.clone()]).await;
+    let intervals = vec![interval(-1, &event, vec![entry("ops", Some(News::Firing))])];
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+    let intervals_removed = vec![intervals_of(store, "a").await[0].id];
+    write(store, Changes { intervals_removed, ..Changes::default() }).await.unwrap();
+
+    let keys = Keys { news: one(group_key("ops")), ..Keys::default() };
+    assert!(read(store, keys).await.intervals.is_empty());
+    assert!(intervals_of(store, "a").await.is_empty());
+}
+
+pub(crate) async fn the_number_of_a_removed_interval_does_not_come_back(store: &dyn Store) {
+    let event = heard("a", 1, "CRASHED");
+    write_events(store, vec![event.clone()]).await;
+    let new = Changes { intervals: vec![interval(-1, &event, Vec::new())], ..Changes::default() };
+    write(store, new.clone()).await.unwrap();
+    let removed = intervals_of(store, "a").await[0].id;
+    let intervals_removed = vec![removed];
+    write(store, Changes { intervals_removed, ..Changes::default() }).await.unwrap();
+    write(store, new).await.unwrap();
+    assert_ne!(intervals_of(store, "a").await[0].id, removed);
+}

@@ -1,0 +1,309 @@
+//! What every store can do. Coarse on purpose: the unit of work is read, decide, write, commit.
+//!
+//! Knows the engine's types; the SQL is in the backends.
+
+#[cfg(test)]
+mod contract;
+mod cursor;
+pub mod sqlite;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::engine::{Changes, Decision, DeliveryId, Heard, Keys, Snapshot, Status};
+use crate::event::State;
+
+/// Why the store could not do as asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be opened; says why and what to do.
+    #[error("{0}")]
+    Open(String),
+    /// It cannot read or commit now: the disk is full, the file is read-only, the database is away.
+    #[error("the store cannot be used now: {0}")]
+    Unavailable(String),
+    /// What was to be written makes no sense to the store; nothing was written.
+    #[error("the store refused the work: {0}")]
+    Refused(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A decision to be run within a unit of work, as often as the store has to.
+pub type DecideFn = Box<dyn FnMut(&Snapshot) -> Step + Send>;
+
+/// What a decision answers to the store.
+pub enum Step {
+    /// Write this, and commit.
+    Write(Changes),
+    /// Read these as well, and ask again.
+    Read(Keys),
+}
+
+/// A durable store of events, containers, intervals, groups and deliveries.
+///
+/// What is absent on purpose: no way to write a row outside a unit of work, and no transaction that
+/// outlives a call.
+pub trait Store: Send + Sync + 'static {
+    /// Reads `keys` under lock, runs `decide` until it answers what to write, writes it, commits.
+    /// It returns after the commit; on an error nothing is written.
+    fn run(&self, keys: Keys, decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What is due at `now`, at most `limit` containers and groups of it, and when more will be.
+    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Due, StoreError>>;
+
+    /// The deliveries for `receiver` that can be claimed at `now`, the longest waiting first, and
+    /// when more will be.
+    fn claimable<'a>(
+        &'a self,
+        receiver: &'a str,
+        now: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Claimable, StoreError>>;
+
+    /// The deliveries that were leased when the program last stopped.
+    fn leased(&self) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>>;
+
+    /// The deliveries that wait for a receiver not among these.
+    fn waiting_for_others(
+        &self,
+        receivers: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>>;
+
+    /// Takes note of the rules in force (name → fingerprint), and answers since when each derives;
+    /// and which containers hold alerts of rules that are gone.
+    fn adopt(
+        &self,
+        rules: BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Adoption, StoreError>>;
+
+    /// A page of payloads.
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Page<String>, StoreError>>;
+
+    /// A page of containers, by id.
+    fn containers(&self, page: PageQuery) -> BoxFuture<'_, Result<Page<ContainerRow>, StoreError>>;
+
+    /// One container and its timeline.
+    fn container(&self, id: String)
+    -> BoxFuture<'_, Result<Option<ContainerTimeline>, StoreError>>;
+
+    /// A page of alerts, the latest first.
+    fn alerts(&self, query: AlertQuery) -> BoxFuture<'_, Result<Page<AlertRow>, StoreError>>;
+
+    /// A page of deliveries, the latest first.
+    fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>>;
+
+    /// Commits nothing, durably: whether the store can be written.
+    fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// Runs a decision as a unit of work of `store`, and answers what came of it.
+///
+/// # Errors
+/// As [`Store::run`].
+pub async fn transact<T: Send + 'static>(
+    store: &dyn Store,
+    keys: Keys,
+    mut decide: impl FnMut(&Snapshot) -> Decision<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let result = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&result);
+    let step = Box::new(move |snapshot: &Snapshot| match decide(snapshot) {
+        Decision::Need(keys) => Step::Read(keys),
+        Decision::Done(changes, value) => {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            Step::Write(changes)
+        }
+    });
+    store.run(keys, step).await?;
+    let value = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+    value.ok_or_else(|| StoreError::Refused("the work was committed without a decision".into()))
+}
+
+/// What has to be looked at again.
+#[derive(Clone, Debug, Default)]
+pub struct Due {
+    /// Now.
+    pub keys: Keys,
+    /// When there will be more, as far as is known.
+    pub next: Option<Timestamp>,
+}
+
+/// What a receiver can send.
+#[derive(Clone, Debug, Default)]
+pub struct Claimable {
+    /// Now.
+    pub deliveries: Vec<DeliveryId>,
+    /// When there will be more, as far as is known.
+    pub next: Option<Timestamp>,
+}
+
+/// What taking note of the rules found.
+#[derive(Clone, Debug, Default)]
+pub struct Adoption {
+    /// Since when each rule derives from events received.
+    pub since: BTreeMap<String, Timestamp>,
+    /// The containers that hold open alerts of rules that are gone.
+    pub orphaned: Vec<String>,
+    /// The rules that changed since the program last ran.
+    pub changed: Vec<String>,
+    /// The rules that are gone since the program last ran.
+    pub removed: Vec<String>,
+}
+
+/// Part of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// How much of a list, and from where.
+#[derive(Clone, Debug)]
+pub struct PageQuery {
+    /// How many items at most.
+    pub limit: usize,
+    /// The `next` of the page before; a cursor that is not one is refused.
+    pub cursor: Option<String>,
+}
+
+/// Which events: all that is given must hold.
+#[derive(Clone, Debug)]
+pub struct EventQuery {
+    /// `application`, exactly.
+    pub application: Option<String>,
+    /// `service`, exactly.
+    pub service: Option<String>,
+    /// `id`, exactly.
+    pub container: Option<String>,
+    /// `state`.
+    pub state: Option<State>,
+    /// Not before this.
+    pub since: Option<Timestamp>,
+    /// Not after this.
+    pub until: Option<Timestamp>,
+    /// How many, and from where. The first page has the newest; each is in ascending order.
+    pub page: PageQuery,
+}
+
+/// Which alerts.
+#[derive(Clone, Debug)]
+pub struct AlertQuery {
+    /// Only those firing, or only those resolved.
+    pub firing: Option<bool>,
+    /// How many, and from where.
+    pub page: PageQuery,
+}
+
+/// Which deliveries.
+#[derive(Clone, Debug)]
+pub struct DeliveryQuery {
+    /// Only those of this status.
+    pub status: Option<Status>,
+    /// How many, and from where.
+    pub page: PageQuery,
+}
+
+/// A container as `/api/containers` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContainerRow {
+    /// Its id.
+    pub id: String,
+    /// Its application.
+    pub application: Option<String>,
+    /// Its service.
+    pub service: Option<String>,
+    /// Its state.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// How often it has started.
+    pub starts: Option<i64>,
+    /// Whether events of it are missing; `null` until that is looked for.
+    pub missing: Option<bool>,
+}
+
+/// A container with its timeline.
+#[derive(Clone, Debug)]
+pub struct ContainerTimeline {
+    /// The container.
+    pub row: ContainerRow,
+    /// All its events, in no order.
+    pub events: Vec<Heard>,
+}
+
+/// An alert as `/api/alerts` shows it: one stretch in which it was firing.
+#[derive(Clone, Debug, Serialize)]
+pub struct AlertRow {
+    /// The rule.
+    pub rule: String,
+    /// Its severity.
+    pub severity: Option<String>,
+    /// `firing` or `resolved`.
+    pub status: &'static str,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub resolved_at: Option<Timestamp>,
+    /// How many occurrences it has.
+    pub occurrences: u64,
+    /// Whether it was heard of more than a minute after it began.
+    pub late: bool,
+    /// Why it is not told yet, to whom.
+    pub held_back: Vec<HeldBack>,
+}
+
+/// Whether what began at `start` was heard of late: more than a minute after (DESIGN.md §6).
+fn is_late(start: Timestamp, heard_at: Timestamp) -> bool {
+    heard_at.since(start) > Duration::from_secs(60)
+}
+
+/// Why something is not told yet.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeldBack {
+    /// Who is not told.
+    pub receiver: String,
+    /// One of DESIGN.md §6's words.
+    pub reason: &'static str,
+    /// Until when, if that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// A delivery as `/api/deliveries` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub id: String,
+    /// The receiver.
+    pub receiver: String,
+    /// `pending`, `sent`, `dead`, `superseded` or `dropped`.
+    pub status: &'static str,
+    /// The rule that speaks.
+    pub rule: String,
+    /// The group's labels.
+    pub labels: BTreeMap<String, String>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The last failure, in the place's own words.
+    pub last_error: Option<String>,
+    /// When it is tried next, while it waits.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}

@@ -1,0 +1,278 @@
+//! Pages of what is stored, for people and programs to look at.
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use super::failure::Failure;
+use super::load;
+use super::values::{Columns, Json, count};
+use crate::clock::Timestamp;
+use crate::engine::{IntervalId, Status};
+use crate::event::State;
+use crate::store::{
+    AlertQuery, AlertRow, ContainerRow, ContainerTimeline, DeliveryQuery, DeliveryRow, EventQuery,
+    HeldBack, Page, PageQuery, StoreError, cursor, is_late,
+};
+
+/// Reads one page.
+pub(super) trait List<T>:
+    FnOnce(&Connection) -> Result<Page<T>, Failure> + Send + 'static
+{
+}
+
+impl<T, F: FnOnce(&Connection) -> Result<Page<T>, Failure> + Send + 'static> List<T> for F {}
+
+/// The newest payloads that meet the query, in ascending order.
+pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError> {
+    let mut conditions = Conditions::default();
+    let index = if query.container.is_some() { "events_by_container" } else { "events_by_time" };
+    if let Some(id) = query.container {
+        conditions.hold("container = (select key from containers where id = ?)", [id.into()]);
+    }
+    if let Some(facets) = facets(query.application, query.service, query.state.as_ref()) {
+        let facets_hold = format!("facet in (select id from facets {})", facets.clause());
+        conditions.hold(facets_hold, facets.values);
+    }
+    if let Some(since) = query.since {
+        conditions.hold("timestamp >= ?", [since.as_micros().into()]);
+    }
+    if let Some(until) = query.until {
+        conditions.hold("timestamp <= ?", [until.as_micros().into()]);
+    }
+    if let Some(cursor) = &query.page.cursor {
+        let (timestamp, seq) = cursor::parse_pair(cursor)?;
+        conditions.hold("(timestamp, seq) < (?, ?)", [timestamp.into(), seq.into()]);
+    }
+    // Without statistics SQLite would rather sort than walk the index of time.
+    let sql = format!(
+        "select payload, timestamp, seq from events indexed by {index} {}
+         order by timestamp desc, seq desc limit ?",
+        conditions.clause()
+    );
+    Ok(move |connection: &Connection| {
+        let mut page = conditions.page(connection, &sql, query.page.limit, |row| {
+            let mut columns = Columns::of(row);
+            let payload = columns.take()?;
+            Ok((payload, cursor::pair(columns.take()?, columns.take()?)))
+        })?;
+        page.items.reverse();
+        Ok(page)
+    })
+}
+
+fn facets(
+    application: Option<String>,
+    service: Option<String>,
+    state: Option<&State>,
+) -> Option<Conditions> {
+    let mut conditions = Conditions::default();
+    if let Some(application) = application {
+        conditions.hold("application = ?", [application.into()]);
+    }
+    if let Some(service) = service {
+        conditions.hold("service = ?", [service.into()]);
+    }
+    if let Some(state) = state {
+        conditions.hold("state = ?", [state.as_str().to_owned().into()]);
+    }
+    (!conditions.clauses.is_empty()).then_some(conditions)
+}
+
+/// The containers, by id.
+pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, StoreError> {
+    let mut conditions = Conditions::default();
+    conditions.hold("state is not null", []);
+    if let Some(cursor) = &page.cursor {
+        conditions.hold("id > ?", [cursor::parse_text(cursor)?.into()]);
+    }
+    let sql = format!(
+        "select id, application, service, state, since, starts from containers {}
+         order by id limit ?",
+        conditions.clause()
+    );
+    Ok(move |connection: &Connection| {
+        conditions.page(connection, &sql, page.limit, |row| {
+            let mut columns = Columns::of(row);
+            let row = ContainerRow {
+                id: columns.take()?,
+                application: columns.take()?,
+                service: columns.take()?,
+                state: columns.take()?,
+                since: columns.take()?,
+                starts: columns.take()?,
+                missing: None,
+            };
+            let cursor = cursor::text(&row.id);
+            Ok((row, cursor))
+        })
+    })
+}
+
+/// One container with all its events.
+pub(super) fn container(
+    connection: &Connection,
+    id: &str,
+) -> Result<Option<ContainerTimeline>, Failure> {
+    let Some(container) = load::container(connection, id)? else { return Ok(None) };
+    let row = ContainerRow {
+        id: container.id,
+        application: container.application,
+        service: container.service,
+        state: container.state,
+        since: container.since,
+        starts: container.starts,
+        missing: None,
+    };
+    Ok(Some(ContainerTimeline { row, events: load::timeline(connection, id)? }))
+}
+
+/// The alerts, the latest first. What had not happened after all is no alert.
+pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreError> {
+    let mut conditions = Conditions::default();
+    match query.firing {
+        Some(true) => conditions.hold("i.end_at is null", []),
+        Some(false) => conditions.hold("i.end_at is not null", []),
+        None => {}
+    }
+    conditions.hold("i.end_cause is not 'withdrawn'", []);
+    if let Some(cursor) = &query.page.cursor {
+        let (start, id) = cursor::parse_pair(cursor)?;
+        conditions.hold("(i.start, i.id) < (?, ?)", [start.into(), id.into()]);
+    }
+    let sql = format!(
+        "select i.start, i.id, a.rule, a.labels, i.end_at, i.occurrences, i.heard_at
+         from intervals i join alerts a on a.id = i.alert {}
+         order by i.start desc, i.id desc limit ?",
+        conditions.clause()
+    );
+    Ok(move |connection: &Connection| {
+        conditions.page(connection, &sql, query.page.limit, |row| alert(connection, row))
+    })
+}
+
+fn alert(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<(AlertRow, String)> {
+    let mut columns = Columns::of(row);
+    let (started_at, id): (Timestamp, IntervalId) = (columns.take()?, columns.take()?);
+    let rule = columns.take()?;
+    let Json(labels): Json<BTreeMap<String, String>> = columns.take()?;
+    let resolved_at: Option<Timestamp> = columns.take()?;
+    let row = AlertRow {
+        rule,
+        severity: labels.get("severity").cloned(),
+        status: if resolved_at.is_some() { "resolved" } else { "firing" },
+        labels,
+        started_at,
+        resolved_at,
+        occurrences: u64::try_from(columns.take::<i64>()?).unwrap_or(0),
+        late: is_late(started_at, columns.take()?),
+        held_back: held_back(connection, id)?,
+    };
+    Ok((row, cursor::pair(started_at.as_micros(), id.0)))
+}
+
+/// Who is not told yet: those whose group has news of it, and nothing on its way.
+fn held_back(connection: &Connection, interval: IntervalId) -> rusqlite::Result<Vec<HeldBack>> {
+    let mut statement = connection.prepare_cached(
+        "select k.receiver, g.timer_due_at
+         from ledger l join group_keys k on k.id = l.group_key left join groups g on g.key = k.id
+         where l.interval = ?1 and l.news is not null and g.waiting is null
+         order by l.place",
+    )?;
+    let held = statement.query_map([interval], |row| {
+        Ok(HeldBack { receiver: row.get(0)?, reason: "grouped", until: row.get(1)? })
+    })?;
+    held.collect()
+}
+
+/// The deliveries, the latest first.
+pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>, StoreError> {
+    let mut conditions = Conditions::default();
+    if let Some(status) = query.status {
+        conditions.hold("d.status = ?", [status.as_str().to_owned().into()]);
+    }
+    if let Some(cursor) = &query.page.cursor {
+        conditions.hold("d.key < ?", [cursor::parse_number(cursor)?.into()]);
+    }
+    let sql = format!(
+        "select d.key, d.id, d.receiver, d.status, g.rule, g.labels, d.attempts, d.last_error,
+                d.next_due_at, d.created_at, d.ended_at
+         from deliveries d join group_keys g on g.id = d.group_key {}
+         order by d.key desc limit ?",
+        conditions.clause()
+    );
+    Ok(move |connection: &Connection| {
+        conditions.page(connection, &sql, query.page.limit, |row| {
+            let mut columns = Columns::of(row);
+            let key = columns.take()?;
+            let (id, receiver) = (columns.take()?, columns.take()?);
+            let status: Status = columns.take()?;
+            let row = DeliveryRow {
+                id,
+                receiver,
+                status: status.as_str(),
+                rule: columns.take()?,
+                labels: columns.take::<Json<_>>()?.0,
+                attempts: columns.take()?,
+                last_error: columns.take()?,
+                next_attempt_at: columns
+                    .take::<Option<Timestamp>>()?
+                    .filter(|_| status == Status::Pending),
+                created_at: columns.take()?,
+                ended_at: columns.take()?,
+            };
+            Ok((row, cursor::number(key)))
+        })
+    })
+}
+
+/// Conditions that all have to hold, with the values for their question marks.
+#[derive(Default)]
+struct Conditions {
+    clauses: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn hold(&mut self, clause: impl Into<String>, values: impl IntoIterator<Item = Value>) {
+        self.clauses.push(clause.into());
+        self.values.extend(values);
+    }
+
+    /// As a `where` clause; nothing if there are none.
+    fn clause(&self) -> String {
+        if self.clauses.is_empty() {
+            return String::new();
+        }
+        format!("where {}", self.clauses.join(" and "))
+    }
+
+    /// Reads at most `limit` rows of `sql`, whose last value is the limit. `item` answers an item
+    /// and the cursor behind it.
+    fn page<T>(
+        self,
+        connection: &Connection,
+        sql: &str,
+        limit: usize,
+        mut item: impl FnMut(&Row<'_>) -> rusqlite::Result<(T, String)>,
+    ) -> Result<Page<T>, Failure> {
+        // A page of nothing would lead nowhere.
+        let limit = limit.max(1);
+        let mut values = self.values;
+        // One more shows whether there is a next page.
+        values.push(count(limit.saturating_add(1)).into());
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        let (mut items, mut last) = (Vec::new(), None);
+        while let Some(row) = rows.next()? {
+            if items.len() == limit {
+                return Ok(Page { items, next: last });
+            }
+            let (value, cursor) = item(row)?;
+            items.push(value);
+            last = Some(cursor);
+        }
+        Ok(Page { items, next: None })
+    }
+}

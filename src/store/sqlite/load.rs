@@ -1,0 +1,385 @@
+//! Reads the rows that a decision has to see.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::failure::Failure;
+use super::values::{Columns, Json};
+use crate::clock::Timestamp;
+use crate::engine::{
+    AlertKey, Changes, Container, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey,
+    Heard, Interval, IntervalId, Keys, Lease, Snapshot, Timer,
+};
+use crate::event::{self, Event, Identity};
+use crate::store::{DecideFn, Step};
+
+/// How often a decision may ask for more. A sound one needs three or four rounds.
+const ROUNDS: usize = 32;
+
+/// Reads `keys`, and whatever else `decide` asks for, until it answers what to write.
+pub(super) fn decided(
+    connection: &Connection,
+    keys: Keys,
+    decide: &mut DecideFn,
+) -> Result<Changes, Failure> {
+    let mut snapshot = Snapshot::default();
+    extend(connection, &mut snapshot, keys)?;
+    for _ in 0..ROUNDS {
+        match decide(&snapshot) {
+            Step::Write(changes) => return Ok(changes),
+            Step::Read(keys) => {
+                let keys = unasked(keys, &snapshot.asked);
+                if keys.is_empty() {
+                    return Err(Failure::Refused(
+                        "it asked again for rows that it had seen".into(),
+                    ));
+                }
+                extend(connection, &mut snapshot, keys)?;
+            }
+        }
+    }
+    Err(Failure::Refused(format!("it was not decided after {ROUNDS} rounds of reading")))
+}
+
+/// What of `keys` was not asked for before.
+fn unasked(keys: Keys, asked: &Keys) -> Keys {
+    fn new<T: Ord>(keys: BTreeSet<T>, asked: &BTreeSet<T>) -> BTreeSet<T> {
+        keys.into_iter().filter(|key| !asked.contains(key)).collect()
+    }
+    Keys {
+        known: new(keys.known, &asked.known),
+        containers: new(keys.containers, &asked.containers),
+        timelines: new(keys.timelines, &asked.timelines),
+        intervals: new(keys.intervals, &asked.intervals),
+        events: new(keys.events, &asked.events),
+        groups: new(keys.groups, &asked.groups),
+        news: new(keys.news, &asked.news),
+        firing: new(keys.firing, &asked.firing),
+        deliveries: new(keys.deliveries, &asked.deliveries),
+    }
+}
+
+fn extend(connection: &Connection, snapshot: &mut Snapshot, keys: Keys) -> Result<(), Failure> {
+    for (container, reference) in &keys.known {
+        if is_known(connection, container, *reference)? {
+            snapshot.known.insert((container.clone(), *reference));
+        }
+    }
+    for id in &keys.containers {
+        if let Some(container) = container(connection, id)? {
+            if container.open > 0 {
+                add(snapshot, open_intervals(connection, id)?);
+            }
+            snapshot.containers.insert(id.clone(), container);
+        }
+    }
+    for id in &keys.timelines {
+        snapshot.timelines.insert(id.clone(), timeline(connection, id)?);
+        add(snapshot, container_intervals(connection, id)?);
+    }
+    for id in &keys.intervals {
+        add(snapshot, interval(connection, *id)?);
+    }
+    for (container, reference) in &keys.events {
+        if let Some(event) = event(connection, container, *reference)? {
+            snapshot.events.insert((container.clone(), *reference), event);
+        }
+    }
+    for key in &keys.groups {
+        if let Some(group) = group(connection, key)? {
+            snapshot.groups.insert(key.clone(), group);
+        }
+    }
+    for key in &keys.news {
+        add(snapshot, intervals_with_news(connection, key)?);
+    }
+    for key in &keys.firing {
+        add(snapshot, intervals_firing(connection, key)?);
+    }
+    for id in &keys.deliveries {
+        if let Some(delivery) = delivery(connection, id)? {
+            snapshot.deliveries.insert(id.clone(), delivery);
+        }
+    }
+    snapshot.asked.extend(keys);
+    Ok(())
+}
+
+fn add(snapshot: &mut Snapshot, intervals: Vec<Interval>) {
+    snapshot.intervals.extend(intervals.into_iter().map(|interval| (interval.id, interval)));
+}
+
+fn is_known(
+    connection: &Connection,
+    container: &str,
+    reference: EventRef,
+) -> Result<bool, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select 1 from events
+         where container = (select key from containers where id = ?1)
+           and timestamp = ?2 and identity = ?3",
+    )?;
+    Ok(statement.exists(params![container, reference.timestamp, reference.identity])?)
+}
+
+pub(super) fn container(connection: &Connection, id: &str) -> Result<Option<Container>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select id, application, service, state, since, starts, last_at, derived_to, open
+         from containers where id = ?1 and state is not null",
+    )?;
+    let found = statement.query_row([id], |row| {
+        let mut columns = Columns::of(row);
+        Ok(Container {
+            id: columns.take()?,
+            application: columns.take()?,
+            service: columns.take()?,
+            state: columns.take()?,
+            since: columns.take()?,
+            starts: columns.take()?,
+            last_at: columns.take()?,
+            derived_to: columns.take()?,
+            open: columns.take()?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Every event of a container that did not fail, in no order.
+pub(super) fn timeline(connection: &Connection, container: &str) -> Result<Vec<Heard>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select timestamp, identity, at, received_at, payload from events
+         where container = (select key from containers where id = ?1) and failed is null",
+    )?;
+    let mut rows = statement.query([container])?;
+    let mut timeline = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        let timestamp: Timestamp = columns.take()?;
+        let identity = columns.take()?;
+        let at: Option<Timestamp> = columns.take()?;
+        let received_at = columns.take()?;
+        let event = decode(container, identity, &columns.take::<String>()?)?;
+        timeline.push(Heard { event, received_at, at: at.unwrap_or(timestamp) });
+    }
+    Ok(timeline)
+}
+
+fn event(
+    connection: &Connection,
+    container: &str,
+    reference: EventRef,
+) -> Result<Option<Event>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select payload from events
+         where container = (select key from containers where id = ?1)
+           and timestamp = ?2 and identity = ?3",
+    )?;
+    let payload: Option<String> = statement
+        .query_row(params![container, reference.timestamp, reference.identity], |row| row.get(0))
+        .optional()?;
+    payload.map(|payload| decode(container, reference.identity, &payload)).transpose()
+}
+
+/// The event of a kept payload. It keeps the identity that it was stored under.
+fn decode(container: &str, identity: Identity, payload: &str) -> Result<Event, Failure> {
+    match event::decode(payload.as_bytes()) {
+        Ok(event) => Ok(Event { identity, ..event }),
+        Err(error) => Err(Failure::Refused(format!(
+            "event {identity} of container {container:?} cannot be read again: {error}"
+        ))),
+    }
+}
+
+/// The statement that reads intervals for which a condition holds.
+macro_rules! intervals_where {
+    ($condition:literal) => {
+        concat!(
+            "select i.id, a.rule, a.key, a.labels, c.id, i.start, i.heard_at, i.occurrences,
+                    i.last_at, i.last_timestamp, i.last_identity,
+                    i.end_at, i.end_heard_at, i.end_cause, i.end_timestamp, i.end_identity, i.due
+             from intervals i
+             join alerts a on a.id = i.alert
+             join containers c on c.key = i.container
+             where ",
+            $condition
+        )
+    };
+}
+
+fn interval(connection: &Connection, id: IntervalId) -> Result<Vec<Interval>, Failure> {
+    intervals(connection, intervals_where!("i.id = ?1"), [id])
+}
+
+fn open_intervals(connection: &Connection, container: &str) -> Result<Vec<Interval>, Failure> {
+    const OPEN: &str = intervals_where!(
+        "i.container = (select key from containers where id = ?1) and i.end_at is null"
+    );
+    intervals(connection, OPEN, [container])
+}
+
+fn container_intervals(connection: &Connection, container: &str) -> Result<Vec<Interval>, Failure> {
+    const ALL: &str = intervals_where!("i.container = (select key from containers where id = ?1)");
+    intervals(connection, ALL, [container])
+}
+
+fn intervals_with_news(connection: &Connection, key: &GroupKey) -> Result<Vec<Interval>, Failure> {
+    const WITH_NEWS: &str = intervals_where!(
+        "i.id in (select interval from ledger where group_key = ?1 and news is not null)"
+    );
+    match group_number(connection, key)? {
+        Some(number) => intervals(connection, WITH_NEWS, [number]),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn intervals_firing(connection: &Connection, key: &GroupKey) -> Result<Vec<Interval>, Failure> {
+    const FIRING: &str =
+        intervals_where!("i.id in (select interval from ledger where group_key = ?1 and firing)");
+    match group_number(connection, key)? {
+        Some(number) => intervals(connection, FIRING, [number]),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn intervals(
+    connection: &Connection,
+    sql: &'static str,
+    params: impl Params,
+) -> Result<Vec<Interval>, Failure> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let found: Result<Vec<_>, _> = statement.query_map(params, interval_of)?.collect();
+    let mut found = found?;
+    for interval in &mut found {
+        interval.ledger = ledger(connection, interval.id)?;
+    }
+    Ok(found)
+}
+
+/// The interval of a row, its ledger left empty.
+fn interval_of(row: &Row<'_>) -> rusqlite::Result<Interval> {
+    let mut columns = Columns::of(row);
+    Ok(Interval {
+        id: columns.take()?,
+        alert: AlertKey { rule: columns.take()?, values: columns.take::<Json<_>>()?.0 },
+        labels: columns.take::<Json<_>>()?.0,
+        container: columns.take()?,
+        start: columns.take()?,
+        heard_at: columns.take()?,
+        occurrences: u64::try_from(columns.take::<i64>()?).unwrap_or(0),
+        last_at: columns.take()?,
+        last: EventRef { timestamp: columns.take()?, identity: columns.take()? },
+        end: end_of(&mut columns)?,
+        due: columns.take()?,
+        ledger: Vec::new(),
+    })
+}
+
+fn end_of(columns: &mut Columns<'_>) -> rusqlite::Result<Option<End>> {
+    let (at, heard_at, cause) = (columns.take()?, columns.take()?, columns.take()?);
+    let (timestamp, identity): (Option<_>, Option<_>) = (columns.take()?, columns.take()?);
+    let event =
+        timestamp.zip(identity).map(|(timestamp, identity)| EventRef { timestamp, identity });
+    Ok(match (at, heard_at, cause) {
+        (Some(at), Some(heard_at), Some(cause)) => Some(End { at, heard_at, cause, event }),
+        _ => None,
+    })
+}
+
+fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select g.rule, g.receiver, g.labels, l.told, l.maybe, l.news, l.firing
+         from ledger l join group_keys g on g.id = l.group_key
+         where l.interval = ?1 order by l.place",
+    )?;
+    let entries = statement.query_map([interval], |row| {
+        let mut columns = Columns::of(row);
+        Ok(Entry {
+            group: group_key_of(&mut columns)?,
+            told: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            maybe: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            news: columns.take()?,
+            firing: columns.take()?,
+        })
+    })?;
+    Ok(entries.collect::<Result<_, _>>()?)
+}
+
+fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupKey> {
+    Ok(GroupKey {
+        rule: columns.take()?,
+        receiver: columns.take()?,
+        labels: columns.take::<Json<_>>()?.0,
+    })
+}
+
+/// The number under which a group's key is kept.
+pub(super) fn group_number(
+    connection: &Connection,
+    key: &GroupKey,
+) -> Result<Option<i64>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
+    )?;
+    let found =
+        statement.query_row(params![key.rule, key.receiver, Json(&key.labels)], |row| row.get(0));
+    Ok(found.optional()?)
+}
+
+fn group(connection: &Connection, key: &GroupKey) -> Result<Option<Group>, Failure> {
+    let Some(number) = group_number(connection, key)? else { return Ok(None) };
+    let mut statement = connection.prepare_cached(
+        "select opened_at, last_told, news, firing, waiting, spoken, timer_set_at, timer_due_at
+         from groups where key = ?1",
+    )?;
+    let found = statement.query_row([number], |row| {
+        let mut columns = Columns::of(row);
+        Ok(Group {
+            key: key.clone(),
+            opened_at: columns.take()?,
+            last_told: columns.take()?,
+            news: columns.take()?,
+            firing: columns.take()?,
+            waiting: columns.take()?,
+            spoken: columns.take()?,
+            timer: {
+                let (set_at, due_at): (Option<_>, Option<_>) = (columns.take()?, columns.take()?);
+                set_at.zip(due_at).map(|(set_at, due_at)| Timer { set_at, due_at })
+            },
+        })
+    });
+    Ok(found.optional()?)
+}
+
+fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select d.id, g.rule, g.receiver, g.labels, d.status, d.created_at, d.waiting_since,
+                d.next_set_at, d.next_due_at, d.attempts, d.failures, d.lease_token, d.lease_until,
+                d.notification, d.plain, d.reached, d.last_error, d.ended_at
+         from deliveries d join group_keys g on g.id = d.group_key
+         where d.id = ?1",
+    )?;
+    let found = statement.query_row([id], |row| {
+        let mut columns = Columns::of(row);
+        Ok(Delivery {
+            id: columns.take()?,
+            group: group_key_of(&mut columns)?,
+            status: columns.take()?,
+            created_at: columns.take()?,
+            waiting_since: columns.take()?,
+            next_attempt: Timer { set_at: columns.take()?, due_at: columns.take()? },
+            attempts: columns.take()?,
+            failures: columns.take()?,
+            lease: {
+                let (token, until): (Option<_>, Option<_>) = (columns.take()?, columns.take()?);
+                token.zip(until).map(|(token, until)| Lease { token, until })
+            },
+            notification: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            plain: columns.take()?,
+            reached: columns.take::<Json<_>>()?.0,
+            last_error: columns.take()?,
+            ended_at: columns.take()?,
+        })
+    });
+    Ok(found.optional()?)
+}

@@ -1,0 +1,155 @@
+-- Times are whole microseconds since the Unix epoch. `labels`, `key`, `told`, `maybe`, `reached` and
+-- `notification` are JSON, objects with their keys sorted, so that equal ones are equal texts.
+
+create table meta (
+    name  text primary key,
+    value integer not null
+) strict, without rowid;
+
+create table rules (
+    name        text primary key,
+    fingerprint text not null,
+    since       integer not null
+) strict, without rowid;
+
+create table containers (
+    key         integer primary key,
+    id          text not null unique,
+    application text,
+    service     text,
+    state       text, -- null where nothing but failed events was heard of it
+    since       integer not null,
+    starts      integer,
+    last_at     integer not null,
+    derived_to  integer not null,
+    open        integer not null
+) strict;
+
+-- What lists of events are filtered by, once for all events that share it. Not unique, since a
+-- unique index takes every null for another; the one writer looks before it inserts.
+create table facets (
+    id          integer primary key,
+    application text,
+    service     text,
+    state       text not null
+) strict;
+create index facets_by_value on facets (state, application, service);
+
+create table events (
+    seq         integer primary key,
+    container   integer not null references containers,
+    timestamp   integer not null,
+    identity    blob not null,
+    at          integer, -- null where it is the timestamp
+    received_at integer not null,
+    facet       integer not null references facets,
+    failed      text, -- why nothing could be derived from it: it is no part of the timeline
+    payload     text not null
+) strict;
+-- The identity is left out, as it would be a twentieth of the whole file: hardly two events of a
+-- container share a timestamp, and the insertion looks at the rows of those that do.
+create index events_by_container on events (container, timestamp);
+create index events_by_time on events (timestamp, facet);
+
+create table alerts (
+    id     integer primary key,
+    rule   text not null,
+    key    text not null,
+    labels text not null,
+    unique (rule, key, labels)
+) strict;
+
+create table intervals (
+    -- Notifications name intervals: the number of one that was removed may not come back.
+    id             integer primary key autoincrement,
+    alert          integer not null references alerts,
+    container      integer not null references containers,
+    start          integer not null,
+    heard_at       integer not null,
+    occurrences    integer not null,
+    last_at        integer not null,
+    last_timestamp integer not null,
+    last_identity  blob not null,
+    end_at         integer,
+    end_heard_at   integer,
+    end_cause      text,
+    end_timestamp  integer,
+    end_identity   blob,
+    due            integer
+) strict;
+create index intervals_by_container on intervals (container, end_at);
+create index intervals_by_start on intervals (start);
+create index intervals_open on intervals (start) where end_at is null;
+create index intervals_due on intervals (due) where due is not null;
+
+-- Names of groups. They outlive the groups: a ledger speaks of groups that are gone, and that come
+-- back under the same key.
+create table group_keys (
+    id       integer primary key,
+    rule     text not null,
+    receiver text not null,
+    labels   text not null,
+    unique (rule, receiver, labels)
+) strict;
+
+create table ledger (
+    interval       integer not null references intervals on delete cascade,
+    place          integer not null, -- in the interval's list of entries
+    group_key      integer not null references group_keys,
+    told           text,
+    maybe          text,
+    news           text,
+    firing         integer not null,
+    primary key (interval, place)
+) strict, without rowid;
+create index ledger_news on ledger (group_key) where news is not null;
+create index ledger_firing on ledger (group_key) where firing;
+
+create table groups (
+    key          integer primary key references group_keys,
+    opened_at    integer not null,
+    last_told    integer,
+    news         integer not null,
+    firing       integer not null,
+    waiting      text,
+    spoken       integer not null,
+    timer_set_at integer,
+    timer_due_at integer
+) strict;
+create index groups_due on groups (timer_due_at) where timer_due_at is not null;
+create index groups_set on groups (timer_set_at) where timer_set_at is not null;
+
+create table deliveries (
+    key           integer primary key,
+    id            text not null unique,
+    group_key     integer not null references group_keys,
+    receiver      text not null,
+    status        text not null,
+    created_at    integer not null,
+    waiting_since integer not null,
+    next_set_at   integer not null,
+    next_due_at   integer not null,
+    attempts      integer not null,
+    failures      integer not null,
+    lease_token   text,
+    lease_until   integer,
+    notification  text,
+    plain         integer not null,
+    reached       text not null,
+    last_error    text,
+    ended_at      integer
+) strict;
+create index deliveries_by_status on deliveries (status);
+create index deliveries_waiting on deliveries (receiver, waiting_since) where status = 'pending';
+create index deliveries_leased on deliveries (lease_until)
+    where status = 'pending' and lease_token is not null;
+
+create table attempts (
+    delivery   integer not null references deliveries on delete cascade,
+    number     integer not null,
+    started_at integer not null,
+    ended_at   integer,
+    outcome    text,
+    detail     text,
+    primary key (delivery, number)
+) strict, without rowid;

@@ -1,0 +1,228 @@
+//! The store on one SQLite file: rusqlite on threads of its own, behind the [`Store`] trait.
+//!
+//! One connection writes and one reads. What is absent on purpose: a pool, since SQLite has one
+//! writer at a time, and any SQL that another backend shares.
+
+mod due;
+mod failure;
+mod lists;
+mod load;
+mod open;
+mod reader;
+mod rules;
+mod save;
+mod values;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use futures_util::future::BoxFuture;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, Page, PageQuery, Store, StoreError,
+};
+use crate::clock::Timestamp;
+use crate::engine::{DeliveryId, Keys};
+use failure::Failure;
+
+/// A store in one SQLite file, for one process.
+pub struct SqliteStore {
+    reader: Worker<reader::Question>,
+    writer: Worker<writer::Unit>,
+    lock: Mutex<Option<File>>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if it cannot be made, is no database of a known version, or is in use;
+    /// the file is as it was then.
+    pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+        let open::Opened { writer, reader, lock } = open::open(path)?;
+        Ok(SqliteStore {
+            reader: Worker::start("store-reader", |queue| reader::serve(reader, &queue))?,
+            writer: Worker::start("store-writer", |queue| writer::serve(writer, &queue))?,
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// Does what waits, folds everything into the one file, and gives it up. Later calls answer
+    /// [`StoreError::Closed`]. Blocks; dropping the store does the same.
+    pub fn close(&self) {
+        self.reader.stop();
+        self.writer.stop();
+        take(&self.lock);
+    }
+
+    /// Runs `work` within a transaction, and answers after the commit.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, mut outcome) = oneshot::channel();
+        let (answer, committed) = oneshot::channel();
+        let work = Box::new(move |connection: &Connection| {
+            let value = work(connection)?;
+            // Whoever asked may have gone; the work is to be committed all the same.
+            let _ = done.send(value);
+            Ok(())
+        });
+        self.writer.send(writer::Unit { work, answer })?;
+        committed.await.map_err(|_| StoreError::Closed)??;
+        outcome.try_recv().map_err(|_| StoreError::Closed)
+    }
+
+    /// Asks `question` of one state of the database.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.reader.send(Box::new(move |connection| {
+            if answer.is_closed() {
+                return;
+            }
+            let ask = || {
+                let transaction = connection.unchecked_transaction()?;
+                let value = question(&transaction)?;
+                transaction.commit()?;
+                Ok(value)
+            };
+            let _ = answer.send(ask().map_err(|failure: Failure| failure.into()));
+        }))?;
+        answered
+            .await
+            .map_err(|_| StoreError::Unavailable("reading from the database ended early".into()))?
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store for SqliteStore {
+    fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.write(move |connection| {
+            let changes = load::decided(connection, keys, &mut decide)?;
+            save::changes(connection, &changes)
+        }))
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Due, StoreError>> {
+        Box::pin(self.read(move |connection| due::due(connection, now, limit)))
+    }
+
+    fn claimable<'a>(
+        &'a self,
+        receiver: &'a str,
+        now: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Claimable, StoreError>> {
+        let receiver = receiver.to_owned();
+        Box::pin(self.read(move |connection| due::claimable(connection, &receiver, now, limit)))
+    }
+
+    fn leased(&self) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>> {
+        Box::pin(self.read(due::leased))
+    }
+
+    fn waiting_for_others(
+        &self,
+        receivers: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>> {
+        Box::pin(self.read(move |connection| due::waiting_for_others(connection, receivers)))
+    }
+
+    fn adopt(
+        &self,
+        rules: BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Adoption, StoreError>> {
+        Box::pin(self.write(move |connection| rules::adopt(connection, rules, now)))
+    }
+
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Page<String>, StoreError>> {
+        Box::pin(async move { self.read(lists::events(query)?).await })
+    }
+
+    fn containers(&self, page: PageQuery) -> BoxFuture<'_, Result<Page<ContainerRow>, StoreError>> {
+        Box::pin(async move { self.read(lists::containers(page)?).await })
+    }
+
+    fn container(
+        &self,
+        id: String,
+    ) -> BoxFuture<'_, Result<Option<ContainerTimeline>, StoreError>> {
+        Box::pin(self.read(move |connection| lists::container(connection, &id)))
+    }
+
+    fn alerts(&self, query: AlertQuery) -> BoxFuture<'_, Result<Page<AlertRow>, StoreError>> {
+        Box::pin(async move { self.read(lists::alerts(query)?).await })
+    }
+
+    fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
+        Box::pin(async move { self.read(lists::deliveries(query)?).await })
+    }
+
+    fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.write(rules::note_check))
+    }
+}
+
+/// A thread that works off a queue.
+struct Worker<T> {
+    queue: Mutex<Option<Sender<T>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<T: Send + 'static> Worker<T> {
+    fn start(
+        name: &str,
+        serve: impl FnOnce(Receiver<T>) + Send + 'static,
+    ) -> Result<Worker<T>, StoreError> {
+        let (queue, waiting) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || serve(waiting))
+            .map_err(|error| {
+                StoreError::Open(format!("no thread could be started for the store: {error}"))
+            })?;
+        Ok(Worker { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+    }
+
+    fn send(&self, item: T) -> Result<(), StoreError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().ok_or(StoreError::Closed)?;
+        queue.send(item).map_err(|_| StoreError::Closed)
+    }
+
+    /// Waits until what is queued is done and the thread has ended.
+    fn stop(&self) {
+        drop(take(&self.queue));
+        if let Some(thread) = take(&self.thread) {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}

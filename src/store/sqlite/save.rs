@@ -1,0 +1,313 @@
+//! Writes what was decided.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::failure::Failure;
+use super::load::group_number;
+use super::values::{Json, count};
+use crate::engine::{
+    Attempt, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval, IntervalId,
+};
+
+/// Writes all of `changes`: each row after those that it refers to.
+pub(super) fn changes(connection: &Connection, changes: &Changes) -> Result<(), Failure> {
+    changes.containers.iter().try_for_each(|container| put_container(connection, container))?;
+    changes.events.iter().try_for_each(|heard| add_event(connection, heard, None))?;
+    changes.failed.iter().try_for_each(|(heard, why)| add_failed(connection, heard, why))?;
+    changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, *id))?;
+    changes.intervals.iter().try_for_each(|interval| put_interval(connection, interval))?;
+    changes.groups_removed.iter().try_for_each(|key| remove_group(connection, key))?;
+    changes.groups.iter().try_for_each(|group| put_group(connection, group))?;
+    changes.deliveries.iter().try_for_each(|delivery| put_delivery(connection, delivery))?;
+    changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
+}
+
+fn put_container(connection: &Connection, container: &Container) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "insert into containers
+                 (id, application, service, state, since, starts, last_at, derived_to, open)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             on conflict (id) do update set
+                 application = excluded.application, service = excluded.service,
+                 state = excluded.state, since = excluded.since, starts = excluded.starts,
+                 last_at = excluded.last_at, derived_to = excluded.derived_to,
+                 open = excluded.open",
+        )?
+        .execute(params![
+            container.id,
+            container.application,
+            container.service,
+            container.state,
+            container.since,
+            container.starts,
+            container.last_at,
+            container.derived_to,
+            container.open,
+        ])?;
+    Ok(())
+}
+
+/// Adds an event that is kept and no more: its container may have nothing to show but its name.
+fn add_failed(connection: &Connection, heard: &Heard, why: &str) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "insert into containers (id, since, last_at, derived_to, open) values (?1, 0, 0, 0, 0)
+             on conflict (id) do nothing",
+        )?
+        .execute([&heard.event.container])?;
+    add_event(connection, heard, Some(why))
+}
+
+fn add_event(connection: &Connection, heard: &Heard, failed: Option<&str>) -> Result<(), Failure> {
+    let event = &heard.event;
+    let facet = facet(connection, heard)?;
+    let at = (heard.at != event.timestamp).then_some(heard.at);
+    let added = connection
+        .prepare_cached(
+            "insert into events
+                 (container, timestamp, identity, at, received_at, facet, failed, payload)
+             select key, ?2, ?3, ?4, ?5, ?6, ?7, ?8 from containers where id = ?1
+                and not exists (select 1 from events
+                    where container = key and timestamp = ?2 and identity = ?3)",
+        )?
+        .execute(params![
+            event.container,
+            event.timestamp,
+            event.identity,
+            at,
+            heard.received_at,
+            facet,
+            failed,
+            event.payload.text,
+        ])?;
+    if added == 1 {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "event {} is stored already, or its container {:?} is not",
+        event.identity, event.container
+    )))
+}
+
+/// The number of what an event can be listed by.
+fn facet(connection: &Connection, heard: &Heard) -> Result<i64, Failure> {
+    let event = &heard.event;
+    let known: Option<i64> = connection
+        .prepare_cached(
+            "select id from facets where state = ?3 and application is ?1 and service is ?2",
+        )?
+        .query_row(params![event.application, event.service, event.state], |row| row.get(0))
+        .optional()?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    connection
+        .prepare_cached("insert into facets (application, service, state) values (?1, ?2, ?3)")?
+        .execute(params![event.application, event.service, event.state])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn put_interval(connection: &Connection, interval: &Interval) -> Result<(), Failure> {
+    let alert = alert(connection, interval)?;
+    let stored = (interval.id.0 > 0).then_some(interval.id);
+    let end = interval.end.as_ref();
+    let ended_by = end.and_then(|end| end.event);
+    let id: IntervalId = connection
+        .prepare_cached(
+            "insert into intervals
+                 (id, alert, container, start, heard_at, occurrences, last_at, last_timestamp,
+                  last_identity, end_at, end_heard_at, end_cause, end_timestamp, end_identity, due)
+             values (?1, ?2, (select key from containers where id = ?3), ?4, ?5, ?6, ?7, ?8, ?9,
+                     ?10, ?11, ?12, ?13, ?14, ?15)
+             on conflict (id) do update set
+                 alert = excluded.alert, container = excluded.container, start = excluded.start,
+                 heard_at = excluded.heard_at, occurrences = excluded.occurrences,
+                 last_at = excluded.last_at, last_timestamp = excluded.last_timestamp,
+                 last_identity = excluded.last_identity, end_at = excluded.end_at,
+                 end_heard_at = excluded.end_heard_at, end_cause = excluded.end_cause,
+                 end_timestamp = excluded.end_timestamp, end_identity = excluded.end_identity,
+                 due = excluded.due
+             returning id",
+        )?
+        .query_row(
+            params![
+                stored,
+                alert,
+                interval.container,
+                interval.start,
+                interval.heard_at,
+                count(interval.occurrences),
+                interval.last_at,
+                interval.last.timestamp,
+                interval.last.identity,
+                end.map(|end| end.at),
+                end.map(|end| end.heard_at),
+                end.map(|end| end.cause),
+                ended_by.map(|event| event.timestamp),
+                ended_by.map(|event| event.identity),
+                interval.due,
+            ],
+            |row| row.get(0),
+        )?;
+    for (place, entry) in interval.ledger.iter().enumerate() {
+        put_entry(connection, id, count(place), entry)?;
+    }
+    connection
+        .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
+        .execute(params![id, count(interval.ledger.len())])?;
+    Ok(())
+}
+
+/// The number of an interval's alert and labels.
+fn alert(connection: &Connection, interval: &Interval) -> Result<i64, Failure> {
+    let (key, labels) = (Json(&interval.alert.values), Json(&interval.labels));
+    let params = params![interval.alert.rule, key, labels];
+    let known: Option<i64> = connection
+        .prepare_cached("select id from alerts where rule = ?1 and key = ?2 and labels = ?3")?
+        .query_row(params, |row| row.get(0))
+        .optional()?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    connection
+        .prepare_cached("insert into alerts (rule, key, labels) values (?1, ?2, ?3)")?
+        .execute(params)?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn put_entry(
+    connection: &Connection,
+    interval: IntervalId,
+    place: i64,
+    entry: &Entry,
+) -> Result<(), Failure> {
+    let group = known_group_number(connection, &entry.group)?;
+    connection
+        .prepare_cached(
+            "insert into ledger
+                 (interval, place, group_key, told, maybe, news, firing)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             on conflict (interval, place) do update set
+                 group_key = excluded.group_key, told = excluded.told, maybe = excluded.maybe,
+                 news = excluded.news, firing = excluded.firing",
+        )?
+        .execute(params![
+            interval,
+            place,
+            group,
+            entry.told.map(Json),
+            entry.maybe.map(Json),
+            entry.news,
+            entry.firing,
+        ])?;
+    Ok(())
+}
+
+fn remove_interval(connection: &Connection, id: IntervalId) -> Result<(), Failure> {
+    connection.prepare_cached("delete from intervals where id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// The number under which a group's key is kept; it is kept from now on, if it was not.
+fn known_group_number(connection: &Connection, key: &GroupKey) -> Result<i64, Failure> {
+    if let Some(number) = group_number(connection, key)? {
+        return Ok(number);
+    }
+    connection
+        .prepare_cached("insert into group_keys (rule, receiver, labels) values (?1, ?2, ?3)")?
+        .execute(params![key.rule, key.receiver, Json(&key.labels)])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn put_group(connection: &Connection, group: &Group) -> Result<(), Failure> {
+    let number = known_group_number(connection, &group.key)?;
+    connection
+        .prepare_cached(
+            "insert or replace into groups
+                 (key, opened_at, last_told, news, firing, waiting, spoken, timer_set_at,
+                  timer_due_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            number,
+            group.opened_at,
+            group.last_told,
+            group.news,
+            group.firing,
+            group.waiting,
+            group.spoken,
+            group.timer.map(|timer| timer.set_at),
+            group.timer.map(|timer| timer.due_at),
+        ])?;
+    Ok(())
+}
+
+fn remove_group(connection: &Connection, key: &GroupKey) -> Result<(), Failure> {
+    if let Some(number) = group_number(connection, key)? {
+        connection.prepare_cached("delete from groups where key = ?1")?.execute([number])?;
+    }
+    Ok(())
+}
+
+fn put_delivery(connection: &Connection, delivery: &Delivery) -> Result<(), Failure> {
+    let group = known_group_number(connection, &delivery.group)?;
+    let lease = delivery.lease.as_ref();
+    connection
+        .prepare_cached(
+            "insert into deliveries
+                 (id, group_key, receiver, status, created_at, waiting_since, next_set_at,
+                  next_due_at, attempts, failures, lease_token, lease_until, notification, plain,
+                  reached, last_error, ended_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             on conflict (id) do update set
+                 group_key = excluded.group_key, receiver = excluded.receiver,
+                 status = excluded.status, created_at = excluded.created_at,
+                 waiting_since = excluded.waiting_since, next_set_at = excluded.next_set_at,
+                 next_due_at = excluded.next_due_at, attempts = excluded.attempts,
+                 failures = excluded.failures, lease_token = excluded.lease_token,
+                 lease_until = excluded.lease_until, notification = excluded.notification,
+                 plain = excluded.plain, reached = excluded.reached,
+                 last_error = excluded.last_error, ended_at = excluded.ended_at",
+        )?
+        .execute(params![
+            delivery.id,
+            group,
+            delivery.group.receiver,
+            delivery.status,
+            delivery.created_at,
+            delivery.waiting_since,
+            delivery.next_attempt.set_at,
+            delivery.next_attempt.due_at,
+            delivery.attempts,
+            delivery.failures,
+            lease.map(|lease| &lease.token),
+            lease.map(|lease| lease.until),
+            delivery.notification.as_ref().map(Json),
+            delivery.plain,
+            Json(&delivery.reached),
+            delivery.last_error,
+            delivery.ended_at,
+        ])?;
+    Ok(())
+}
+
+fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "insert into attempts (delivery, number, started_at, ended_at, outcome, detail)
+             values ((select key from deliveries where id = ?1), ?2, ?3, ?4, ?5, ?6)
+             on conflict (delivery, number) do update set
+                 ended_at = excluded.ended_at, outcome = excluded.outcome,
+                 detail = excluded.detail",
+        )?
+        .execute(params![
+            attempt.delivery,
+            attempt.number,
+            attempt.started_at,
+            attempt.ended_at,
+            attempt.outcome,
+            attempt.detail,
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,333 @@
+//! What SQLite alone has to do: files, locks, versions, threads, full disks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use futures_util::future::join_all;
+use tempfile::TempDir;
+
+use super::*;
+use crate::engine::{Changes, Snapshot};
+use crate::store::Step;
+use crate::store::contract::{container, contract, heard, write, write_events};
+
+contract!(opened);
+
+async fn opened() -> (SqliteStore, TempDir) {
+    open_new()
+}
+
+fn open_new() -> (SqliteStore, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("tocsin.db")).unwrap();
+    (store, folder)
+}
+
+/// Why `path` cannot be opened.
+fn refusal(path: &Path) -> String {
+    match SqliteStore::open(path) {
+        Err(StoreError::Open(why)) => why,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{} was opened", path.display()),
+    }
+}
+
+async fn payloads(store: &SqliteStore) -> u32 {
+    store
+        .read(|db| Ok(db.query_row("select count(*) from events", [], |row| row.get(0))?))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_reopening() {
+    let (store, folder) = open_new();
+    write_events(&store, vec![heard("a", 1, "X")]).await;
+    drop(store);
+    let path = folder.path().join("tocsin.db");
+    assert!(!path.with_extension("db-wal").exists(), "the log is folded into the one file");
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(payloads(&store).await, 1);
+}
+
+#[tokio::test]
+async fn every_commit_is_synced() {
+    let (store, _folder) = open_new();
+    let settings = store.write(|db| {
+        let mode: String = db.query_row("pragma journal_mode", [], |row| row.get(0))?;
+        let synchronous: i32 = db.query_row("pragma synchronous", [], |row| row.get(0))?;
+        let keys: bool = db.query_row("pragma foreign_keys", [], |row| row.get(0))?;
+        Ok((mode, synchronous, keys))
+    });
+    assert_eq!(settings.await.unwrap(), ("wal".to_owned(), 2, true));
+}
+
+#[tokio::test]
+async fn units_that_wait_share_a_commit_and_fail_alone() {
+    let (store, _folder) = open_new();
+    let (started, has_started) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let blocker = store.write(move |_| {
+        started.send(()).unwrap();
+        released.recv().unwrap();
+        Ok(())
+    });
+    let add = |id: &str| {
+        let event = heard(id, 1, "X");
+        let changes = Changes {
+            containers: vec![container(&event)],
+            events: vec![event],
+            ..Changes::default()
+        };
+        write(&store, changes)
+    };
+    let panicking = store.run(Keys::default(), Box::new(|_: &Snapshot| -> Step { panic!("no") }));
+    let twice = add("a");
+    let orders = store.write(|db| {
+        db.execute_batch("insert into meta values ('half', 1)")?;
+        Err::<(), _>(Failure::Refused("on second thoughts".into()))
+    });
+    let releasing = async move {
+        // By now all the others were asked for, and wait.
+        has_started.recv().unwrap();
+        release.send(()).unwrap();
+        Ok(())
+    };
+    let work: Vec<BoxFuture<'_, Result<(), StoreError>>> = vec![
+        Box::pin(blocker),
+        Box::pin(add("a")),
+        Box::pin(panicking),
+        Box::pin(twice),
+        Box::pin(orders),
+        Box::pin(add("b")),
+        Box::pin(releasing),
+    ];
+    let results: Vec<_> = join_all(work).await.into_iter().map(|result| result.is_ok()).collect();
+    assert_eq!(results, [true, true, false, false, false, true, true]);
+    assert_eq!(payloads(&store).await, 2);
+    let halves = store
+        .read(|db| Ok(db.query_row("select count(*) from meta", [], |row| row.get::<_, u32>(0))?));
+    assert_eq!(halves.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_survived() {
+    let (store, _folder) = open_new();
+    let limit = |pages: u32| {
+        store.write(move |db| {
+            let pages = pages.max(1);
+            db.query_row(&format!("pragma max_page_count = {pages}"), [], |_| Ok(()))?;
+            Ok(())
+        })
+    };
+    limit(1).await.unwrap();
+    let mut written: u32 = 0;
+    let error = loop {
+        let events: Vec<_> = (0..20).map(|n| heard(&format!("{written}-{n}"), n, "X")).collect();
+        let containers = events.iter().map(container).collect();
+        match write(&store, Changes { events, containers, ..Changes::default() }).await {
+            Ok(()) => written += 20,
+            Err(error) => break error,
+        }
+        assert!(written < 10_000, "the disk is never full");
+    };
+    assert!(
+        matches!(&error, StoreError::Unavailable(why) if why.contains("free some space")),
+        "{error}"
+    );
+    assert_eq!(payloads(&store).await, written, "what failed left nothing");
+
+    limit(1_000_000).await.unwrap();
+    write_events(&store, vec![heard("after", 1, "X")]).await;
+    assert_eq!(payloads(&store).await, written + 1);
+}
+
+#[tokio::test]
+async fn a_long_list_delays_no_commit() {
+    let (store, _folder) = open_new();
+    let store = Arc::new(store);
+    let (release, released) = mpsc::channel::<()>();
+    let reading = store.read(move |_| {
+        released.recv().unwrap();
+        Ok(())
+    });
+    let writing = async {
+        write_events(&*store, vec![heard("a", 1, "X")]).await;
+        release.send(()).unwrap();
+        Ok::<_, StoreError>(())
+    };
+    let (read, wrote) = futures_util::future::join(reading, writing).await;
+    assert!(read.is_ok() && wrote.is_ok());
+}
+
+#[tokio::test]
+async fn a_panic_while_reading_ends_only_that_question() {
+    let (store, _folder) = open_new();
+    let result = store.read::<()>(|_| panic!("on purpose")).await;
+    assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
+    assert_eq!(payloads(&store).await, 0);
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let (store, folder) = open_new();
+    store.close();
+    assert!(matches!(store.check_writable().await, Err(StoreError::Closed)));
+    assert!(matches!(store.leased().await, Err(StoreError::Closed)));
+    // And it may be opened again.
+    SqliteStore::open(&folder.path().join("tocsin.db")).unwrap();
+}
+
+#[test]
+fn a_second_opener_is_refused_by_whatever_name() {
+    let (_store, folder) = open_new();
+    let path = folder.path().join("tocsin.db");
+    let why = refusal(&path);
+    assert!(why.contains("is in use by another tocsin") && why.contains("tocsin.db.lock"), "{why}");
+    let other_name = folder.path().join("other.db");
+    std::os::unix::fs::symlink(&path, &other_name).unwrap();
+    assert!(refusal(&other_name).contains("is in use by another tocsin"));
+}
+
+#[test]
+fn a_newer_database_is_left_alone() {
+    let (store, folder) = open_new();
+    drop(store);
+    let path = folder.path().join("tocsin.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    connection.close().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let why = refusal(&path);
+    assert!(why.contains("has format 99") && why.contains("run the newer tocsin"), "{why}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn what_is_no_database_of_ours_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("notes.txt");
+    let long = folder.path().join("long.txt");
+    let foreign = folder.path().join("other.db");
+    std::fs::write(&text, "buy milk").unwrap();
+    std::fs::write(&long, "buy milk\n".repeat(2_000)).unwrap();
+    let connection = Connection::open(&foreign).unwrap();
+    connection.execute_batch("create table users (name text)").unwrap();
+    connection.close().unwrap();
+    for (path, words) in [
+        (text, "is no SQLite database"),
+        (long, "is no SQLite database"),
+        (foreign, "is a database of another program"),
+    ] {
+        let before = std::fs::read(&path).unwrap();
+        let why = refusal(&path);
+        assert!(why.contains(words), "{why}");
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{}", path.display());
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_new_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tocsin.db");
+    std::fs::write(&path, "").unwrap();
+    SqliteStore::open(&path).unwrap();
+}
+
+#[test]
+fn places_where_no_database_can_be_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for (path, words) in [
+        (folder.path().to_owned(), "is a directory; name a file in it"),
+        (folder.path().join("missing/tocsin.db"), "make the folder first"),
+        (file.join("tocsin.db"), "which is no folder"),
+        (PathBuf::from("/proc/tocsin.db"), "give tocsin a folder that it may write"),
+        (PathBuf::from(".."), "is a directory"),
+        (PathBuf::from(""), "names no file"),
+    ] {
+        let why = refusal(&path);
+        assert!(why.contains(words), "{why}");
+        assert!(!why.contains('\n') && !why.contains("os error"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn lists_and_timers_are_read_by_index() {
+    let (store, _folder) = open_new();
+    for (sql, index) in [
+        (
+            "select payload from events indexed by events_by_time \
+              where (timestamp, seq) < (5, 5) \
+              order by timestamp desc, seq desc limit 5",
+            "events_by_time",
+        ),
+        (
+            "select payload from events indexed by events_by_time \
+              where facet in (select id from facets where service = 'x') \
+              order by timestamp desc, seq desc limit 5",
+            "events_by_time",
+        ),
+        (
+            "select payload from events indexed by events_by_container \
+              where container = (select key from containers where id = 'a') and timestamp >= 5 \
+              order by timestamp desc, seq desc limit 5",
+            "events_by_container",
+        ),
+        (
+            "select id from intervals i \
+              where i.end_at is null and i.end_cause is not 'withdrawn' \
+              order by i.start desc, i.id desc limit 5",
+            "intervals_open",
+        ),
+        ("select id from intervals i where i.due <= 5 order by i.due limit 5", "intervals_due"),
+        ("select key from groups g where g.timer_due_at <= 5 or g.timer_set_at > 5", "groups_due"),
+        (
+            "select id from deliveries \
+              where status = 'pending' and receiver = 'x' \
+              order by waiting_since, key",
+            "deliveries_waiting",
+        ),
+        (
+            "select id from facets where state = 'X' and application is null and service is 'y'",
+            "facets_by_value (state=? AND application=? AND service=?)",
+        ),
+    ] {
+        let plan = store.read(move |db| {
+            let mut statement = db.prepare(&format!("explain query plan {sql}"))?;
+            let lines = statement.query_map([], |row| row.get::<_, String>(3))?;
+            Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+        });
+        let plan = plan.await.unwrap();
+        assert!(plan.contains(index), "{sql}\n{plan}");
+        assert!(!plan.contains("FOR ORDER BY"), "{sql}\n{plan}");
+    }
+}
+
+/// The promise of the schema: what is kept beside a payload is little.
+#[tokio::test]
+async fn an_event_takes_little_more_than_its_payload() {
+    let (store, folder) = open_new();
+    let example = include_str!("../../../tests/events/seed-stopped-exited.json");
+    let example: serde_json::Value = serde_json::from_str(example).unwrap();
+    let mut payload_bytes = 0;
+    for batch in 0..40 {
+        let events: Vec<_> = (0..500)
+            .map(|n| {
+                let mut payload = example.clone();
+                payload["id"] = format!("b7f34acb-e057-2362-6643-{:012x}", n * 7 % 250).into();
+                payload["timestamp"] = (1.5e9 + f64::from(batch * 500 + n) / 8.0).into();
+                let event = crate::event::decode(payload.to_string().as_bytes()).unwrap();
+                payload_bytes += event.payload.text.len();
+                crate::engine::Heard::new(event, Timestamp::from_micros(1_600_000_000_000_000))
+            })
+            .collect();
+        write_events(&store, events).await;
+    }
+    drop(store);
+    let file = std::fs::metadata(folder.path().join("tocsin.db")).unwrap().len();
+    let ratio = file as f64 / payload_bytes as f64;
+    assert!(ratio < 1.45, "{ratio}");
+}
