@@ -5,3 +5,4 @@ pub mod event;
 pub mod rules;
 pub mod engine;
 pub mod store;
+pub mod message;

@@ -1,0 +1,167 @@
+//! A notification in words: what a person reads, before any place's own markup.
+//!
+//! Does no I/O. Receivers turn a [`Message`] into their payload, and escape it.
+
+mod templates;
+pub mod text;
+mod words;
+
+pub use templates::Templates;
+
+use crate::clock::Timestamp;
+use crate::engine::Notification;
+use crate::rules::Severity;
+
+/// What a notification says, as plain text that nothing has escaped yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The rule that speaks.
+    pub rule: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What there is to tell, in one word.
+    pub status: Status,
+    /// What and how many, in one line.
+    pub title: String,
+    /// What the thread is about, in one line: the same for all that one group says.
+    pub topic: String,
+    /// What happened.
+    pub body: Body,
+    /// What else there is to know: how many are not listed, what still fires, what went wrong.
+    pub notes: Vec<String>,
+    /// What to do about it.
+    pub runbook_url: Option<String>,
+    /// Where to see more.
+    pub link: Option<String>,
+    /// Whether it is to be sent without any markup, since a fuller one was refused.
+    pub plain: bool,
+}
+
+/// What there is to tell, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Something began.
+    Firing,
+    /// Nothing is new: it fires still.
+    StillFiring,
+    /// What was said to be over is not.
+    NotOver,
+    /// Something began, and something ended.
+    Mixed,
+    /// It is over.
+    Over,
+    /// It ended, but not by a recovery that was seen.
+    Ended,
+    /// It had not happened.
+    Withdrawn,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// In the built-in words.
+    Sections(Vec<Section>),
+    /// In the words of the rule's own template; may have many lines.
+    Custom(String),
+}
+
+/// Containers to which the same happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// What happened to them, in one line.
+    pub heading: String,
+    /// A line for each, or for each fact of the only one.
+    pub lines: Vec<String>,
+}
+
+/// What wording depends on beside the notification.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Where people reach this bridge, without a slash at the end.
+    pub external_url: Option<&'a str>,
+    /// When it is worded: the date is said of what happened on another day.
+    pub now: Timestamp,
+    /// Whether the words have to be few and simple, since a fuller message was refused.
+    pub plain: bool,
+}
+
+impl Context<'_> {
+    fn link(&self) -> Option<String> {
+        self.external_url.map(|url| format!("{url}/api/alerts"))
+    }
+}
+
+/// Words a notification: with the rule's own templates where it has some, else with the built-in
+/// words. A template that fails never costs a message: the built-in words take its place, and a
+/// note names the error.
+#[must_use]
+pub fn word(notification: &Notification, templates: &Templates, context: &Context<'_>) -> Message {
+    let mut message = words::built_in(notification, context);
+    if context.plain {
+        return message;
+    }
+    let custom = templates.render(notification, context);
+    let mut errors = Vec::new();
+    match custom.title {
+        Some(Ok(title)) => {
+            message.topic.clone_from(&title);
+            message.title = title;
+        }
+        Some(Err(error)) => errors.push(format!("the rule's title failed: {error}")),
+        None => {}
+    }
+    match custom.message {
+        Some(Ok(text)) => {
+            message.body = Body::Custom(text);
+            // The template is given all of these, and says of them what it wants.
+            message.notes.clear();
+            (message.runbook_url, message.link) = (None, None);
+        }
+        Some(Err(error)) => errors.push(format!("the rule's message failed: {error}")),
+        None => {}
+    }
+    message.notes.append(&mut errors);
+    message
+}
+
+impl Message {
+    /// All of it but the title, as text in lines.
+    #[must_use]
+    pub fn body_text(&self) -> String {
+        let mut paragraphs = match &self.body {
+            Body::Custom(text) => vec![text.clone()],
+            Body::Sections(sections) => sections.iter().map(Section::text).collect(),
+        };
+        if !self.notes.is_empty() {
+            paragraphs.push(self.notes.join("\n"));
+        }
+        let links = [("Runbook", &self.runbook_url), ("Alerts", &self.link)]
+            .into_iter()
+            .filter_map(|(name, url)| url.as_ref().map(|url| format!("{name}: {url}")))
+            .collect::<Vec<_>>();
+        if !links.is_empty() {
+            paragraphs.push(links.join("\n"));
+        }
+        paragraphs.join("\n\n")
+    }
+
+    /// All of it as text in lines, the title first.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}\n\n{}", self.title, self.body_text())
+    }
+}
+
+impl Section {
+    fn text(&self) -> String {
+        let mut text = self.heading.clone();
+        for line in &self.lines {
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,475 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::{AlertNews, Cause, News};
+
+const ID: &str = "b9e7bef7-d571-4ee4-b80e-835a2377040e";
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse(&format!("2015-11-20T{text}Z")).unwrap()
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
+}
+
+fn payload(id: &str, time: Timestamp, state: &str, before: &str, starts: i64) -> Value {
+    let data = match state {
+        "CRASHED" => json!({"last_exit_status":
+            {"raw_exit_status": 256, "reason": "exited", "exit_status": 1}}),
+        _ => json!({}),
+    };
+    json!({
+        "service": "hello-python", "application": "toto", "id": id, "type": "Container",
+        "event": "state", "state": state, "prev_state": before, "data": data,
+        "timestamp": time.as_seconds(), "counters": {"start": starts, "post_attempts": 0},
+    })
+}
+
+/// A container that crashed at 14:02 and ran again, or otherwise ended, at 14:05.
+fn alert(id: &str, news: News) -> AlertNews {
+    let firing = matches!(news, News::Firing | News::StillFiring | News::HadNotEnded);
+    let started_at = at("14:02:00");
+    AlertNews {
+        labels: map(&[("application", "toto"), ("service", "hello-python"), ("id", id)]),
+        container: id.to_owned(),
+        news,
+        started_at,
+        ended_at: (!firing).then(|| at("14:05:10")),
+        cause: (!firing).then_some(Cause::Resolved),
+        occurrences: 1,
+        intervals: 1,
+        heard_at: at("14:02:01"),
+        event: Some(payload(id, started_at, "CRASHED", "RUNNING", 12)),
+        ended_by: (!firing).then(|| payload(id, at("14:05:10"), "RUNNING", "STARTING", 13)),
+    }
+}
+
+pub(crate) fn notification(alerts: Vec<AlertNews>) -> Notification {
+    let firing = alerts.iter().filter(|alert| alert.ended_at.is_none()).count() as u32;
+    Notification {
+        rule: "crashed".into(),
+        receiver: "ops".into(),
+        severity: Severity::Critical,
+        labels: map(&[("application", "toto"), ("service", "hello-python")]),
+        runbook_url: Some("https://wiki.example.com/crashed".into()),
+        group_opened_at: at("14:02:01"),
+        made_at: at("14:06:00"),
+        firing,
+        resolved: alerts.len() as u32 - firing,
+        firing_in_group: firing,
+        alerts,
+        says: Vec::new(),
+    }
+}
+
+fn context() -> Context<'static> {
+    Context { external_url: Some("https://alerts.example.com"), now: at("14:06:00"), plain: false }
+}
+
+fn words(notification: &Notification) -> String {
+    word(notification, &Templates::new(), &context()).text()
+}
+
+fn words_of(alert: AlertNews) -> String {
+    words(&Notification { runbook_url: None, ..notification(vec![alert]) })
+}
+
+#[test]
+fn one_container_that_crashed_is_told_with_all_that_is_known() {
+    assert_snapshot!(words(&notification(vec![alert(ID, News::Firing)])), @r"
+    CRITICAL crashed: 1 container of toto/hello-python
+
+    RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      since 14:02 UTC
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn what_was_heard_late_is_said_to_be() {
+    let late = AlertNews { heard_at: at("14:36:30"), ..alert(ID, News::Firing) };
+    assert_snapshot!(words_of(late), @r"
+    CRITICAL crashed: 1 container of toto/hello-python
+
+    RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      since 14:02 UTC (heard 34 min late)
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn the_date_is_said_of_what_happened_on_another_day() {
+    let context = Context { now: at("14:06:00").plus(Duration::from_secs(86_400)), ..context() };
+    let message =
+        word(&notification(vec![alert(ID, News::BeganAndEnded)]), &Templates::new(), &context);
+    assert_snapshot!(message.body_text(), @r"
+    over: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 13 times
+      crashed 2015-11-20 14:02, running again 14:05 UTC, after 3 min
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn the_end_is_told_with_how_long_it_took() {
+    assert_snapshot!(words_of(alert(ID, News::Over)), @r"
+    OVER crashed: 1 container of toto/hello-python
+
+    over: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 13 times
+      running again 14:05 UTC, after 3 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn a_deleted_container_is_told_as_deleted() {
+    let deleted = AlertNews {
+        cause: Some(Cause::Deleted),
+        ended_by: Some(payload(ID, at("14:05:10"), "DELETED", "DELETING", 12)),
+        ..alert(ID, News::Over)
+    };
+    assert_snapshot!(words_of(deleted), @r"
+    OVER crashed: 1 container of toto/hello-python
+
+    over: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      deleted 14:05 UTC, after 3 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn silence_is_never_told_as_a_recovery() {
+    let expired = AlertNews {
+        cause: Some(Cause::Expired),
+        started_at: at("14:02:00"),
+        ended_at: Some(at("14:02:00").plus(Duration::from_secs(86_400))),
+        ended_by: None,
+        ..alert(ID, News::Over)
+    };
+    assert_snapshot!(words_of(expired), @r"
+    ENDED crashed: 1 container of toto/hello-python
+
+    not heard of again: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      no news for 24h, last state CRASHED
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn a_rule_that_went_away_is_told_as_that() {
+    let removed =
+        AlertNews { cause: Some(Cause::RuleRemoved), ended_by: None, ..alert(ID, News::Over) };
+    assert_snapshot!(words_of(removed), @r"
+    ENDED crashed: 1 container of toto/hello-python
+
+    no longer watched: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      the rule was removed 14:05 UTC, after 3 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn what_began_and_ended_untold_is_told_as_both() {
+    assert_snapshot!(words_of(alert(ID, News::BeganAndEnded)), @r"
+    OVER crashed: 1 container of toto/hello-python
+
+    over: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 13 times
+      crashed 14:02, running again 14:05 UTC, after 3 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn what_came_and_went_often_is_told_once_with_how_often() {
+    let often = AlertNews { intervals: 15, occurrences: 15, ..alert(ID, News::BeganAndEnded) };
+    assert_snapshot!(words_of(often), @r"
+    OVER crashed: 1 container of toto/hello-python
+
+    over: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 13 times
+      15 times, last crashed 14:02, running again 14:05 UTC, after 3 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn what_was_told_over_too_soon_had_not_ended() {
+    assert_snapshot!(words_of(alert(ID, News::HadNotEnded)), @r"
+    CRITICAL, NOT OVER crashed: 1 container of toto/hello-python
+
+    had not ended: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      since 14:02 UTC
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn what_was_told_wrongly_is_withdrawn() {
+    let withdrawn =
+        AlertNews { cause: Some(Cause::Withdrawn), ended_by: None, ..alert(ID, News::Withdrawn) };
+    assert_snapshot!(words_of(withdrawn), @r"
+    WITHDRAWN crashed: 1 container of toto/hello-python
+
+    had not happened after all: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      it was told as of 14:02 UTC
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn what_fires_still_is_said_with_since_when() {
+    let still =
+        AlertNews { started_at: at("10:00:00"), occurrences: 5, ..alert(ID, News::StillFiring) };
+    assert_snapshot!(words_of(still), @r"
+    STILL CRITICAL crashed: 1 container of toto/hello-python
+
+    still firing: RUNNING → CRASHED, exited with status 1
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 12 times
+      seen 5 times
+      since 10:00 UTC, for 4h 6 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn several_are_listed_by_what_happened_to_them() {
+    let docker = "4c01db0b339c".to_owned() + &"0123456789abcdef".repeat(4)[..52];
+    let mut killed = alert(&docker, News::Firing);
+    let event = killed.event.as_mut().unwrap();
+    event["data"]["last_exit_status"] = json!({"reason": "signaled", "signal": 9});
+    let other = "0e6599f7-8c97-4a77-9265-960eaeae2cc3";
+    let alerts =
+        vec![alert(ID, News::Firing), killed, alert(other, News::Firing), alert("c3", News::Over)];
+    assert_snapshot!(words(&notification(alerts)), @r"
+    CRITICAL crashed: 3 containers of toto/hello-python, 1 over
+
+    RUNNING → CRASHED, exited with status 1
+      b9e7bef7-d571-4ee4-b80e-835a2377040e · started 12 times · since 14:02 UTC
+      0e6599f7-8c97-4a77-9265-960eaeae2cc3 · started 12 times · since 14:02 UTC
+
+    RUNNING → CRASHED, killed by SIGKILL
+      4c01db0b339c · started 12 times · since 14:02 UTC
+
+    over: RUNNING → CRASHED, exited with status 1
+      c3 · started 13 times · running again 14:05 UTC, after 3 min
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn past_the_first_ten_they_are_counted() {
+    let alerts = (0..50).map(|number| alert(&format!("c{number}"), News::Firing)).collect();
+    let mut many = notification(alerts);
+    (many.firing, many.firing_in_group) = (500, 512);
+    assert_snapshot!(words(&many), @r"
+    CRITICAL crashed: 500 containers of toto/hello-python
+
+    RUNNING → CRASHED, exited with status 1
+      c0 · started 12 times · since 14:02 UTC
+      c1 · started 12 times · since 14:02 UTC
+      c2 · started 12 times · since 14:02 UTC
+      c3 · started 12 times · since 14:02 UTC
+      c4 · started 12 times · since 14:02 UTC
+      c5 · started 12 times · since 14:02 UTC
+      c6 · started 12 times · since 14:02 UTC
+      c7 · started 12 times · since 14:02 UTC
+      c8 · started 12 times · since 14:02 UTC
+      c9 · started 12 times · since 14:02 UTC
+
+    and 490 more
+    12 others still fire
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn several_services_are_told_apart() {
+    let mut web = alert("c1", News::Firing);
+    web.labels.insert("service".into(), "web".into());
+    let mut group = notification(vec![alert("c2", News::Firing), web]);
+    group.labels = map(&[("team", "blue")]);
+    assert_snapshot!(words(&group), @r"
+    CRITICAL crashed: 2 containers of toto
+
+    RUNNING → CRASHED, exited with status 1
+      c2 · service hello-python · started 12 times · since 14:02 UTC
+      c1 · service web · started 12 times · since 14:02 UTC
+
+    team: blue
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn without_application_payload_or_links_it_still_reads_well() {
+    let mut bare = alert("c1", News::Firing);
+    bare.labels = map(&[("id", "c1")]);
+    bare.event = None;
+    let mut bare = notification(vec![bare]);
+    bare.labels.clear();
+    bare.runbook_url = None;
+    let context = Context { external_url: None, ..context() };
+    assert_snapshot!(word(&bare, &Templates::new(), &context).text(), @r"
+    CRITICAL crashed: 1 container
+
+    what happened is no longer known
+      container c1
+      since 14:02 UTC
+    ");
+}
+
+#[test]
+fn the_plain_wording_is_short() {
+    let alerts = (0..20).map(|number| alert(&format!("c{number}"), News::Firing)).collect();
+    let message =
+        word(&notification(alerts), &Templates::new(), &Context { plain: true, ..context() });
+    assert!(message.plain);
+    assert_snapshot!(message.text(), @r"
+    CRITICAL crashed: 20 containers of toto/hello-python
+
+    RUNNING → CRASHED, exited with status 1
+      c0 · started 12 times · since 14:02 UTC
+      c1 · started 12 times · since 14:02 UTC
+      c2 · started 12 times · since 14:02 UTC
+
+    and 17 more
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn names_from_events_cannot_break_lines_or_grow_without_end() {
+    let mut hostile = alert(ID, News::Firing);
+    let event = hostile.event.as_mut().unwrap();
+    event["state"] = json!("BAD\r\nBcc: x\u{1b}[2J");
+    event["prev_state"] = json!("x".repeat(5000));
+    let mut hostile = notification(vec![hostile]);
+    hostile.labels.insert("application".into(), format!("a\r\nb{}", "y".repeat(5000)));
+    let message = word(&hostile, &Templates::new(), &context());
+    assert_eq!(message.title.lines().count(), 1);
+    assert!(message.text().len() < 1000, "{}", message.text());
+    assert!(!message.text().contains(|c: char| c.is_control() && c != '\n'));
+}
+
+/// As `Templates::add`, for a rule whose condition does not matter.
+fn templates(
+    title: Option<&str>,
+    message: Option<&str>,
+) -> (Templates, Vec<(&'static str, String)>) {
+    let mut templates = Templates::new();
+    let sample = notification(vec![alert(ID, News::Firing)]);
+    let errors = templates.add_with("crashed", title, message, &[sample]);
+    (templates, errors)
+}
+
+#[test]
+fn a_rules_own_templates_replace_the_words() {
+    let (templates, errors) = templates(
+        Some("{{ severity|upper }}: {{ firing }} of {{ labels.application }}\n"),
+        Some(
+            "{% for alert in alerts %}{{ alert.event.id }} {{ alert.status }} since \
+             {{ alert.started_at }}\n{% endfor %}see {{ runbook_url }} and {{ link }}",
+        ),
+    );
+    assert_eq!(errors, []);
+    let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
+    assert_eq!(message.topic, message.title);
+    assert_snapshot!(message.text(), @r"
+    CRITICAL: 1 of toto
+
+    b9e7bef7-d571-4ee4-b80e-835a2377040e firing since 2015-11-20T14:02:00Z
+    see https://wiki.example.com/crashed and https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn a_template_that_fails_costs_no_message() {
+    let (templates, errors) =
+        templates(None, Some("{% if firing %}\n{{ 1 / (firing - 1) }}{% endif %}"));
+    assert_eq!(errors.len(), 1);
+    let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
+    assert!(matches!(message.body, Body::Sections(_)));
+    assert_snapshot!(message.notes.join("\n"), @"the rule's message failed: invalid operation: unable to calculate 1 / 0 (line 2 of the template)");
+}
+
+#[test]
+fn an_empty_title_falls_back() {
+    let (templates, _) = templates(Some("{% if resolved %}over{% endif %}"), None);
+    let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
+    assert_eq!(message.title, "CRITICAL crashed: 1 container of toto/hello-python");
+    assert_eq!(message.notes, ["the rule's title failed: it came out empty"]);
+}
+
+#[test]
+fn a_template_that_runs_for_ever_or_writes_without_end_is_stopped() {
+    for (template, words) in [
+        ("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}", "fuel"),
+        ("{% for a in range(9000) %}0123456789{% endfor %}", "more than 64 KiB"),
+    ] {
+        let (_, errors) = templates(None, Some(template));
+        assert!(errors[0].1.contains(words), "{errors:?}");
+    }
+}
+
+#[test]
+fn wrong_templates_are_named_at_load() {
+    let (_, errors) = templates(Some("{{ rule }"), Some("fine\n{{ lables.application }}"));
+    assert_snapshot!(errors.iter().map(|(key, error)| format!("{key}: {error}")).collect::<Vec<_>>().join("\n"), @r"
+    title: syntax error: unexpected `}`, expected end of variable block (line 1 of the template)
+    message: unknown variable `lables` (line 2 of the template); did you mean `labels`?
+    ");
+    let (_, errors) =
+        templates(Some("{{ rule|shout }}"), Some("{{ range(3)|join(',') }}{{ wibble }}"));
+    assert_snapshot!(errors.iter().map(|(key, error)| format!("{key}: {error}")).collect::<Vec<_>>().join("\n"), @r"
+    title: unknown filter: filter shout is unknown (line 1 of the template)
+    message: unknown variable `wibble` (line 1 of the template); there are rule, severity, status, labels, firing, resolved, alerts, receiver, runbook_url, link
+    ");
+}

@@ -1,0 +1,336 @@
+//! The built-in words (DESIGN.md §7): what and how many, the change and the exit, which containers,
+//! how often they have started, when and how late, the runbook, the link.
+
+use std::time::Duration;
+
+use super::text::{count, duration, one_line, shorten, time, times};
+use super::{Body, Context, Message, Section, Status};
+use crate::clock::Timestamp;
+use crate::engine::{AlertNews, Cause, News, Notification};
+use crate::event::{self, Event, State};
+
+/// How many containers are named. The rest is counted.
+const NAMED: usize = 10;
+
+/// The same for the second, plain try.
+const NAMED_PLAINLY: usize = 3;
+
+/// An id up to this long (a UUID) is always given in full.
+const FULL_ID: usize = 36;
+
+/// How much of a longer one is given in a list: what Docker shows, and takes.
+const SHORT_ID: usize = 12;
+
+/// What was heard later than this after it happened is said to be late (DESIGN.md §6, "Late").
+const LATE: Duration = Duration::from_secs(60);
+
+/// No name out of an event takes more room than this.
+const NAME: usize = 120;
+
+pub(super) fn built_in(notification: &Notification, context: &Context<'_>) -> Message {
+    let named = if context.plain { NAMED_PLAINLY } else { NAMED };
+    let place = Place::of(notification);
+    let status = status(notification);
+    let rule = name(&notification.rule);
+    let severity = notification.severity.as_str();
+    let topic = match place.to_string() {
+        place if place.is_empty() => format!("[{severity}] {rule}"),
+        place => format!("[{severity}] {rule}: {place}"),
+    };
+    Message {
+        severity: notification.severity,
+        status,
+        title: title(notification, status, &rule, &place),
+        topic,
+        body: Body::Sections(sections(notification, &place, named, context.now)),
+        notes: notes(notification, named),
+        runbook_url: notification.runbook_url.as_deref().map(one_line),
+        link: context.link(),
+        plain: context.plain,
+        rule,
+    }
+}
+
+fn name(text: &str) -> String {
+    shorten(&one_line(text), NAME).into_owned()
+}
+
+fn status(notification: &Notification) -> Status {
+    let all = |news: News| notification.alerts.iter().all(|alert| alert.news == news);
+    let recovered = |alert: &AlertNews| {
+        alert.news != News::Withdrawn
+            && matches!(alert.cause, None | Some(Cause::Resolved | Cause::Deleted))
+    };
+    match (notification.firing > 0, notification.resolved > 0) {
+        (true, true) => Status::Mixed,
+        (true, false) if all(News::StillFiring) => Status::StillFiring,
+        (true, false) if all(News::HadNotEnded) => Status::NotOver,
+        (true, false) => Status::Firing,
+        (false, _) if all(News::Withdrawn) => Status::Withdrawn,
+        (false, _) if notification.alerts.iter().all(recovered) => Status::Over,
+        (false, _) => Status::Ended,
+    }
+}
+
+fn title(notification: &Notification, status: Status, rule: &str, place: &Place) -> String {
+    let severity = notification.severity.as_str().to_uppercase();
+    let word = match status {
+        Status::Firing | Status::Mixed => severity,
+        Status::StillFiring => format!("STILL {severity}"),
+        Status::NotOver => format!("{severity}, NOT OVER"),
+        Status::Over => "OVER".to_owned(),
+        Status::Ended => "ENDED".to_owned(),
+        Status::Withdrawn => "WITHDRAWN".to_owned(),
+    };
+    let number =
+        if status == Status::Mixed { u64::from(notification.firing) } else { total(notification) };
+    let mut title = format!("{word} {rule}: {}", count(number, "container"));
+    let place = place.to_string();
+    if !place.is_empty() {
+        title.push_str(" of ");
+        title.push_str(&place);
+    }
+    if status == Status::Mixed {
+        title.push_str(&format!(", {} over", notification.resolved));
+    }
+    title
+}
+
+/// How many alerts are told of, listed or not.
+fn total(notification: &Notification) -> u64 {
+    let counted = u64::from(notification.firing) + u64::from(notification.resolved);
+    counted.max(notification.alerts.len() as u64)
+}
+
+/// What the alerts have in common of application and service.
+struct Place {
+    application: Option<String>,
+    service: Option<String>,
+}
+
+impl Place {
+    fn of(notification: &Notification) -> Place {
+        let complete = total(notification) == notification.alerts.len() as u64;
+        let common = |label: &str| {
+            if let Some(value) = notification.labels.get(label) {
+                return Some(name(value));
+            }
+            // Of alerts that are only counted it is not known where they are.
+            let mut values = notification.alerts.iter().map(|alert| alert.labels.get(label));
+            let first = values.next().flatten().filter(|_| complete)?;
+            values.all(|value| value == Some(first)).then(|| name(first))
+        };
+        Place { application: common("application"), service: common("service") }
+    }
+
+    /// What of an alert's place this leaves open.
+    fn rest(&self, alert: &AlertNews) -> Option<String> {
+        let open = |label: &str, said: &Option<String>| {
+            alert.labels.get(label).filter(|_| said.is_none()).map(|value| name(value))
+        };
+        let rest = Place {
+            application: open("application", &self.application),
+            service: open("service", &self.service),
+        };
+        Some(rest.to_string()).filter(|rest| !rest.is_empty())
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.application, &self.service) {
+            (Some(application), Some(service)) => write!(f, "{application}/{service}"),
+            (Some(application), None) => write!(f, "{application}"),
+            (None, Some(service)) => write!(f, "service {service}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn sections(
+    notification: &Notification,
+    place: &Place,
+    named: usize,
+    now: Timestamp,
+) -> Vec<Section> {
+    if let ([alert], 1) = (notification.alerts.as_slice(), total(notification)) {
+        let story = Story::of(alert, now);
+        let mut lines = vec![format!("container {}", name(&alert.container))];
+        lines.extend(place.rest(alert));
+        lines.extend(story.facts());
+        return vec![Section { heading: story.heading(), lines }];
+    }
+    let shown = &notification.alerts[..notification.alerts.len().min(named)];
+    let mut sections: Vec<Section> = Vec::new();
+    for alert in shown {
+        let story = Story::of(alert, now);
+        let mut parts = vec![listed_id(&alert.container, shown)];
+        parts.extend(place.rest(alert));
+        parts.extend(story.facts());
+        let (heading, line) = (story.heading(), parts.join(" · "));
+        match sections.iter_mut().find(|section| section.heading == heading) {
+            Some(section) => section.lines.push(line),
+            None => sections.push(Section { heading, lines: vec![line] }),
+        }
+    }
+    sections
+}
+
+/// The id as it stands in a list: long ones short, unless two of those shown would look the same.
+fn listed_id(id: &str, shown: &[AlertNews]) -> String {
+    if id.chars().count() <= FULL_ID {
+        return one_line(id);
+    }
+    let short: String = id.chars().take(SHORT_ID).collect();
+    let alike =
+        shown.iter().any(|other| other.container != id && other.container.starts_with(&short));
+    if alike { name(id) } else { one_line(&short) }
+}
+
+fn notes(notification: &Notification, named: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    let more = total(notification) - notification.alerts.len().min(named) as u64;
+    if more > 0 {
+        notes.push(format!("and {more} more"));
+    }
+    match notification.firing_in_group.saturating_sub(notification.firing) {
+        0 => {}
+        1 => notes.push("1 other still fires".to_owned()),
+        others => notes.push(format!("{others} others still fire")),
+    }
+    const SAID: [&str; 5] = ["rule", "severity", "application", "service", "id"];
+    let labels = notification.labels.iter().filter(|(label, _)| !SAID.contains(&label.as_str()));
+    notes.extend(labels.map(|(label, value)| format!("{}: {}", name(label), name(value))));
+    notes
+}
+
+/// What is to be said of one alert.
+struct Story<'a> {
+    alert: &'a AlertNews,
+    /// Its last occurrence.
+    event: Option<Event>,
+    /// The event that ended it.
+    ended_by: Option<Event>,
+    now: Timestamp,
+}
+
+impl Story<'_> {
+    fn of(alert: &AlertNews, now: Timestamp) -> Story<'_> {
+        let decode = |payload: &Option<serde_json::Value>| event::from_value(payload.clone()?).ok();
+        Story { alert, event: decode(&alert.event), ended_by: decode(&alert.ended_by), now }
+    }
+
+    /// What happened: the same words for all containers to which the same happened.
+    fn heading(&self) -> String {
+        let change = self.change();
+        match (self.alert.news, self.alert.cause) {
+            (News::Withdrawn, _) | (_, Some(Cause::Withdrawn)) => {
+                format!("had not happened after all: {change}")
+            }
+            (News::Firing, _) => change,
+            (News::StillFiring, _) => format!("still firing: {change}"),
+            (News::HadNotEnded, _) => format!("had not ended: {change}"),
+            (News::Over | News::BeganAndEnded, Some(Cause::Expired)) => {
+                format!("not heard of again: {change}")
+            }
+            (News::Over | News::BeganAndEnded, Some(Cause::RuleRemoved)) => {
+                format!("no longer watched: {change}")
+            }
+            (News::Over | News::BeganAndEnded, _) => format!("over: {change}"),
+        }
+    }
+
+    /// `RUNNING → CRASHED, killed by SIGKILL`.
+    fn change(&self) -> String {
+        let Some(event) = &self.event else {
+            return "what happened is no longer known".to_owned();
+        };
+        let mut change = match &event.prev_state {
+            Some(before) if *before != event.state => {
+                format!("{} → {}", name(before.as_str()), name(event.state.as_str()))
+            }
+            _ => name(event.state.as_str()),
+        };
+        if let Some(exit) = &event.exit {
+            change.push_str(&format!(", {exit}"));
+        }
+        change
+    }
+
+    /// How often it has started, how often it was seen, and when.
+    fn facts(&self) -> impl Iterator<Item = String> {
+        [self.starts(), self.occurrences(), Some(self.when())].into_iter().flatten()
+    }
+
+    fn starts(&self) -> Option<String> {
+        let events = [&self.ended_by, &self.event];
+        match events.into_iter().flatten().find_map(|event| event.starts)? {
+            0 => Some("never started".to_owned()),
+            1 => Some("started once".to_owned()),
+            starts => Some(format!("started {starts} times")),
+        }
+    }
+
+    fn occurrences(&self) -> Option<String> {
+        // Where it came and went, the times that it did so are told instead.
+        (self.alert.occurrences > 1 && self.alert.intervals <= 1)
+            .then(|| format!("seen {} times", self.alert.occurrences))
+    }
+
+    fn when(&self) -> String {
+        let alert = self.alert;
+        let since = || format!("since {}", time(alert.started_at, self.now));
+        match alert.news {
+            News::Firing | News::HadNotEnded => format!("{}{}", since(), self.late()),
+            News::StillFiring => {
+                format!("{}, for {}", since(), duration(self.now.since(alert.started_at)))
+            }
+            News::Withdrawn => format!("it was told as of {}", time(alert.started_at, self.now)),
+            News::Over => self.ending(|end| time(end, self.now)),
+            News::BeganAndEnded => {
+                let end = alert.ended_at.unwrap_or(alert.started_at);
+                let (from, until) = times(alert.started_at, end, self.now);
+                let began = self.event.as_ref().map_or_else(
+                    || "began".to_owned(),
+                    |event| name(event.state.as_str()).to_lowercase(),
+                );
+                let times = match alert.intervals {
+                    0 | 1 => String::new(),
+                    intervals => format!("{intervals} times, last "),
+                };
+                format!("{times}{began} {from}, {}{}", self.ending(|_| until.clone()), self.late())
+            }
+        }
+    }
+
+    /// `running again 14:03 UTC, after 3 min`.
+    fn ending(&self, time: impl Fn(Timestamp) -> String) -> String {
+        let alert = self.alert;
+        let state = |event: &Option<Event>| event.as_ref().map(|event| event.state.clone());
+        let end = alert.ended_at.unwrap_or(alert.started_at);
+        let words = match alert.cause {
+            Some(Cause::Expired) => {
+                let last = self.event.as_ref().map_or(alert.started_at, |event| event.timestamp);
+                let state = state(&self.event).map_or(String::new(), |state| {
+                    format!(", last state {}", name(state.as_str()))
+                });
+                return format!("no news for {}{state}", duration(end.since(last)));
+            }
+            Some(Cause::RuleRemoved) => "the rule was removed".to_owned(),
+            Some(Cause::Withdrawn) => return "had not happened after all".to_owned(),
+            Some(Cause::Deleted) => "deleted".to_owned(),
+            Some(Cause::Resolved) | None => match state(&self.ended_by) {
+                Some(State::Running) => "running again".to_owned(),
+                Some(State::Deleted) => "deleted".to_owned(),
+                Some(state) => format!("now {}", name(state.as_str())),
+                None => "over".to_owned(),
+            },
+        };
+        format!("{words} {}, after {}", time(end), duration(end.since(alert.started_at)))
+    }
+
+    fn late(&self) -> String {
+        let late = self.alert.heard_at.since(self.alert.started_at);
+        if late > LATE { format!(" (heard {} late)", duration(late)) } else { String::new() }
+    }
+}
