@@ -1,0 +1,234 @@
+//! The rules file: read as written, validated whole, every error with its place.
+//!
+//! The only configuration there is. What it yields can be trusted by the rest of the crate.
+
+mod conditions;
+mod duration;
+mod fields;
+mod masking;
+mod problem;
+mod receivers;
+mod report;
+mod rules;
+mod server;
+mod variables;
+mod yaml;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::message::Templates;
+use crate::rules::Rules;
+use fields::Fields;
+use problem::Source;
+use report::{Report, quoted};
+use yaml::{Node, Value};
+
+pub use duration::parse as parse_duration;
+pub use problem::{Problem, Problems};
+
+/// A rules file that holds together.
+#[derive(Debug)]
+pub struct Config {
+    /// How to be reached.
+    pub server: Server,
+    /// Where to keep things.
+    pub storage: Storage,
+    /// Whom to tell, by name; those that are off are among them.
+    pub receivers: BTreeMap<String, Receiver>,
+    /// The rules. Each names at least one receiver that is there and not off.
+    pub rules: Rules,
+    /// The rules' own titles and messages.
+    pub templates: Templates,
+    /// What an operator should know though it is no error: receivers that are off, states that are
+    /// not known.
+    pub notes: Vec<String>,
+}
+
+/// How to be reached.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// Where people reach it, without a slash at the end; for links in messages.
+    pub external_url: Option<String>,
+    /// Whether it may listen on more than loopback though anyone may call.
+    pub open: bool,
+}
+
+/// Where to keep things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// A named place to tell.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: ReceiverKind,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How long a delivery is tried before it is a dead letter.
+    pub give_up_after: Duration,
+    /// Whether plain HTTP may leave the machine.
+    pub allow_http: bool,
+}
+
+/// What a receiver is.
+#[derive(Clone, Debug)]
+pub enum ReceiverKind {
+    /// Lines on standard output.
+    Console,
+    /// A Slack incoming webhook.
+    Slack {
+        /// Its URL, which is its secret; empty if the receiver is off.
+        webhook_url: SecretString,
+    },
+    /// Mail over SMTP.
+    Email {
+        /// `smtp://` or `smtps://`, with credentials; empty if the receiver is off.
+        smtp_url: SecretString,
+        /// The sender's mailbox.
+        from: String,
+        /// The recipients' mailboxes.
+        to: Vec<String>,
+    },
+}
+
+/// The receiver that everything goes to when none is given or all are off.
+pub const CONSOLE: &str = "console";
+
+/// Sections that a later version has.
+const SECTIONS_LATER: [&str; 3] = ["mute_times", "inhibit", "tests"];
+
+/// Looks an environment variable up.
+pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// Says what is wrong with a receiver: the key that is, and in which way.
+pub type Validate<'a> = dyn Fn(&Receiver) -> Vec<(&'static str, String)> + 'a;
+
+/// Reads and checks a rules file. Files that it names are relative to its folder.
+///
+/// # Errors
+/// All that is wrong with it, or why it cannot be read.
+pub fn load(path: &Path, env: &Env<'_>, validate: &Validate<'_>) -> Result<Config, Problems> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let message = match error.kind() {
+            ErrorKind::NotFound => "there is no such file; name the rules file".into(),
+            ErrorKind::IsADirectory => "this is a folder; name the rules file in it".into(),
+            _ => format!("the rules file cannot be read: {error}"),
+        };
+        Problems::with_file(path, message)
+    })?;
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&name, &text, env, validate),
+        Err(error) => {
+            let offset = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes());
+            let source = Source { name: &name, text: &text, secrets: Vec::new() };
+            let message = "this is not UTF-8; save the file in that encoding";
+            Err(Problems::in_source(&source, vec![(offset, message.into())], |offset| offset))
+        }
+    }
+}
+
+/// Reads and checks the text of a rules file of this name, which places in errors begin with.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse(
+    name: &str,
+    text: &str,
+    env: &Env<'_>,
+    validate: &Validate<'_>,
+) -> Result<Config, Problems> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut source = Source { name, text, secrets: Vec::new() };
+    let mut root = yaml::parse(text).map_err(|error| {
+        let found = vec![(error.offset, error.message)];
+        Problems::in_source(&source, found, |offset| offset)
+    })?;
+    let report = Report::default();
+    prepare(&mut root, env, &report, &mut source.secrets);
+    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+    let config = read(&root, folder, validate, &report);
+    let (wrong, notes) = report.into_parts();
+    match config {
+        Some(config) if wrong.is_empty() => Ok(Config { notes, ..config }),
+        _ => Err(Problems::in_source(&source, wrong, |place| yaml::offset(text, place))),
+    }
+}
+
+/// Puts variables in, throughout; reports what no part of a rules file may be; and gathers the
+/// secrets that stand in the file itself.
+fn prepare(node: &mut Node, env: &Env<'_>, report: &Report, secrets: &mut Vec<String>) {
+    match &mut node.value {
+        Value::Text(text) => match variables::put_in(&text.written, env) {
+            Ok(value) => text.value = value,
+            Err(error) => report.spoiled(node.place, error),
+        },
+        Value::List(items) => {
+            items.iter_mut().for_each(|item| prepare(item, env, report, secrets));
+        }
+        Value::Mapping(entries) => {
+            let mut keys = HashSet::new();
+            for (key, value) in entries {
+                if !keys.insert(key.text.clone()) {
+                    let message = format!("{} is here twice; keep one", quoted(&key.text));
+                    report.wrong(key.place, message);
+                }
+                prepare(value, env, report, secrets);
+                if let Value::Text(text) = &value.value
+                    && masking::SECRET_KEYS.contains(&key.text.as_str())
+                    && !masking::is_reference(&text.written)
+                {
+                    // What is shorter is found in innocent words.
+                    let pieces = text.written.split_whitespace().filter(|piece| piece.len() > 5);
+                    secrets.extend(pieces.map(str::to_owned));
+                }
+            }
+        }
+        Value::Tagged => {
+            report.spoiled(
+                node.place,
+                "tags are not for rules files; put quotes around a text with \"!\"",
+            );
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The configuration, without its notes; `None` if it is none at all.
+fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) -> Option<Config> {
+    if let Value::Null = root.value {
+        report.wrong(root.place, "the file is empty; see rules.example.yaml for one to begin with");
+        return None;
+    }
+    let mut fields = Fields::of(root, "a rules file", report)?;
+    let server = server::server(fields.get("server"), report);
+    let storage = server::storage(fields.get("storage"), report);
+    let reader = receivers::Reader { folder, validate, report };
+    let mut receivers = reader.read(fields.get("receivers"));
+    let reader = rules::Reader { receivers: &receivers, report };
+    let (rules, templates) = reader.read(fields.get("defaults"), fields.get("rules"));
+    fields.finish(&SECTIONS_LATER);
+
+    let rules = Rules::new(rules);
+    rules::note_those_off(&receivers, &rules, report);
+    if rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE)) {
+        receivers.entry(CONSOLE.to_owned()).or_insert_with(Receiver::console);
+    }
+    Some(Config { server, storage, receivers, rules, templates, notes: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,538 @@
+use std::cell::Cell;
+use std::time::Instant;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const RULE: &str = "rules:\n  - name: crashed\n    when: { state: CRASHED }\n";
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "HOOK" => Some("https://hooks.slack.com/services/T/B/hush".into()),
+        "SECRET" => Some("hush".into()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn read(text: &str) -> Result<Config, Problems> {
+    parse("rules.yaml", text, &env, &|_| Vec::new())
+}
+
+fn config(text: &str) -> Config {
+    read(text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn printed(text: &str) -> String {
+    read(text).map(|config| config.notes).unwrap_err().to_string()
+}
+
+#[test]
+fn the_example_loads() {
+    let text = std::fs::read_to_string("rules.example.yaml").unwrap();
+    let config = parse("rules.example.yaml", &text, &|_| None, &|_| Vec::new());
+    let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.storage, Storage::Sqlite("tocsin.db".into()));
+    assert!(config.rules.iter().all(|rule| rule.notify == [CONSOLE]));
+    assert!(matches!(config.receivers[CONSOLE].kind, ReceiverKind::Console));
+    insta::assert_snapshot!(config.notes.join("\n"), @r#"
+    receiver "oncall" is off: its "smtp_url" is empty
+    receiver "ops" is off: its "webhook_url" is empty
+    told on the console: "killed", "crashed", "restart-loop", "failed-exit", "starved"
+    "#);
+}
+
+#[test]
+fn the_example_tells_no_event_of_real_containers_twice() {
+    let config = parse(
+        "rules.example.yaml",
+        &std::fs::read_to_string("rules.example.yaml").unwrap(),
+        &|_| None,
+        &|_| Vec::new(),
+    );
+    let rules = config.unwrap().rules;
+    let events = std::fs::read_to_string("tests/events/real-containers.jsonl").unwrap();
+    for line in events.lines() {
+        let event = crate::event::decode(line.as_bytes()).unwrap();
+        let told = rules.matching(&event).count();
+        let ended_badly = event.state == crate::event::State::Crashed;
+        assert_eq!(told, usize::from(ended_badly), "{line}");
+    }
+}
+
+#[test]
+fn what_a_rule_leaves_open_is_as_the_contract_says() {
+    let config = config(RULE);
+    let rule = config.rules.get("crashed").unwrap();
+    assert_eq!(rule.severity, crate::rules::Severity::Warning);
+    assert_eq!(rule.group_by, ["application", "service"]);
+    assert_eq!(rule.notify, [CONSOLE]);
+    assert_eq!(rule.group_wait, Duration::from_secs(5));
+    assert_eq!(rule.group_interval, Duration::from_secs(300));
+    assert_eq!(rule.repeat_interval, Duration::from_secs(14_400));
+    assert_eq!(rule.expire_after, Duration::from_secs(86_400));
+    assert!(rule.send_resolved);
+    assert_eq!(config.server.listen, "127.0.0.1:8080");
+    assert!(!config.server.open);
+    assert_eq!(config.notes, [""; 0]);
+}
+
+#[test]
+fn a_file_that_says_everything_is_taken_at_its_word() {
+    let config = config(
+        r#"
+server: { listen: "[::1]:0", external_url: "https://t.example.com/", open: true }
+storage: { url: "sqlite:///var/lib/t.db" }
+receivers:
+  terminal: { console: {} }
+  ops: { slack: { webhook_url: "${HOOK}" }, timeout: 2s, give_up_after: 1h, allow_http: true }
+  mail: { email: { smtp_url: "smtps://u:${SECRET}@h", from: a@x.org, to: [b@x.org, "${EMPTY}"] } }
+defaults: { notify: terminal, group_by: [team, service], group_wait: 0s, send_resolved: false }
+rules:
+  - name: r
+    description: d
+    severity: info
+    when: { state: CRASHED }
+    resolve: { state: RUNNING }
+    notify: [ops, mail, ops]
+    group_by: [rule, team]
+    group_interval: 1m
+    repeat_interval: 1d12h
+    send_resolved: true
+    labels: { team: shop, floor: 2 }
+    runbook_url: http://wiki/r
+    title: "{{ rule }}"
+    message: costs $$5
+  - { name: s, when: { state: X, any: [{ id: a }] } }
+"#,
+    );
+    assert_eq!(config.server.external_url.as_deref(), Some("https://t.example.com"));
+    assert_eq!(config.storage, Storage::Sqlite("/var/lib/t.db".into()));
+    let ops = &config.receivers["ops"];
+    assert_eq!(
+        (ops.timeout, ops.give_up_after),
+        (Duration::from_secs(2), Duration::from_secs(3600))
+    );
+    assert!(ops.allow_http && !ops.is_off());
+    let ReceiverKind::Email { smtp_url, to, .. } = &config.receivers["mail"].kind else { panic!() };
+    assert_eq!(smtp_url.expose_secret(), "smtps://u:hush@h");
+    assert_eq!(to, &["b@x.org"]);
+
+    let rule = config.rules.get("r").unwrap();
+    assert_eq!(rule.notify, ["ops", "mail"]);
+    assert_eq!(rule.group_by, ["rule", "team"]);
+    assert_eq!(rule.group_wait, Duration::ZERO);
+    assert_eq!(rule.repeat_interval, Duration::from_secs(36 * 3600));
+    assert_eq!(rule.labels["floor"], "2");
+    assert!(rule.send_resolved);
+
+    let other = config.rules.get("s").unwrap();
+    assert_eq!(other.notify, ["terminal"]);
+    // The inherited grouping is cut down to the labels that there are.
+    assert_eq!(other.group_by, ["service"]);
+    assert!(!other.send_resolved);
+    assert!(!config.receivers.contains_key(CONSOLE));
+    assert_eq!(config.notes, ["\"X\" is not a state of Sailabove's"]);
+}
+
+#[test]
+fn all_errors_are_printed_at_once_each_with_its_place() {
+    let text = r#"
+server:
+  listen: "8080"
+  receive_token: abc
+receivers:
+  ops-slack: { slack: { webhook_url: "${HOOK}" } }
+  mail:
+    email: { smtp_url: "${NONE}", from: a@x.org, to: 5 }
+    fallback: ops-slack
+  pager: { pagerduty: { routing_key: k } }
+defaults:
+  group_by: [aplication]
+mute_times: {}
+rules:
+  - name: crashed
+    when: { sate: CRASHED }
+    notify: [ops-slak]
+    for: 5m
+    severity: critcal
+  - when: { state: CRASHED }
+    notify: [ops-slack]
+    group_wiat: 5
+    group_interval: 5
+  - name: crashed
+    when: { starts: ">= many" }
+    labels: { rule: x }
+    group_by: [team]
+"#;
+    insta::assert_snapshot!(printed(text), @r#"
+    rules.yaml:3:11: "listen" must be host:port, like 127.0.0.1:8080
+          listen: "8080"
+                  ^
+    rules.yaml:4:3: "receive_token" is not supported yet
+          receive_token: ***
+          ^
+    rules.yaml:8:24: the environment variable NONE is not set; set it, or give a default: ${NONE:-…}
+            email: { smtp_url: "${NONE}", from: a@x.org, to: 5 }
+                               ^
+    rules.yaml:8:54: "to" must be a list, and is a number
+            email: { smtp_url: "${NONE}", from: a@x.org, to: 5 }
+                                                             ^
+    rules.yaml:9:5: "fallback" is not supported yet
+            fallback: ops-slack
+            ^
+    rules.yaml:10:12: "pagerduty" is not supported yet
+          pager: { pagerduty: { routing_key: * } }
+                   ^
+    rules.yaml:12:14: unknown label "aplication"; did you mean "application"?
+          group_by: [aplication]
+                     ^
+    rules.yaml:13:1: "mute_times" is not supported yet
+        mute_times: {}
+        ^
+    rules.yaml:16:13: unknown field "sate"; did you mean "state"?
+            when: { sate: CRASHED }
+                    ^
+    rules.yaml:17:14: unknown receiver "ops-slak"; did you mean "ops-slack"?
+            notify: [ops-slak]
+                     ^
+    rules.yaml:18:5: "for" is not supported yet
+            for: 5m
+            ^
+    rules.yaml:19:15: "severity" must be critical, warning or info; did you mean "critical"?
+            severity: critcal
+                      ^
+    rules.yaml:20:5: a rule needs a "name"
+          - when: { state: CRASHED }
+            ^
+    rules.yaml:22:5: unknown key "group_wiat"; did you mean "group_wait"?
+            group_wiat: 5
+            ^
+    rules.yaml:23:21: "group_interval" needs a unit; write 5s for seconds
+            group_interval: 5
+                            ^
+    rules.yaml:24:5: rule "crashed" tells nobody; give it "notify", or "defaults" one
+          - name: crashed
+            ^
+    rules.yaml:24:11: another rule is named "crashed" already
+          - name: crashed
+                  ^
+    rules.yaml:25:21: ">=" compares numbers, and what follows is none; for what it is not, write { not: … }
+            when: { starts: ">= many" }
+                            ^
+    rules.yaml:26:15: every alert has its own label "rule"; take another name
+            labels: { rule: x }
+                      ^
+    rules.yaml:27:16: unknown label "team"; there are rule, severity, application, service, id
+            group_by: [team]
+                       ^
+    "#);
+}
+
+#[test]
+fn each_bad_file_gets_one_clear_sentence() {
+    for (text, expected) in [
+        ("", "rules.yaml:1:1: the file is empty; see rules.example.yaml for one to begin with"),
+        ("# nothing\n", "the file is empty"),
+        ("[a]", "rules.yaml:1:1: a rules file must be a mapping, and is a list\n    [a]\n    ^"),
+        ("hello", "rules.yaml:1:1: a rules file must be a mapping, and is text\n    hello\n    ^"),
+        ("a: [1\nb: 2\n", "rules.yaml:2:2: this is not YAML: did not find expected ',' or ']'"),
+        ("rules:\n\t- a", "this is not YAML: found character that cannot start any token"),
+        ("a: \u{1}", "rules.yaml:1:4: this is not YAML: control characters are not allowed"),
+        ("rules: []\n---\nrules: []\n", "rules.yaml:3:1: a second document begins here"),
+        ("rules: []\nrules: []\n", "rules.yaml:2:1: \"rules\" is here twice; keep one"),
+        ("rules: 5", "rules.yaml:1:8: \"rules\" must be a list, and is a number"),
+        ("rules: !x []", "rules.yaml:1:8: tags are not for rules files"),
+        ("rulse: []", "rules.yaml:1:1: unknown key \"rulse\"; did you mean \"rules\"?"),
+        ("? [a]\n: b", "rules.yaml:1:1: this is not YAML: a key must be text, not a list"),
+        (
+            "storage: { url: 'postgres://h/d' }",
+            "rules.yaml:1:17: \"url\" must be sqlite:PATH; postgres:// is not supported yet",
+        ),
+        (
+            "storage: { url: 'sqlite:' }",
+            "rules.yaml:1:17: \"url\" must be sqlite:PATH, like sqlite:tocsin.db",
+        ),
+        ("storage: { keep: 30d }", "rules.yaml:1:12: \"keep\" is not supported yet"),
+        (
+            "server: { external_url: ftp://x }",
+            "rules.yaml:1:25: \"external_url\" must be a URL like https://host/path",
+        ),
+        (
+            "receivers: { a: {} }",
+            "rules.yaml:1:14: receiver \"a\" needs a kind: console, slack, email",
+        ),
+        (
+            "receivers: { a: { console: {}, slack: {} } }",
+            "rules.yaml:1:39: receiver \"a\" has a kind already; \"slack\" is one too many",
+        ),
+        (
+            "receivers: { a: { slack: {} } }",
+            "rules.yaml:1:26: \"webhook_url\" or \"webhook_url_file\" is missing",
+        ),
+        (
+            "receivers: { a: { slack: { webhook_url: x, webhook_url_file: y } } }",
+            "\"webhook_url\" and \"webhook_url_file\" are both given; keep one",
+        ),
+        (
+            "receivers: { a: { slack: { webhook_url_file: /none/x } } }",
+            "rules.yaml:1:46: cannot read \"/none/x\": No such file or directory",
+        ),
+        (
+            "receivers: { console: { slack: { webhook_url: x } } }",
+            "rules.yaml:1:14: the name \"console\" is kept for the console",
+        ),
+        ("rules: [{ name: a }]", "rules.yaml:1:9: rule \"a\" has no \"when\""),
+        ("rules: [{ when: {} }]", "rules.yaml:1:9: a rule needs a \"name\""),
+        ("rules: [~]", "rules.yaml:1:9: a rule must be a mapping, and is empty"),
+        ("rules: [{ name: '', when: {} }]", "rules.yaml:1:17: \"name\" is empty"),
+        (
+            "rules: [{ name: a, when: {}, resolve: never }]",
+            "\"resolve: never\" is not supported yet",
+        ),
+        (
+            "rules: [{ name: a, when: {}, repeat_interval: 10ms }]",
+            "\"repeat_interval\" must be at least 1s",
+        ),
+        (
+            "rules: [{ name: a, when: {}, group_wait: soon }]",
+            "\"group_wait\" is no duration; write it like",
+        ),
+        ("rules: [{ name: a, when: {}, title: '{{ bad' }]", "rules.yaml:1:37: "),
+        (
+            "receivers: { a: { console: {} } }\nrules: [{ name: a, when: {} }]",
+            "rules.yaml:2:9: rule \"a\" tells nobody",
+        ),
+        ("rules: [{ name: a, when: {}, notify: [x] }]", "rules.yaml:1:39: unknown receiver \"x\""),
+    ] {
+        let printed = printed(text);
+        assert!(printed.contains(expected), "{text}\n{printed}\nshould have\n{expected}");
+        assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
+    }
+}
+
+#[test]
+fn places_are_right_for_every_way_of_writing() {
+    for (text, place) in [
+        ("\u{feff}server: { opne: true }", "rules.yaml:1:11:"),
+        ("# é ü\r\nserver:\r\n  opne: true\r\n", "rules.yaml:3:3:"),
+        ("server: { external_url: \"é\",  opne: true, open: 5 }", "rules.yaml:1:25:"),
+        ("server: { external_url: \"http://é\",  opne: true }", "rules.yaml:1:38:"),
+        ("server: &a\n  opne: true", "rules.yaml:2:3:"),
+        ("server:\n  external_url: >-\n    htp://x\n", "rules.yaml:2:17:"),
+        ("server:\n  listen:\n", "rules.yaml:2:10:"),
+        ("server:\n  \"opne\": 1\n", "rules.yaml:2:3:"),
+        ("rules:\n- name: a\n  when: {state: CRASHED}\n  fro: 5\n", "rules.yaml:4:3:"),
+        ("x-a: &w { sate: X }\nrules: [{ name: a, when: *w }]", "rules.yaml:1:11:"),
+        ("---\nserver: { opne: 1 }\n...\n", "rules.yaml:2:11:"),
+    ] {
+        let printed = printed(text);
+        assert!(printed.contains(place), "{text}\n{printed}\nshould be at {place}");
+    }
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    for text in [
+        "receivers: { a: { console: {} } }\nrules: [{ name: r, when: {}, notify: 5 }]",
+        "receivers: { a: { console: {} } }\ndefaults: { notify: [b] }\nrules: [{ name: r, when: {} }]",
+        "receivers: { a: { console: {} } }\nrules: [{ name: r, when: {}, notify: ['${NONE}'] }]",
+        "receivers: { a: { console: 5 } }\nrules: [{ name: r, when: {}, notify: a }]",
+        "receivers: { a: { cnsole: } }\nrules: [{ name: r, when: {}, notify: [a] }]",
+        "rules: [{ name: r, when: { state: '${NONE' } }]",
+        "rules: [{ name: r, when: { starts: !x 5 } }]",
+    ] {
+        let printed = printed(text);
+        assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
+    }
+}
+
+#[test]
+fn a_caret_stands_below_its_character() {
+    let printed = printed("server: { external_url: \"http://é\",\topne: true }");
+    let lines: Vec<&str> = printed.lines().collect();
+    let caret = lines[2].chars().position(|char| char == '^').unwrap();
+    let offending: String = lines[1].chars().skip(caret).collect();
+    assert!(offending.starts_with("opne"), "{printed}");
+    assert_eq!(lines[2].matches('\t').count(), 1);
+}
+
+#[test]
+fn a_long_line_is_shown_around_its_place() {
+    let text = format!("server: {{ external_url: \"http://{}\", opne: 1 }}", "x".repeat(5000));
+    let printed = printed(&text);
+    assert!(printed.len() < 500 && printed.contains("opne"), "{printed}");
+}
+
+#[test]
+fn a_hundred_problems_are_listed_and_the_others_counted() {
+    let text: String = (0..250).map(|index| format!("x{index}: 1\n")).collect();
+    let problems = read(&text).map(|config| config.notes).unwrap_err();
+    assert_eq!((problems.listed.len(), problems.more), (100, 150));
+    assert_eq!(problems.listed[99].line, 100);
+    assert!(problems.to_string().ends_with("\nand 150 more"));
+}
+
+#[test]
+fn secrets_cannot_be_printed() {
+    let config = config(
+        "receivers:\n  a: { slack: { webhook_url: 'https://x/${SECRET}' } }\n  \
+         b: { email: { smtp_url: 'smtp://u:${SECRET}@h', from: a@x.org, to: [b@x.org] } }\n",
+    );
+    assert!(!format!("{config:?}").contains("hush"));
+
+    for text in [
+        "receivers: { a: { slack: { webhook_url: hush, opne: 1 } } }",
+        "receivers: { a: { slack: { webhook_ulr: hush } } }",
+        "receivers: { a: { slack: hush } }",
+        "receivers: { a: { slack: { 'https://hooks.slack.com/hush' } } }",
+        "receivers: { a: { slack: { webhook_url: hush-hush } } }\nx: hush-hush",
+        "receivers:\n  a:\n    slack:\n      webhook_url: >-\n        hush\n\t\n",
+        "receivers: { a: { email: { smtp_url: \"x hush y\", form: x } } }",
+        "receivers: { a: { email: { smtp_url: \"hush, from: x } } }",
+        "server: { receive_token: hush }",
+        "server: { admin: { user: a, password: hush } }",
+        "rules: [{ name: a, when: {}, notify: ['${SECRET}'], severity: '${SECRET}' }]",
+        "rules: [{ name: '${SECRET}', description: [] }, { name: '${SECRET}', when: {} }]",
+        "rules: [{ name: a, when: { state: CRASHED }, group_by: ['${SECRET}'] }]",
+        "defaults: { group_by: ['${SECRET}'] }",
+        "rules: [{ name: a, when: { exit.signal: '${SECRET}', starts: '${SECRET}' } }]",
+        "rules: [{ name: a, when: { id: '/(${SECRET}/', service: '>= ${SECRET}' } }]",
+        "receivers: { a: { slack: { webhook_url_file: 'x/${SECRET}' } } }",
+        "storage: { url: '${SECRET}' }",
+        "server: { listen: '${SECRET}', external_url: '${SECRET}', open: '${SECRET}' }",
+    ] {
+        let printed = printed(text);
+        assert!(!printed.contains("hush"), "{text}\n{printed}");
+    }
+}
+
+#[test]
+fn a_secret_can_be_in_a_file_beside_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hook"), "https://x/y\n").unwrap();
+    std::fs::write(folder.path().join("none"), "\n").unwrap();
+    let rules = folder.path().join("rules.yaml");
+    let text = "receivers:\n  a: { slack: { webhook_url_file: hook } }\n  \
+                b: { slack: { webhook_url_file: none } }\n";
+    std::fs::write(&rules, text).unwrap();
+    let config = load(&rules, &env, &|_| Vec::new()).unwrap();
+    let ReceiverKind::Slack { webhook_url } = &config.receivers["a"].kind else { panic!() };
+    assert_eq!(webhook_url.expose_secret(), "https://x/y");
+    assert!(config.receivers["b"].is_off());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |path: &Path| load(path, &env, &|_| Vec::new()).map(|_| ()).unwrap_err().to_string();
+    let missing = folder.path().join("none.yaml");
+    assert_eq!(
+        said(&missing),
+        format!("{}: there is no such file; name the rules file", missing.display())
+    );
+    assert!(said(folder.path()).ends_with(": this is a folder; name the rules file in it"));
+    let bytes = folder.path().join("bytes.yaml");
+    std::fs::write(&bytes, b"a: 1\nb: \xff\n").unwrap();
+    assert!(said(&bytes).contains(":2:4: this is not UTF-8; save the file in that encoding"));
+}
+
+#[test]
+fn receivers_that_are_off_leave_the_telling_to_the_others() {
+    let config = config(
+        "receivers:\n  a: { slack: { webhook_url: '${NONE:-}' } }\n  b: { console: }\n  \
+         c: { email: { smtp_url: smtp://h, from: x, to: ['', ' '] } }\n\
+         rules:\n  - { name: r, when: { state: CRASHD }, notify: [a, b] }\n  \
+         - { name: s, when: {}, notify: [a, c] }\n",
+    );
+    assert_eq!(config.rules.get("r").unwrap().notify, ["b"]);
+    assert_eq!(config.rules.get("s").unwrap().notify, [CONSOLE]);
+    assert!(config.receivers.contains_key(CONSOLE));
+    assert_eq!(
+        config.notes,
+        [
+            "\"CRASHD\" is not a state of Sailabove's; did you mean \"CRASHED\"?",
+            "receiver \"a\" is off: its \"webhook_url\" is empty",
+            "receiver \"c\" is off: its \"to\" is empty",
+            "told on the console: \"s\"",
+        ]
+    );
+}
+
+#[test]
+fn a_file_without_rules_is_a_note() {
+    for text in ["rules: []", "rules:", "server: {}"] {
+        assert_eq!(config(text).notes, ["there are no rules: nothing will be told"]);
+    }
+}
+
+#[test]
+fn what_the_receivers_own_check_finds_stands_at_the_key_that_it_names() {
+    let text = "receivers:\n  a:\n    slack: { webhook_url: ftp://x }\n  \
+                off: { slack: { webhook_url: '' } }\n";
+    let asked = Cell::new(0);
+    let validate = |receiver: &Receiver| {
+        asked.set(asked.get() + 1);
+        assert_eq!(receiver.name, "a");
+        vec![("webhook_url", "\"webhook_url\" must be https".to_owned()), ("x", "else".to_owned())]
+    };
+    let problems = parse("r.yaml", text, &env, &validate).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(asked.get(), 1);
+    insta::assert_snapshot!(problems, @r#"
+    r.yaml:2:3: else
+          a:
+          ^
+    r.yaml:3:27: "webhook_url" must be https
+            slack: { webhook_url: ******* }
+                                  ^
+    "#);
+}
+
+#[test]
+fn a_fingerprint_is_of_what_is_derived_and_not_of_how_it_is_told() {
+    let fingerprint = |rule: &str| {
+        let config = config(&format!("rules: [{{ name: r, {rule} }}]"));
+        config.rules.get("r").unwrap().fingerprint.clone()
+    };
+    let first = fingerprint("when: { state: CRASHED, id: a }");
+    assert_eq!(
+        first,
+        fingerprint("when: { id: a, state: CRASHED }, severity: info, group_wait: 1s")
+    );
+    let number = fingerprint("when: { payload.n: 1 }");
+    assert_ne!(number, fingerprint("when: { payload.n: '1' }"));
+    for other in [
+        "when: { state: CRASHED, id: b }",
+        "when: { state: CRASHED, id: a, payload.n: 1 }",
+        "when: { state: CRASHED, id: a }, resolve: { state: STOPPED }",
+        "when: { state: CRASHED, id: a }, labels: { team: x }",
+    ] {
+        assert_ne!(first, fingerprint(other), "{other}");
+    }
+}
+
+#[test]
+fn ten_thousand_rules_load_in_a_moment() {
+    let rule = |index| {
+        format!(
+            "  - name: r{index}\n    when: {{ state: CRASHED, application: app-{index} }}\n    notify: [c{index}]\n"
+        )
+    };
+    let receiver = |index| format!("  c{index}: {{ console: {{}} }}\n");
+    let receivers: String = (0..10_000).map(receiver).collect();
+    let rules: String = (0..10_000).map(rule).collect();
+    let begun = Instant::now();
+    let config = config(&format!("receivers:\n{receivers}rules:\n{rules}"));
+    assert_eq!(config.rules.iter().count(), 10_000);
+    // Ten times what an unoptimised build takes; quadratic work would take minutes.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_large_file_full_of_mistakes_is_answered_too() {
+    let rule = |index| format!("  - {{ name: r{index}, when: {{ sate: CRASHED }} }}\n");
+    let rules: String = (0..2000).map(rule).collect();
+    let problems = read(&format!("rules:\n{rules}")).map(|_| ()).unwrap_err();
+    assert_eq!((problems.listed[99].line, problems.more), (101, 1900));
+}
