@@ -2,8 +2,13 @@
 
 pub mod clock;
 pub mod config;
-pub mod event;
-pub mod rules;
+pub mod deliver;
 pub mod engine;
-pub mod store;
+pub mod event;
+pub mod ingest;
+pub mod lifecycle;
 pub mod message;
+pub mod rules;
+pub mod schedule;
+pub mod store;
+pub mod wake;

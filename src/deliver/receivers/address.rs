@@ -1,0 +1,77 @@
+//! The addresses of places: which are taken, and why not. Never repeats one, for it is a secret.
+
+use std::net::IpAddr;
+
+use reqwest::Url;
+
+/// A web address; plain HTTP only to this machine, unless the file allows it.
+pub(super) fn http_url(text: &str, allow_http: bool) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if allow_http || is_loopback(&host(&url)) => Ok(url),
+        "http" => {
+            Err("plain http is for this machine only; use https, or say `allow_http: true`".into())
+        }
+        other => Err(format!("must begin with https://, and begins with {other}:")),
+    }
+}
+
+/// The host, an IPv6 address without its brackets.
+pub(super) fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned()
+}
+
+/// Whether this host is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Decodes `%40` and the like.
+pub(super) fn percent_decoded(text: &str) -> Result<String, String> {
+    let error = || "has a percent sign that is not followed by two hexadecimal digits".to_owned();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let (high, low) = digit().zip(digit()).ok_or_else(error)?;
+        bytes.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 once its percent signs are decoded".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_stays_on_this_machine() {
+        for local in ["http://127.0.0.1:9/x", "http://[::1]/x", "http://localhost:8080/x"] {
+            assert!(http_url(local, false).is_ok(), "{local}");
+        }
+        assert!(http_url("http://example.com/x", false).unwrap_err().contains("allow_http"));
+        assert!(http_url("http://example.com/x", true).is_ok());
+        assert!(http_url("https://example.com/x", false).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_web_address_is_said_without_repeating_it() {
+        for wrong in ["hooks.slack.com/s3cret", "ftp://s3cret.example.com", "http://", "s3cret"] {
+            let error = http_url(wrong, true).unwrap_err();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn percent_signs_are_decoded() {
+        assert_eq!(percent_decoded("a%40b%C3%A9+").as_deref(), Ok("a@bé+"));
+        assert!(percent_decoded("100%").is_err());
+        assert!(percent_decoded("%zz").is_err());
+        assert!(percent_decoded("%ff").is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! Lines on standard output, for a terminal or for what collects a program's output.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{Accepted, Envelope, SendError, Sender};
+use crate::message::{Message, Status};
+use crate::rules::Severity;
+
+/// Standard output.
+pub(super) struct Console;
+
+impl Sender for Console {
+    fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
+        async move {
+            let colour = io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let text = render(&envelope.message, colour);
+            // Whoever reads the output may be slow, and a worker must not wait for it.
+            let written = tokio::task::spawn_blocking(move || {
+                let mut output = io::stdout().lock();
+                output.write_all(text.as_bytes())?;
+                output.flush()
+            })
+            .await;
+            match written {
+                Ok(Ok(())) => Ok(Accepted { answer: "written".into(), complaint: None }),
+                Ok(Err(error)) => Err(SendError::transient(format!("cannot write: {error}"))),
+                Err(error) => Err(SendError::transient(format!("cannot write: {error}"))),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The message as lines, and an empty one after it.
+fn render(message: &Message, colour: bool) -> String {
+    let title = visible(&message.title);
+    let title = match (colour, style(message)) {
+        (true, style) => format!("\u{1b}[{style}m{title}\u{1b}[0m"),
+        (false, _) => title.into_owned(),
+    };
+    let mut text = format!("{title}\n");
+    for line in message.body_text().lines().filter(|line| !line.is_empty()) {
+        text.push_str("  ");
+        text.push_str(&visible(line));
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
+
+fn style(message: &Message) -> &'static str {
+    match (message.status, message.severity) {
+        (Status::Over | Status::Ended | Status::Withdrawn, _) => "1;32",
+        (_, Severity::Critical) => "1;31",
+        (_, Severity::Warning) => "1;33",
+        (_, Severity::Info) => "1",
+    }
+}
+
+/// Control characters as `\u{1b}`, so that nothing in data moves the cursor.
+fn visible(line: &str) -> Cow<'_, str> {
+    if !line.contains(char::is_control) {
+        return Cow::Borrowed(line);
+    }
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    Cow::Owned(line.chars().map(escaped).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::deliver::receivers::tests::{message, section};
+
+    #[test]
+    fn a_message_is_a_few_lines_and_an_empty_one() {
+        let message =
+            message(vec![section("RUNNING → CRASHED", &["container c1", "since 14:02 UTC"])]);
+        assert_snapshot!(render(&message, false), @r"
+    CRITICAL crashed: 1 container of toto/hello-python
+      RUNNING → CRASHED
+        container c1
+        since 14:02 UTC
+      Runbook: https://wiki.example.com/crashed?a=1&b=2
+      Alerts: https://alerts.example.com/api/alerts
+    ");
+    }
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        let mut message = message(vec![section("a\u{1b}[2J\u{7}", &["b\tc"])]);
+        message.title = "x\u{1b}]0;owned\u{7}".into();
+        let text = render(&message, false);
+        assert!(!text.contains(|character: char| character.is_control() && character != '\n'));
+        assert!(text.contains("\\u{1b}[2J"), "{text}");
+    }
+
+    #[test]
+    fn colour_says_how_much_it_matters() {
+        let mut message = message(Vec::new());
+        assert!(render(&message, true).starts_with("\u{1b}[1;31mCRITICAL"));
+        message.status = Status::Over;
+        assert!(render(&message, true).starts_with("\u{1b}[1;32m"));
+    }
+}

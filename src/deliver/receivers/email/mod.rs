@@ -1,0 +1,123 @@
+//! Mail over SMTP: one mail with all recipients in it, and each recipient judged by itself.
+
+mod mail;
+mod smtp;
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lettre::message::Mailbox;
+
+use self::smtp::{Judgement, Server};
+use super::{Accepted, Envelope, SendError, Sender};
+
+/// Mailboxes behind an SMTP server.
+pub(super) struct Email {
+    server: Server,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    /// What one attempt may take: a little less than the caller allows, so that it is this that
+    /// ends it, and can say who has been reached.
+    timeout: Duration,
+}
+
+/// What is wrong, and at which key. An empty URL is not: it says that the receiver is off.
+pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static str, String)> {
+    let mut errors = Vec::new();
+    if let Some(error) =
+        Some(url).filter(|url| !url.is_empty()).and_then(|url| Server::parse(url).err())
+    {
+        errors.push(("smtp_url", error));
+    }
+    if let Err(error) = mailbox(from) {
+        errors.push(("from", error));
+    }
+    if to.is_empty() {
+        errors.push(("to", "names no mailbox; name at least one".to_owned()));
+    }
+    errors.extend(to.iter().filter_map(|to| Some(("to", mailbox(to).err()?))));
+    errors
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, String> {
+    text.parse().map_err(|error| {
+        format!(
+            "{text:?} is no mailbox ({error}); write name@example.com, or Name <name@example.com>"
+        )
+    })
+}
+
+impl Email {
+    pub(super) fn new(
+        url: &str,
+        from: &str,
+        to: &[String],
+        timeout: Duration,
+    ) -> Result<Email, String> {
+        Ok(Email {
+            server: Server::parse(url)?,
+            from: mailbox(from)?,
+            to: to.iter().map(|to| mailbox(to)).collect::<Result<_, _>>()?,
+            timeout: timeout.mul_f32(0.9),
+        })
+    }
+}
+
+impl Sender for Email {
+    fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
+        async move {
+            let bytes = mail::bytes(envelope, &self.from, &self.to)
+                .map_err(|detail| SendError::Message { detail })?;
+            let missing = self.to.iter().map(|to| &to.email);
+            let missing: Vec<_> =
+                missing.filter(|to| !envelope.reached.contains(&to.to_string())).collect();
+            let judged =
+                self.server.deliver(&bytes, &self.from.email, &missing, self.timeout).await;
+            conclude(&envelope.reached, judged)
+        }
+        .boxed()
+    }
+}
+
+/// What it all came to, from what it came to for each mailbox that was tried now.
+fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accepted, SendError> {
+    let mut reached = before.to_vec();
+    let (mut refused, mut delayed, mut lost, mut closed) = (vec![], vec![], vec![], vec![]);
+    let mut answer = String::new();
+    for (mailbox, judgement) in judged {
+        match judgement {
+            Judgement::Reached(words) => {
+                answer = words;
+                reached.push(mailbox);
+            }
+            Judgement::Refused(words) => refused.push(format!("{mailbox}: {words}")),
+            Judgement::Transient(words) => delayed.push(format!("{mailbox}: {words}")),
+            Judgement::Unknown(words) => lost.push(format!("{mailbox}: {words}")),
+            Judgement::Destination(words) => closed.push(words),
+        }
+    }
+    if !lost.is_empty() {
+        return Err(SendError::Unknown { detail: lost.join("; "), reached });
+    }
+    // If someone was reached, the next attempt finds the same trouble, and has only it to report.
+    if let Some(detail) = closed.first().filter(|_| reached.len() == before.len()) {
+        return Err(SendError::Destination { detail: detail.clone() });
+    }
+    delayed.extend(closed);
+    if !delayed.is_empty() {
+        return Err(SendError::Transient {
+            detail: delayed.join("; "),
+            retry_after: None,
+            reached,
+        });
+    }
+    if reached.is_empty() {
+        return Err(SendError::Message { detail: refused.join("; ") });
+    }
+    let complaint = (!refused.is_empty()).then(|| format!("refused for {}", refused.join("; ")));
+    Ok(Accepted { answer, complaint })
+}
+
+#[cfg(test)]
+mod tests;

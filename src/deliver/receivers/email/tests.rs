@@ -1,0 +1,221 @@
+use insta::assert_snapshot;
+
+use super::*;
+use crate::deliver::receivers::tests::{envelope, message, section};
+use crate::message::{Body, Message};
+
+fn bytes(message: Message) -> String {
+    let from = mailbox("tocsin <alerts@example.com>").unwrap();
+    let to = ["oncall@example.com", "Bob <bob@example.org>"].map(|to| mailbox(to).unwrap());
+    String::from_utf8(mail::bytes(&envelope(message), &from, &to).unwrap()).unwrap()
+}
+
+fn headers(mail: &str) -> Vec<(String, String)> {
+    let (head, _) = mail.split_once("\r\n\r\n").unwrap();
+    let unfolded = head.replace("\r\n ", " ").replace("\r\n\t", " ");
+    let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.into(), value.into()));
+    unfolded.split("\r\n").map(|line| pair(line).unwrap()).collect()
+}
+
+#[test]
+fn a_mail_has_text_and_html_and_every_header_once() {
+    let mut message = message(vec![section("RUNNING → CRASHED, <b>", &["c1 · since 14:02 UTC"])]);
+    message.notes.push("and 490 more".into());
+    assert_snapshot!(bytes(message).replace("\r\n", "\n"), @r#"
+    From: tocsin <alerts@example.com>
+    Subject: [critical] crashed: toto/hello-python
+    Date: Fri, 20 Nov 2015 14:02:01 +0000
+    Message-ID: <d-17@example.com>
+    In-Reply-To: <t-9@example.com>
+    References: <t-9@example.com>
+    Auto-Submitted: auto-generated
+    X-Auto-Response-Suppress: All
+    List-Id: <crashed.tocsin.example.com>
+    To: oncall@example.com, Bob <bob@example.org>
+    MIME-Version: 1.0
+    Content-Type: multipart/alternative;
+     boundary="=_41379b9fd7392a4512cd8c01bdd3cc91"
+
+    --=_41379b9fd7392a4512cd8c01bdd3cc91
+    Content-Type: text/plain; charset=utf-8
+    Content-Transfer-Encoding: quoted-printable
+
+    CRITICAL crashed: 1 container of toto/hello-python
+
+    RUNNING =E2=86=92 CRASHED, <b>
+      c1 =C2=B7 since 14:02 UTC
+
+    and 490 more
+
+    Runbook: https://wiki.example.com/crashed?a=3D1&b=3D2
+    Alerts: https://alerts.example.com/api/alerts
+    --=_41379b9fd7392a4512cd8c01bdd3cc91
+    Content-Type: text/html; charset=utf-8
+    Content-Transfer-Encoding: quoted-printable
+
+    <!doctype html>
+    <html lang=3D"en"><head><meta charset=3D"utf-8">
+    <meta name=3D"viewport" content=3D"width=3Ddevice-width, initial-scale=3D1">
+    <meta name=3D"color-scheme" content=3D"light dark">
+    <title>CRITICAL crashed: 1 container of toto/hello-python</title></head>
+    <body style=3D"font-family: sans-serif; font-size: 16px; line-height: 1.45">
+    <p style=3D"border-left: 6px solid #d32f2f; padding-left: 10px; font-size: =
+    18px">
+    <strong>CRITICAL crashed: 1 container of toto/hello-python</strong></p>
+    <p><strong>RUNNING =E2=86=92 CRASHED, &lt;b&gt;</strong></p>
+    <ul>
+    <li>c1 =C2=B7 since 14:02 UTC</li>
+    </ul>
+    <p>and 490 more</p>
+    <p>Runbook: <a href=3D"https://wiki.example.com/crashed?a=3D1&amp;b=3D2">ht=
+    tps://wiki.example.com/crashed?a=3D1&amp;b=3D2</a></p>
+    <p>Alerts: <a href=3D"https://alerts.example.com/api/alerts">https://alerts=
+    .example.com/api/alerts</a></p>
+    </body></html>
+
+    --=_41379b9fd7392a4512cd8c01bdd3cc91--
+    "#);
+}
+
+#[test]
+fn every_attempt_sends_the_same_bytes() {
+    let message = message(vec![section("a", &["b"])]);
+    assert_eq!(bytes(message.clone()), bytes(message));
+}
+
+#[test]
+fn no_data_becomes_a_header() {
+    let evil = "a\r\nBcc: x@example.com\r\n\r\nbody";
+    let mut message = message(vec![section(evil, &[evil])]);
+    (message.topic, message.title, message.rule) = (evil.into(), evil.into(), evil.into());
+    let headers = headers(&bytes(message));
+    let mut names: Vec<String> =
+        headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    names.sort();
+    let mut expected = [
+        "auto-submitted",
+        "content-type",
+        "date",
+        "from",
+        "in-reply-to",
+        "list-id",
+        "message-id",
+        "mime-version",
+        "references",
+        "subject",
+        "to",
+        "x-auto-response-suppress",
+    ];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn the_thread_is_one_for_all_that_a_group_says() {
+    let headers = headers(&bytes(message(Vec::new())));
+    let value = |name: &str| &headers.iter().find(|(known, _)| known == name).unwrap().1;
+    assert_eq!(value("In-Reply-To"), "<t-9@example.com>");
+    assert_eq!(value("References"), "<t-9@example.com>");
+    assert_eq!(value("Message-ID"), "<d-17@example.com>");
+    assert_eq!(value("Subject"), "[critical] crashed: toto/hello-python");
+    assert_eq!(value("Date"), "Fri, 20 Nov 2015 14:02:01 +0000");
+}
+
+#[test]
+fn no_line_is_longer_than_998_octets() {
+    let long = "ü<&x ".repeat(2_000);
+    let mut message = message(vec![section(&long, &[long.as_str()])]);
+    (message.title, message.topic) = (long.clone(), long.replace(' ', ""));
+    message.rule = "r".repeat(3_000);
+    for message in [
+        Message { body: Body::Custom("x".repeat(100_000)), ..message.clone() },
+        Message { plain: true, ..message.clone() },
+        message,
+    ] {
+        let mail = bytes(message);
+        assert!(mail.is_ascii());
+        let longest = mail.split("\r\n").map(str::len).max().unwrap();
+        assert!(longest <= 998, "{longest}");
+    }
+}
+
+#[test]
+fn a_plain_mail_has_no_html() {
+    let mail = bytes(Message { plain: true, ..message(vec![section("a", &["b"])]) });
+    assert!(!mail.contains("text/html"));
+    assert!(mail.contains("Message-ID: <d-17@example.com>"));
+}
+
+fn reached(words: &str) -> Judgement {
+    Judgement::Reached(words.into())
+}
+
+fn concluded(before: &[&str], judged: &[(&str, Judgement)]) -> Result<Accepted, SendError> {
+    let before: Vec<String> = before.iter().map(|mailbox| (*mailbox).to_owned()).collect();
+    let judged = judged.iter().map(|(to, judgement)| ((*to).to_owned(), judgement.clone()));
+    conclude(&before, judged.collect())
+}
+
+#[test]
+fn one_bad_mailbox_does_not_stop_the_others() {
+    let refused = Judgement::Refused("550 no such user".into());
+    let done = concluded(&[], &[("a", reached("250 queued")), ("b", refused.clone())]).unwrap();
+    assert_eq!(done.answer, "250 queued");
+    assert_eq!(done.complaint.as_deref(), Some("refused for b: 550 no such user"));
+    // Also where the other one had it from an earlier attempt.
+    assert!(concluded(&["a"], &[("b", refused.clone())]).is_ok());
+    assert_eq!(
+        concluded(&[], &[("a", refused.clone()), ("b", refused)]),
+        Err(SendError::Message { detail: "a: 550 no such user; b: 550 no such user".into() })
+    );
+}
+
+#[test]
+fn who_has_it_is_not_told_again() {
+    let later = Judgement::Transient("451 later".into());
+    assert_eq!(
+        concluded(&["a"], &[("b", reached("250")), ("c", later)]),
+        Err(SendError::Transient {
+            detail: "c: 451 later".into(),
+            retry_after: None,
+            reached: vec!["a".into(), "b".into()],
+        })
+    );
+    assert!(concluded(&["a", "b"], &[]).is_ok());
+}
+
+#[test]
+fn a_lost_answer_is_said_to_be_lost() {
+    let lost = Judgement::Unknown("connection reset".into());
+    assert_eq!(
+        concluded(&[], &[("a", reached("250")), ("b", lost)]),
+        Err(SendError::Unknown { detail: "b: connection reset".into(), reached: vec!["a".into()] })
+    );
+}
+
+#[test]
+fn a_closed_door_is_the_destinations_unless_someone_got_in() {
+    let closed = Judgement::Destination("535 wrong password".into());
+    assert_eq!(
+        concluded(&["z"], &[("a", closed.clone()), ("b", closed.clone())]),
+        Err(SendError::Destination { detail: "535 wrong password".into() })
+    );
+    let both = concluded(&[], &[("a", reached("250")), ("b", closed)]);
+    assert!(matches!(both, Err(SendError::Transient { reached, .. }) if reached == ["a"]));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_transient() {
+    // Port 1 of this machine refuses.
+    let email = Email::new(
+        "smtp://u:s3cret@127.0.0.1:1",
+        "a@example.com",
+        &["b@example.com".into()],
+        Duration::from_secs(5),
+    )
+    .unwrap();
+    let error = email.send(&envelope(message(Vec::new()))).await.unwrap_err();
+    assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+}

@@ -1,0 +1,125 @@
+//! One POST, and what its answer is worth: shared by all places that are told over HTTP.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use jiff::fmt::rfc2822;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Url, redirect};
+use serde_json::Value;
+
+use super::{SendError, with_causes};
+use crate::clock::{self, Timestamp};
+
+/// How much of an answer is read: what it says is in its first line.
+const ANSWER: usize = 4096;
+
+/// How long a connection may take to be made, TLS included. Short of an attempt's own time-out, for
+/// what was never connected is known not to have been said.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// What a place answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: String,
+}
+
+/// Posts JSON and reads the answer.
+///
+/// The errors never hold the URL, which is a secret.
+pub(super) async fn post(url: &Url, body: &Value, timeout: Duration) -> Result<Answer, SendError> {
+    let request = client()?.post(url.clone()).json(body).timeout(timeout);
+    let mut response = request.send().await.map_err(|error| lost(error, timeout))?;
+    let status = response.status().as_u16();
+    let retry_after = retry_after(response.headers(), clock::now());
+    let mut body = Vec::new();
+    while body.len() < ANSWER {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            // Only of a success the body says whether it is one.
+            Err(error) if response.status().is_success() => return Err(lost(error, timeout)),
+            Err(_) => break,
+        }
+    }
+    body.truncate(ANSWER);
+    Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// The one client, built when it is first needed: it loads the machine's certificates.
+fn client() -> Result<&'static Client, SendError> {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client);
+    }
+    super::install_tls();
+    let built = Client::builder()
+        .user_agent(concat!("tocsin/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        // A kept connection that the other side has just closed looks as if an answer was lost. At
+        // a message a second a new one costs little.
+        .pool_max_idle_per_host(0)
+        .build()
+        .map_err(|error| SendError::transient(with_causes(&error.without_url())))?;
+    Ok(CLIENT.get_or_init(|| built))
+}
+
+/// What is known where no answer came.
+fn lost(error: reqwest::Error, timeout: Duration) -> SendError {
+    // The URL is taken out; the causes beneath name at most the host.
+    let error = error.without_url();
+    if error.is_builder() {
+        return SendError::Destination { detail: with_causes(&error) };
+    }
+    if error.is_connect() {
+        return SendError::transient(format!("cannot connect: {}", with_causes(&error)));
+    }
+    if error.is_timeout() {
+        return SendError::unknown(format!("no answer within {} s", timeout.as_secs_f32()));
+    }
+    SendError::unknown(format!("the answer was lost: {}", with_causes(&error)))
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    Some(Timestamp::from_micros(date.as_microsecond()).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Timestamp::parse("2015-10-21T07:27:30Z").unwrap();
+        for (value, seconds) in [
+            ("2", Some(2)),
+            ("0", Some(0)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(30)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(0)),
+            ("-3", None),
+            ("soon", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_that_cannot_be_reached_is_transient_and_its_url_is_not_repeated() {
+        // Port 1 of this machine refuses.
+        let url = Url::parse("http://127.0.0.1:1/s3cret").unwrap();
+        let error = post(&url, &Value::Null, Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+}
