@@ -5,6 +5,7 @@ pub mod config;
 pub mod deliver;
 pub mod engine;
 pub mod event;
+pub mod http;
 pub mod ingest;
 pub mod lifecycle;
 pub mod message;

@@ -1,0 +1,97 @@
+//! `POST /api/post`: from a body to a recorded event. It is answered 2xx only after the commit.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::BufMut;
+use futures_util::StreamExt;
+use serde::Serialize;
+use warp::{Buf, Stream};
+
+use super::answer::{self, Refusal, Response, STORE_RETRY};
+use super::{Api, Limits};
+use crate::event::{self, Event};
+use crate::ingest::{Ingest, IngestError, Recorded};
+use crate::rules::Rule;
+
+/// Takes events in: [`Ingest`], or what stands for it in a test.
+pub trait Intake: Send + Sync + 'static {
+    /// Records an event; returns after the commit.
+    fn submit(&self, event: Event) -> impl Future<Output = Result<Recorded, IngestError>> + Send;
+}
+
+impl Intake for Ingest {
+    fn submit(&self, event: Event) -> impl Future<Output = Result<Recorded, IngestError>> + Send {
+        Ingest::submit(self, event)
+    }
+}
+
+#[derive(Serialize)]
+struct Receipt<'a> {
+    status: &'static str,
+    event: String,
+    occurrences: Vec<&'a str>,
+}
+
+pub(super) async fn post<I: Intake>(
+    api: &Api<I>,
+    limits: &Limits,
+    length: Option<u64>,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<Response, Refusal> {
+    let body = tokio::time::timeout(limits.body_within, read(body, length, limits.body))
+        .await
+        .map_err(|_| Refusal::too_slow(limits.body_within.as_secs_f64()))??;
+    let event = event::decode(&body).map_err(|error| Refusal::malformed(error.to_string()))?;
+    let matching: Vec<Arc<Rule>> = api.rules.matching(&event).cloned().collect();
+    let identity = event.identity;
+    let recorded = api.ingest.submit(event).await?;
+    Ok(answer::json(answer::text_of(&Receipt {
+        status: match recorded {
+            Recorded::New => "recorded",
+            Recorded::Duplicate => "duplicate",
+        },
+        event: identity.to_string(),
+        occurrences: matching.iter().map(|rule| rule.name.as_str()).collect(),
+    })))
+}
+
+/// The whole body, of at most `limit` bytes. `length` is what the headers say of it, if they do;
+/// that saves reading what is too long anyway, and nothing else rests on it.
+async fn read(
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    length: Option<u64>,
+    limit: usize,
+) -> Result<Vec<u8>, Refusal> {
+    let length = usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(Refusal::too_large(limit));
+    }
+    let mut body = pin!(body);
+    let mut bytes = Vec::with_capacity(length);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| {
+            Refusal::malformed(format!(
+                "the body cannot be read to its end: {error}; send it again"
+            ))
+        })?;
+        if bytes.len() + chunk.remaining() > limit {
+            return Err(Refusal::too_large(limit));
+        }
+        bytes.put(chunk);
+    }
+    Ok(bytes)
+}
+
+/// Each is a 503: the producer keeps the event, and tries again.
+impl From<IngestError> for Refusal {
+    fn from(error: IngestError) -> Self {
+        let retry_after = match &error {
+            IngestError::Full => 1,
+            IngestError::Stopping => 5,
+            IngestError::Store(_) => STORE_RETRY,
+        };
+        let sentence = format!("the event was not recorded: {error}; send it again in a while");
+        Refusal::unavailable(sentence, retry_after)
+    }
+}

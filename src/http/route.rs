@@ -1,0 +1,131 @@
+//! From method and path to the one function that answers.
+
+use std::sync::Arc;
+
+use warp::http::Method;
+use warp::path::FullPath;
+use warp::{Buf, Filter, Rejection, Stream};
+
+use super::answer::{Refusal, Response};
+use super::health::Readiness;
+use super::params::{Given, closest};
+use super::receive::{self, Intake};
+use super::{Api, Limits, health, lists};
+
+/// The paths there are, for those who mistype one.
+const PATHS: [&str; 7] = [
+    "/api/post",
+    "/api/list",
+    "/api/containers",
+    "/api/alerts",
+    "/api/deliveries",
+    "/healthz",
+    "/readyz",
+];
+
+/// Where a path leads.
+enum Resource<'a> {
+    Post,
+    List,
+    Containers,
+    Container(&'a str),
+    Alerts,
+    Deliveries,
+    Health,
+    Ready,
+}
+
+/// What outlives a request.
+struct Shared<I> {
+    api: Api<I>,
+    limits: Limits,
+    readiness: Readiness,
+}
+
+/// All of the API, as one filter: warp reads the request, and [`answer`] does the rest, so that
+/// what is wrong with a request is said in the order of DESIGN.md §4 and in its words.
+pub(super) fn filter<I: Intake>(
+    api: Api<I>,
+    limits: Limits,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    let shared = Arc::new(Shared { api, limits, readiness: Readiness::default() });
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::query::<Given>())
+        .and(warp::header::optional::<u64>("content-length"))
+        .and(warp::body::stream())
+        .then(move |method: Method, path: FullPath, given, length, body| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let answer = answer(&shared, &method, path.as_str(), given, length, body).await;
+                answer.unwrap_or_else(Refusal::into_response)
+            }
+        })
+}
+
+async fn answer<I: Intake>(
+    shared: &Shared<I>,
+    method: &Method,
+    path: &str,
+    given: Given,
+    length: Option<u64>,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<Response, Refusal> {
+    let Shared { api, limits, readiness } = shared;
+    let resource = find(path)?;
+    resource.check(method)?;
+    match resource {
+        Resource::Post => receive::post(api, limits, length, body).await,
+        Resource::List => lists::events(&*api.store, path, given).await,
+        Resource::Containers => lists::containers(&*api.store, path, given).await,
+        Resource::Container(id) => lists::container(&*api.store, id, given).await,
+        Resource::Alerts => lists::alerts(&*api.store, path, given).await,
+        Resource::Deliveries => lists::deliveries(&*api.store, path, given).await,
+        Resource::Health => Ok(health::alive()),
+        Resource::Ready => readiness.answer(&*api.store, &api.stop, limits.ready_within).await,
+    }
+}
+
+impl Resource<'_> {
+    fn check(&self, method: &Method) -> Result<(), Refusal> {
+        match self {
+            Resource::Post if method == Method::POST => Ok(()),
+            Resource::Post => Err(Refusal::method("POST")),
+            _ if method == Method::GET || method == Method::HEAD => Ok(()),
+            _ => Err(Refusal::method("GET, HEAD")),
+        }
+    }
+}
+
+fn find(path: &str) -> Result<Resource<'_>, Refusal> {
+    Ok(match path {
+        "/api/post" => Resource::Post,
+        "/api/list" => Resource::List,
+        "/api/containers" => Resource::Containers,
+        "/api/alerts" => Resource::Alerts,
+        "/api/deliveries" => Resource::Deliveries,
+        "/healthz" => Resource::Health,
+        "/readyz" => Resource::Ready,
+        _ => match path.strip_prefix("/api/containers/") {
+            Some(id) if !id.is_empty() && !id.contains('/') => Resource::Container(id),
+            _ => return Err(nothing_at(path)),
+        },
+    })
+}
+
+fn nothing_at(path: &str) -> Refusal {
+    let to_come = match path {
+        "/" | "/metrics" | "/api/accounting" | "/api/reload" | "/api/silences" => true,
+        _ => {
+            path.starts_with("/api/silences/")
+                || (path.starts_with("/api/deliveries/") && path.ends_with("/retry"))
+        }
+    };
+    Refusal::not_found(if to_come {
+        "this version of tocsin does not have this path yet; look for a later one".into()
+    } else if let Some(meant) = closest(path, &PATHS) {
+        format!("there is nothing at this path; did you mean `{meant}`?")
+    } else {
+        format!("there is nothing at this path; there is {}", PATHS.join(", "))
+    })
+}

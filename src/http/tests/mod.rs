@@ -1,0 +1,303 @@
+//! The edge over a real socket, before a store and an intake that do as they are told.
+
+mod connections;
+mod posting;
+mod reading;
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Api, Intake, Limits, serve};
+use crate::clock::Timestamp;
+use crate::engine::{DeliveryId, Heard, Keys};
+use crate::event::{self, Event, Identity, State};
+use crate::ingest::{IngestError, Recorded};
+use crate::rules::Rules;
+use crate::store::{
+    Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, Page, PageQuery, Store, StoreError,
+};
+
+/// A running edge.
+struct Edge {
+    address: SocketAddr,
+    stop: CancellationToken,
+    store: Arc<FakeStore>,
+    served: JoinHandle<()>,
+}
+
+/// What a client reads.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Edge {
+    async fn start() -> Edge {
+        Edge::with(FakeStore::default(), FakeIntake::default(), Limits::default()).await
+    }
+
+    async fn with(store: FakeStore, ingest: FakeIntake, limits: Limits) -> Edge {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let store = Arc::new(store);
+        let api = Api {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            ingest,
+            rules: Arc::new(Rules::default()),
+            stop: stop.clone(),
+        };
+        let served = TaskTracker::new().spawn(serve(listener, api, limits));
+        Edge { address, stop, store, served }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends these bytes on a connection of their own, and reads one answer.
+    async fn send(&self, request: &[u8]) -> Answer {
+        let mut stream = self.connect().await;
+        stream.write_all(request).await.unwrap();
+        read(&mut stream).await
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
+    }
+
+    async fn post(&self, body: &str) -> Answer {
+        self.send(posting(body).as_bytes()).await
+    }
+}
+
+fn posting(body: &str) -> String {
+    format!("POST /api/post HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Reads the head, then as much as `Content-Length` says.
+async fn read(stream: &mut TcpStream) -> Answer {
+    let head = read_head(stream).await;
+    let answer = Answer { status: head[9..12].parse().unwrap(), head, body: String::new() };
+    let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    Answer { body: String::from_utf8(body).unwrap(), ..answer }
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The sentence of an error.
+    fn error(&self) -> String {
+        let json = self.json();
+        assert_eq!(json.as_object().unwrap().len(), 1, "{json}");
+        json["error"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Records what is new, unless told otherwise.
+#[derive(Default)]
+struct FakeIntake {
+    known: Mutex<HashSet<Identity>>,
+    refusing: Option<IngestError>,
+    /// If there is one, each event waits for a permit of it.
+    gate: Option<Arc<Semaphore>>,
+}
+
+impl Intake for FakeIntake {
+    async fn submit(&self, event: Event) -> Result<Recorded, IngestError> {
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        match &self.refusing {
+            Some(error) => Err(error.clone()),
+            None if self.known.lock().unwrap().insert(event.identity) => Ok(Recorded::New),
+            None => Ok(Recorded::Duplicate),
+        }
+    }
+}
+
+/// Answers what it was given, and keeps what it was asked.
+#[derive(Default)]
+struct FakeStore {
+    events: Vec<String>,
+    containers: Vec<ContainerRow>,
+    next: Option<String>,
+    failing: Option<StoreError>,
+    asked: Mutex<Vec<String>>,
+    probes: AtomicUsize,
+}
+
+impl FakeStore {
+    fn failing(error: StoreError) -> FakeStore {
+        FakeStore { failing: Some(error), ..FakeStore::default() }
+    }
+
+    fn page<T: Send + 'static>(
+        &self,
+        query: &impl std::fmt::Debug,
+        items: Vec<T>,
+    ) -> BoxFuture<'_, Result<Page<T>, StoreError>> {
+        self.asked.lock().unwrap().push(format!("{query:?}"));
+        let answer = match &self.failing {
+            Some(error) => Err(error.clone()),
+            None => Ok(Page { items, next: self.next.clone() }),
+        };
+        async { answer }.boxed()
+    }
+
+    fn asked(&self) -> String {
+        self.asked.lock().unwrap().pop().unwrap()
+    }
+}
+
+fn row(id: &str) -> ContainerRow {
+    ContainerRow {
+        id: id.into(),
+        application: Some("shop".into()),
+        service: None,
+        state: State::Running,
+        since: Timestamp::from_micros(5_000_000),
+        starts: Some(2),
+        missing: None,
+    }
+}
+
+fn alert() -> AlertRow {
+    AlertRow {
+        rule: "crashed".into(),
+        severity: Some("critical".into()),
+        status: "firing",
+        labels: BTreeMap::from([("rule".into(), "crashed".into())]),
+        started_at: Timestamp::from_micros(5_000_000),
+        resolved_at: None,
+        occurrences: 3,
+        late: false,
+        held_back: vec![HeldBack { receiver: "ops".into(), reason: "grouped", until: None }],
+    }
+}
+
+fn delivery() -> DeliveryRow {
+    DeliveryRow {
+        id: "d1".into(),
+        receiver: "ops".into(),
+        status: "dead",
+        rule: "crashed".into(),
+        labels: BTreeMap::new(),
+        attempts: 4,
+        last_error: Some("no_service".into()),
+        next_attempt_at: None,
+        created_at: Timestamp::from_micros(5_000_000),
+        ended_at: Some(Timestamp::from_micros(6_000_000)),
+    }
+}
+
+impl Store for FakeStore {
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Page<String>, StoreError>> {
+        self.page(&query, self.events.clone())
+    }
+
+    fn containers(&self, page: PageQuery) -> BoxFuture<'_, Result<Page<ContainerRow>, StoreError>> {
+        self.page(&page, self.containers.clone())
+    }
+
+    fn container(
+        &self,
+        id: String,
+    ) -> BoxFuture<'_, Result<Option<ContainerTimeline>, StoreError>> {
+        let row = self.containers.iter().find(|row| row.id == id).cloned();
+        // The last first: the timeline is in no order.
+        let heard = |text: &String| {
+            Heard::new(event::decode(text.as_bytes()).unwrap(), Timestamp::from_micros(0))
+        };
+        let events = self.events.iter().rev().map(heard).collect();
+        let found = row.map(|row| ContainerTimeline { row, events });
+        async { Ok(found) }.boxed()
+    }
+
+    fn alerts(&self, query: AlertQuery) -> BoxFuture<'_, Result<Page<AlertRow>, StoreError>> {
+        self.page(&query, vec![alert()])
+    }
+
+    fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
+        self.page(&query, vec![delivery()])
+    }
+
+    fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.probes.fetch_add(1, Ordering::Relaxed);
+        let answer = self.failing.clone().map_or(Ok(()), Err);
+        async { answer }.boxed()
+    }
+
+    fn run(&self, _: Keys, _: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
+        unreachable!("the edge decides nothing")
+    }
+
+    fn due(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Due, StoreError>> {
+        unreachable!("the edge has no timers")
+    }
+
+    fn claimable<'a>(
+        &'a self,
+        _: &'a str,
+        _: Timestamp,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Claimable, StoreError>> {
+        unreachable!("the edge delivers nothing")
+    }
+
+    fn leased(&self) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>> {
+        unreachable!("the edge delivers nothing")
+    }
+
+    fn waiting_for_others(
+        &self,
+        _: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>> {
+        unreachable!("the edge delivers nothing")
+    }
+
+    fn adopt(
+        &self,
+        _: BTreeMap<String, String>,
+        _: Timestamp,
+    ) -> BoxFuture<'_, Result<Adoption, StoreError>> {
+        unreachable!("the edge brings no rules")
+    }
+}
