@@ -1,5 +1,13 @@
 //! tocsin, the alarm bell for containers: from a state-change webhook to Slack and mail, durably.
+//!
+//! The way of an event, and of this crate: [`http`] receives, [`event`] decodes, [`ingest`] batches
+//! into the [`store`], where [`engine`] decides by the [`rules`] what there is to tell; [`schedule`]
+//! asks again when something is due; [`deliver`] claims what waits, words it with [`message`], sends
+//! it, and settles. [`app`] puts the pieces together, [`config`] reads the file that says how,
+//! [`cli`] is the command.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod deliver;

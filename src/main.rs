@@ -1,3 +1,21 @@
-//! The command. There is none yet.
+//! Arguments → command → exit code.
 
-fn main() {}
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let cli = tocsin::cli::Cli::parse();
+    let levels =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt()
+        .compact()
+        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_env_filter(levels)
+        .with_writer(stderr)
+        .init();
+    cli.run().into()
+}

@@ -1,0 +1,179 @@
+//! The composition root: a rules file, a store and a listener become a running bridge.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::{self, Config, Storage};
+use crate::deliver::{Bell, Worker, receivers};
+use crate::engine::{self, Keys, Snapshot};
+use crate::http::{self, Api, Limits};
+use crate::lifecycle::Lifecycle;
+use crate::rules::Rules;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, transact};
+use crate::wake::Wake;
+use crate::{ingest, schedule};
+
+/// What `tocsin serve` was asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The rules file.
+    pub rules: PathBuf,
+    /// Where to listen, instead of where the file says.
+    pub listen: Option<String>,
+    /// Where to keep things, instead of where the file says.
+    pub storage: Option<String>,
+    /// How long a soft stop may take.
+    pub stop_timeout: Duration,
+}
+
+/// How many containers one unit of work looks at when the rules were changed.
+const BATCH: usize = 256;
+
+/// Runs the bridge until it is told to stop.
+///
+/// # Errors
+/// If the rules file is wrong ([`config::Problems`]), the address cannot be listened on, the store
+/// cannot be opened, or the stop was not soft.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let mut config = config::load(&options.rules, &environment, &receivers::validate)?;
+    if let Some(listen) = options.listen {
+        config::Server::check_listen(&listen).map_err(|error| anyhow!("--listen {error}"))?;
+        config.server.listen = listen;
+    }
+    if let Some(storage) = options.storage {
+        config.storage = storage.parse().map_err(|error| anyhow!("--storage {error}"))?;
+    }
+    for note in &config.notes {
+        warn!("{note}");
+    }
+    let life = Lifecycle::new();
+    life.listen_for_signals().context("cannot listen for signals")?;
+    let listener = listen(&config.server).await?;
+    let Storage::Sqlite(path) = &config.storage;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path)?);
+    ring(config, Arc::clone(&store), listener, &life).await?;
+    if !life.stopped_within(options.stop_timeout).await {
+        bail!(
+            "stopped before all was done; what was accepted is kept, and goes on at the next start"
+        );
+    }
+    drop(store);
+    info!("stopped");
+    Ok(())
+}
+
+/// The value of an environment variable, if it is set and Unicode.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Starts every task of the bridge.
+///
+/// # Errors
+/// If the store cannot be brought into line with the rules, or a receiver cannot be built.
+pub async fn ring(
+    config: Config,
+    store: Arc<dyn Store>,
+    listener: TcpListener,
+    life: &Lifecycle,
+) -> anyhow::Result<()> {
+    let wake = Arc::new(Wake::default());
+    let rules = take_over(&config, &store, &wake).await?;
+
+    let (ingest, batches) =
+        ingest::channel(Arc::clone(&store), Arc::clone(&rules), Arc::clone(&wake));
+    life.spawn(batches.run());
+    life.spawn(schedule::run(
+        Arc::clone(&store),
+        Arc::clone(&rules),
+        Arc::clone(&wake),
+        life.soft.clone(),
+    ));
+    let bell = Arc::new(Bell {
+        store: Arc::clone(&store),
+        rules: Arc::clone(&rules),
+        templates: config.templates,
+        external_url: config.server.external_url,
+        wake,
+        life: life.clone(),
+    });
+    for receiver in config.receivers.into_values().filter(|receiver| !receiver.is_off()) {
+        let sender = receivers::build(&receiver).map_err(anyhow::Error::msg)?;
+        life.spawn(Worker::new(Arc::clone(&bell), receiver, sender).run());
+    }
+    let address = listener.local_addr().context("cannot learn the address listened on")?;
+    let api = Api { store, ingest, rules: Arc::clone(&rules), stop: life.soft.clone() };
+    life.spawn(http::serve(listener, api, Limits::default()));
+    info!(rules = rules.iter().count(), "listening on http://{address}");
+    Ok(())
+}
+
+/// Brings what the store holds into line with the rules file: what changed since the program last
+/// ran, and what it was doing when it stopped.
+async fn take_over(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    wake: &Wake,
+) -> anyhow::Result<Arc<Rules>> {
+    let in_force: BTreeMap<String, String> =
+        config.rules.iter().map(|rule| (rule.name.clone(), rule.fingerprint.clone())).collect();
+    let adoption = store.adopt(in_force, clock::now()).await?;
+    for rule in &adoption.changed {
+        info!(rule, "the rule changed: it derives from what is received from now on");
+    }
+    for rule in &adoption.removed {
+        info!(rule, "the rule is gone: its alerts end");
+    }
+    let rules = Arc::new(config.rules.clone().starting_at(&adoption.since));
+
+    let leased = store.leased().await?;
+    let keys = Keys { deliveries: leased.iter().cloned().collect(), ..Keys::default() };
+    let of = Arc::clone(&rules);
+    let take_back =
+        move |snapshot: &Snapshot| engine::take_back(&of, snapshot, &leased, clock::now());
+    transact(&**store, keys, take_back).await?;
+
+    let names = config.receivers.keys().cloned().collect();
+    let lost = store.waiting_for_others(names).await?;
+    if !lost.is_empty() {
+        warn!(deliveries = lost.len(), "given up, since their receivers are no longer in the file");
+    }
+    let keys = Keys { deliveries: lost.iter().cloned().collect(), ..Keys::default() };
+    let of = Arc::clone(&rules);
+    let give_up = move |snapshot: &Snapshot| engine::give_up(&of, snapshot, &lost, clock::now());
+    transact(&**store, keys, give_up).await?;
+
+    for containers in adoption.orphaned.chunks(BATCH) {
+        let keys = Keys { containers: containers.iter().cloned().collect(), ..Keys::default() };
+        schedule::decide(&**store, &rules, keys, wake).await?;
+    }
+    Ok(rules)
+}
+
+async fn listen(server: &config::Server) -> anyhow::Result<TcpListener> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&server.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: no such address", server.listen))?
+        .collect();
+    let exposed = addresses.iter().find(|address| !address.ip().is_loopback());
+    if let (Some(address), false) = (exposed, server.open) {
+        bail!(
+            "refusing to listen on {address}: anyone who reaches it could post events and read \
+             them; listen on 127.0.0.1 behind a proxy that asks for credentials, or set \
+             `server.open: true` in the rules file"
+        );
+    }
+    TcpListener::bind(&addresses[..])
+        .await
+        .with_context(|| format!("cannot listen on {}", server.listen))
+}

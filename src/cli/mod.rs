@@ -1,0 +1,84 @@
+//! The command: a file a subcommand. Data goes to stdout, diagnostics to stderr.
+
+mod check;
+mod output;
+mod send;
+mod serve;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Problems};
+use crate::deliver::receivers;
+
+/// The alarm bell for containers: receives their state changes as webhooks, and tells people on
+/// Slack or by mail.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge: take events in, and tell people.
+    Serve(serve::Serve),
+    /// Say all that is wrong with a rules file; exit 1 if anything is.
+    Check {
+        /// The rules file.
+        rules: PathBuf,
+    },
+    /// Send a test notification, and show the place's own answer; exit 1 if it was not taken.
+    Send {
+        /// The rules file.
+        rules: PathBuf,
+        /// The receiver to tell, by its name in the file.
+        #[arg(long, value_name = "NAME")]
+        receiver: String,
+    },
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// The answer is no.
+    No,
+    /// Wrong usage. What can be seen from the arguments alone, clap ends with the same code.
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::Usage => 2,
+        })
+    }
+}
+
+impl Cli {
+    /// Does what is asked.
+    #[must_use]
+    pub fn run(self) -> Exit {
+        let ended = match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Check { rules } => check::run(&rules),
+            Command::Send { rules, receiver } => send::run(&rules, &receiver),
+        };
+        ended.unwrap_or_else(|error| {
+            output::error(&error);
+            Exit::No
+        })
+    }
+}
+
+/// The rules file, with this process's environment.
+fn load(rules: &Path) -> Result<Config, Problems> {
+    config::load(rules, &|name| std::env::var(name).ok(), &receivers::validate)
+}

@@ -1,0 +1,50 @@
+//! `tocsin serve`: the bridge itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::Exit;
+use crate::app;
+use crate::config::parse_duration;
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The rules file.
+    #[arg(default_value = "rules.yaml")]
+    rules: PathBuf,
+    /// Where to listen, instead of `server.listen`.
+    #[arg(long, value_name = "ADDR:PORT", env = "TOCSIN_LISTEN", hide_env_values = true)]
+    listen: Option<String>,
+    /// Where to keep things, instead of `storage.url`.
+    #[arg(long, value_name = "URL", env = "TOCSIN_STORAGE", hide_env_values = true)]
+    storage: Option<String>,
+    /// How long a soft stop may take before it turns hard.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    stop_timeout: Duration,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let ended = runtime.block_on(app::run(app::Options {
+            rules: self.rules,
+            // An empty variable is one that is not set.
+            listen: self.listen.filter(|listen| !listen.is_empty()),
+            storage: self.storage.filter(|storage| !storage.is_empty()),
+            stop_timeout: self.stop_timeout,
+        }));
+        // After a hard stop something may hang for good, such as a write to a disk that is gone.
+        runtime.shutdown_background();
+        ended.map(|()| Exit::Done)
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| format!("it {error}"))
+}
