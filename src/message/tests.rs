@@ -218,7 +218,7 @@ fn what_came_and_went_often_is_told_once_with_how_often() {
     over: RUNNING → CRASHED, exited with status 1
       container b9e7bef7-d571-4ee4-b80e-835a2377040e
       started 13 times
-      15 times, last crashed 14:02, running again 14:05 UTC, after 3 min
+      crashed 15 times from 14:02, running again 14:05 UTC, after 3 min
 
     Alerts: https://alerts.example.com/api/alerts
     ");

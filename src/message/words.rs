@@ -294,11 +294,11 @@ impl Story<'_> {
                     || "began".to_owned(),
                     |event| name(event.state.as_str()).to_lowercase(),
                 );
-                let times = match alert.intervals {
-                    0 | 1 => String::new(),
-                    intervals => format!("{intervals} times, last "),
+                let began = match alert.intervals {
+                    0 | 1 => format!("{began} {from}"),
+                    intervals => format!("{began} {intervals} times from {from}"),
                 };
-                format!("{times}{began} {from}, {}{}", self.ending(|_| until.clone()), self.late())
+                format!("{began}, {}{}", self.ending(|_| until.clone()), self.late())
             }
         }
     }

@@ -1,0 +1,239 @@
+//! A running tocsin and the places it tells, each on a free port and in a folder of its own.
+
+mod mail;
+mod sink;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub use mail::{Mail, MailServer};
+pub use sink::{Answer, Sink};
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder with a rules file and a database, in which tocsin can be run again and again.
+pub struct Place {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// A running tocsin. Killed when dropped.
+pub struct Tocsin {
+    child: Child,
+    base: String,
+    log: mpsc::Receiver<String>,
+}
+
+impl Place {
+    pub fn new(rules: &str) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+        Place { folder, environment: Vec::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path().join("tocsin.db")
+    }
+
+    pub fn with_environment(mut self, name: &str, value: &str) -> Place {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn write_rules(&self, rules: &str) {
+        fs::write(self.path().join("rules.yaml"), rules).unwrap();
+    }
+
+    /// The program with these arguments, in this folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end: exit status, standard output, standard error.
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Starts `serve` on a free port and waits until it listens.
+    pub fn serve(&self) -> Tocsin {
+        self.serve_with(&[])
+    }
+
+    pub fn serve_with(&self, more: &[&str]) -> Tocsin {
+        let database = format!("sqlite:{}", self.database().display());
+        let mut arguments =
+            vec!["serve", "rules.yaml", "--listen", "127.0.0.1:0", "--storage", &database];
+        arguments.extend(more);
+        let mut child =
+            self.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, log) = mpsc::channel();
+        let lines = |stream: Box<dyn Read + Send>, sender: mpsc::Sender<String>| {
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        };
+        lines(Box::new(child.stdout.take().unwrap()), sender.clone());
+        lines(Box::new(child.stderr.take().unwrap()), sender);
+        let mut tocsin = Tocsin { child, base: String::new(), log };
+        let line = tocsin.wait_for_line("listening on ");
+        let address = line.split("listening on ").nth(1).unwrap();
+        tocsin.base = address.split_whitespace().next().unwrap().to_owned();
+        tocsin
+    }
+}
+
+impl Tocsin {
+    /// `http://127.0.0.1:PORT`.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The next line it prints that has `part` in it.
+    pub fn wait_for_line(&mut self, part: &str) -> String {
+        let mut seen = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) =
+            self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if line.contains(part) {
+                return line;
+            }
+            seen.push_str(&line);
+            seen.push('\n');
+        }
+        panic!("no line with {part:?} in:\n{seen}");
+    }
+
+    /// Posts a body to `/api/post`: the status and the answer.
+    pub fn post(&self, body: impl Into<Vec<u8>>) -> (u16, Value) {
+        let post = client().post(format!("{}/api/post", self.base));
+        let answer = post.body(body.into()).send().unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&answer.text().unwrap()).unwrap())
+    }
+
+    /// Posts an event, and sees it recorded.
+    pub fn hear(&self, event: &Value) {
+        let (status, answer) = self.post(event.to_string());
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// What a path answers, as JSON.
+    pub fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.get_text(path)).unwrap()
+    }
+
+    /// What a path answers.
+    pub fn get_text(&self, path: &str) -> String {
+        client().get(format!("{}{path}", self.base)).send().unwrap().text().unwrap()
+    }
+
+    /// A page of a list, and the path of the next one.
+    pub fn page(&self, path: &str) -> (Vec<Value>, Option<String>) {
+        let answer = client().get(format!("{}{path}", self.base)).send().unwrap();
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let next = link.map(|link| link.split(['<', '>']).nth(1).unwrap().to_owned());
+        (serde_json::from_str(&answer.text().unwrap()).unwrap(), next)
+    }
+
+    /// Asks again until `wanted` finds what it wants.
+    pub fn wait_for<T>(&self, path: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
+        wait_until(|| wanted(&self.get(path)), || format!("{path}: {:#}", self.get(path)))
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// Kills it as a power cut would, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_until(|| self.child.try_wait().unwrap(), || "it does not end".into())
+    }
+}
+
+impl Drop for Tocsin {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client of HTTP.
+pub fn client() -> reqwest::blocking::Client {
+    static CLIENT: OnceLock<reqwest::blocking::Client> = OnceLock::new();
+    CLIENT
+        .get_or_init(|| {
+            tocsin::deliver::receivers::install_tls();
+            reqwest::blocking::Client::new()
+        })
+        .clone()
+}
+
+/// Looks again and again until there is something.
+pub fn wait_until<T>(mut look: impl FnMut() -> Option<T>, otherwise: impl Fn() -> String) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{}", otherwise());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Unix seconds.
+pub fn now() -> f64 {
+    #[expect(clippy::disallowed_methods, reason = "the program under test reads the same clock")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// A crash of this container, now.
+pub fn crash(container: &str) -> Value {
+    event(container, "RUNNING", "CRASHED")
+}
+
+/// A state change of this container, now.
+pub fn event(container: &str, before: &str, state: &str) -> Value {
+    serde_json::json!({
+        "id": container, "application": "shop", "service": "web", "type": "Container",
+        "event": "state", "prev_state": before, "state": state, "timestamp": now(),
+        "data": {"last_exit_status": {"raw_exit_status": 256, "reason": "exited", "exit_status": 1}},
+        "counters": {"start": 3, "post_attempts": 0},
+    })
+}

@@ -1,0 +1,73 @@
+//! SIGTERM and SIGINT: softly at the first, at once at the second.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Answer, Place, Sink, crash};
+
+fn rules(slack: &Sink) -> String {
+    format!(
+        "receivers: {{ ops: {{ slack: {{ webhook_url: \"{}\" }}, timeout: 30s }} }}
+defaults: {{ notify: [ops], group_wait: 0s }}
+rules: [ {{ name: crashed, when: {{ state: CRASHED }} }} ]",
+        slack.url()
+    )
+}
+
+#[test]
+fn a_stop_waits_for_what_is_being_sent_and_leaves_nothing_to_repeat() {
+    for signal in ["TERM", "INT"] {
+        let slack = Sink::new().then(&[Answer::OkAfter(500)]);
+        let place = Place::new(&rules(&slack));
+        let mut tocsin = place.serve();
+        tocsin.hear(&crash("a"));
+        slack.wait_for_requests(1);
+        tocsin.signal(signal);
+        assert_eq!(tocsin.wait().code(), Some(0), "SIG{signal}");
+
+        let tocsin = place.serve();
+        let deliveries = tocsin.get("/api/deliveries");
+        assert_eq!(deliveries[0]["status"], "sent");
+        assert_eq!(slack.requests().len(), 1, "nothing is told twice");
+        assert_eq!(tocsin.get("/api/list").as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_stop_that_takes_too_long_ends_and_what_was_being_sent_is_sent_after_the_start() {
+    let slack = Sink::new().then(&[Answer::Hang]);
+    let place = Place::new(&rules(&slack));
+    let mut tocsin = place.serve_with(&["--stop-timeout", "300ms"]);
+    tocsin.hear(&crash("a"));
+    slack.wait_for_requests(1);
+    tocsin.signal("TERM");
+    assert_eq!(tocsin.wait().code(), Some(1));
+
+    let _tocsin = place.serve();
+    slack.wait_for_taken(1);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let slack = Sink::new().then(&[Answer::Hang]);
+    let place = Place::new(&rules(&slack));
+    let mut tocsin = place.serve();
+    tocsin.hear(&crash("a"));
+    slack.wait_for_requests(1);
+    let begun = Instant::now();
+    tocsin.signal("INT");
+    tocsin.wait_for_line("stopping");
+    tocsin.signal("INT");
+    assert_eq!(tocsin.wait().code(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(15), "20 s is what a soft stop may take");
+}
+
+#[test]
+fn a_stop_leaves_one_file() {
+    let place = Place::new("rules: []");
+    let mut tocsin = place.serve();
+    tocsin.hear(&crash("a"));
+    tocsin.signal("TERM");
+    assert_eq!(tocsin.wait().code(), Some(0));
+    assert!(place.database().exists());
+    assert!(!place.path().join("tocsin.db-wal").exists(), "the log is folded into the database");
+}
