@@ -107,7 +107,7 @@ pub async fn ring(
         wake,
         life: life.clone(),
     });
-    for receiver in config.receivers.into_values().filter(|receiver| !receiver.is_off()) {
+    for receiver in config.receivers.into_values() {
         let sender = receivers::build(&receiver).map_err(anyhow::Error::msg)?;
         life.spawn(Worker::new(Arc::clone(&bell), receiver, sender).run());
     }
@@ -134,7 +134,13 @@ async fn take_over(
     for rule in &adoption.removed {
         info!(rule, "the rule is gone: its alerts end");
     }
-    let rules = Arc::new(config.rules.clone().starting_at(&adoption.since));
+    let rules = Arc::new(
+        config
+            .rules
+            .clone()
+            .with_receivers(config.receivers.keys().cloned())
+            .starting_at(&adoption.since),
+    );
 
     let leased = store.leased().await?;
     let keys = Keys { deliveries: leased.iter().cloned().collect(), ..Keys::default() };

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::engine::{self, Decided, Heard, Keys};
@@ -33,13 +33,13 @@ pub enum Recorded {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum IngestError {
     /// Too many wait already.
-    #[error("too many events are waiting to be stored; try again in a moment")]
+    #[error("too many events are waiting to be stored")]
     Full,
     /// The program stops.
-    #[error("tocsin is stopping; try again in a moment")]
+    #[error("tocsin is stopping")]
     Stopping,
     /// The store cannot commit.
-    #[error("{0}; the event was not recorded, try again later")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -56,6 +56,8 @@ pub struct Batches {
     store: Arc<dyn Store>,
     rules: Arc<Rules>,
     wake: Arc<Wake>,
+    /// Whether the last batch could not be stored: it is said once, and once that it is over.
+    failing: bool,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ struct Arrival {
 #[must_use]
 pub fn channel(store: Arc<dyn Store>, rules: Arc<Rules>, wake: Arc<Wake>) -> (Ingest, Batches) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Ingest { queue: sender }, Batches { queue: receiver, store, rules, wake })
+    (Ingest { queue: sender }, Batches { queue: receiver, store, rules, wake, failing: false })
 }
 
 impl Ingest {
@@ -101,9 +103,19 @@ impl Batches {
         }
     }
 
-    async fn store_all(&self, heard: Vec<Heard>) -> Vec<Result<Recorded, IngestError>> {
+    async fn store_all(&mut self, heard: Vec<Heard>) -> Vec<Result<Recorded, IngestError>> {
         let heard: Arc<[Heard]> = heard.into();
-        match self.commit(Arc::clone(&heard)).await {
+        let committed = self.commit(Arc::clone(&heard)).await;
+        match &committed {
+            Err(StoreError::Refused(_)) => {}
+            Err(reason) if !self.failing => {
+                error!(%reason, "events cannot be stored; their producers are told to try again");
+            }
+            Ok(_) if self.failing => info!("events can be stored again"),
+            _ => {}
+        }
+        self.failing = matches!(committed, Err(StoreError::Unavailable(_) | StoreError::Closed));
+        match committed {
             Ok(decided) => decided.into_iter().map(|decided| Ok(recorded(decided))).collect(),
             Err(StoreError::Refused(reason)) if heard.len() > 1 => {
                 warn!(%reason, events = heard.len(), "a batch failed; doing its events one by one");
@@ -114,10 +126,7 @@ impl Batches {
                 results
             }
             Err(StoreError::Refused(reason)) => vec![self.keep(heard[0].clone(), reason).await],
-            Err(reason) => {
-                error!(%reason, events = heard.len(), "events could not be stored");
-                heard.iter().map(|_| Err(IngestError::Store(reason.clone()))).collect()
-            }
+            Err(reason) => heard.iter().map(|_| Err(reason.clone().into())).collect(),
         }
     }
 

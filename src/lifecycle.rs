@@ -37,7 +37,8 @@ impl Lifecycle {
         self.tracker.spawn(hard.run_until_cancelled_owned(task))
     }
 
-    /// From now on SIGTERM and SIGINT stop the program: the first softly, the second hard.
+    /// From now on SIGTERM and SIGINT stop the program: the first softly, the second hard. SIGHUP
+    /// does nothing.
     ///
     /// # Errors
     /// If the signals cannot be listened for.
@@ -46,11 +47,19 @@ impl Lifecycle {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
         };
+        let mut hangup = signal(SignalKind::hangup())?;
         let Lifecycle { soft, hard, .. } = self.clone();
         // Not waited for: it ends with the program.
         #[expect(clippy::disallowed_methods, reason = "it waits for signals until the very end")]
         tokio::spawn(async move {
-            let name = signals.next().await;
+            let name = loop {
+                tokio::select! {
+                    name = signals.next() => break name,
+                    _ = hangup.recv() => {
+                        warn!("SIGHUP does nothing yet; restart to have the rules file read again");
+                    }
+                }
+            };
             info!(signal = name, "stopping; a second signal ends at once");
             soft.cancel();
             let name = signals.next().await;

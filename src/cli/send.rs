@@ -72,7 +72,7 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
     let title = "Test notification from tocsin";
     Envelope {
         id: DeliveryId(id.clone()),
-        thread: id,
+        thread: format!("{id}-thread"),
         opens_thread: true,
         created_at: now,
         message: Message {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::Exit;
 use crate::app;
-use crate::config::parse_duration;
+use crate::config::{Server, Storage, parse_duration};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -16,10 +16,22 @@ pub(super) struct Serve {
     #[arg(default_value = "rules.yaml")]
     rules: PathBuf,
     /// Where to listen, instead of `server.listen`.
-    #[arg(long, value_name = "ADDR:PORT", env = "TOCSIN_LISTEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "TOCSIN_LISTEN",
+        hide_env_values = true,
+        value_parser = listen
+    )]
     listen: Option<String>,
     /// Where to keep things, instead of `storage.url`.
-    #[arg(long, value_name = "URL", env = "TOCSIN_STORAGE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TOCSIN_STORAGE",
+        hide_env_values = true,
+        value_parser = storage
+    )]
     storage: Option<String>,
     /// How long a soft stop may take before it turns hard.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
@@ -34,7 +46,6 @@ impl Serve {
             .context("cannot start the runtime")?;
         let ended = runtime.block_on(app::run(app::Options {
             rules: self.rules,
-            // An empty variable is one that is not set.
             listen: self.listen.filter(|listen| !listen.is_empty()),
             storage: self.storage.filter(|storage| !storage.is_empty()),
             stop_timeout: self.stop_timeout,
@@ -43,6 +54,22 @@ impl Serve {
         runtime.shutdown_background();
         ended.map(|()| Exit::Done)
     }
+}
+
+/// An address to listen on. An empty variable is one that is not set.
+fn listen(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        Server::check_listen(text).map_err(|error| format!("it {error}"))?;
+    }
+    Ok(text.to_owned())
+}
+
+/// A place to keep things, likewise.
+fn storage(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        text.parse::<Storage>().map_err(|error| format!("it {error}"))?;
+    }
+    Ok(text.to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

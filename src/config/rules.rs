@@ -150,7 +150,6 @@ impl Reader<'_> {
             return None;
         }
         let mut fields = Fields::of(node, "a rule", self.report)?;
-        let before = self.report.count();
         let name = self.name(&mut fields, names);
         let rule_words = match fields.get("name") {
             Some(node) if name.is_some() => format!("rule {}", node.value.written()),
@@ -177,17 +176,21 @@ impl Reader<'_> {
         let whole = fields.place;
         fields.finish(&LATER);
 
-        let (when_node, when) = when?;
-        let fingerprint = fingerprint(when_node, resolve.as_ref().map(|(node, _)| *node), &labels);
+        let when_node = when.as_ref().map(|(node, _)| *node);
+        let resolve_node = resolve.as_ref().map(|(node, _)| *node);
+        let fingerprint = fingerprint(when_node, resolve_node, &labels);
+        let when = when.and_then(|(_, condition)| condition);
         let resolve = match resolve {
-            Some((_, resolve)) => resolve?,
-            None => Condition::default_resolve(),
+            Some((_, resolve)) => resolve,
+            None => Some(Condition::default_resolve()),
         };
+        let complete = name.is_some() && when.is_some() && resolve.is_some();
+        // What cannot be read is stood in for, so that the templates are checked all the same.
         let rule = Rule {
-            name: name?,
+            name: name.unwrap_or_default(),
             severity,
-            when: when?,
-            resolve,
+            when: when.unwrap_or_else(Condition::default_resolve),
+            resolve: resolve.unwrap_or_else(Condition::default_resolve),
             expire_after: EXPIRE_AFTER,
             notify,
             group_by,
@@ -201,14 +204,14 @@ impl Reader<'_> {
             fingerprint,
             since: Timestamp::default(),
         };
-        if (title.is_some() || message.is_some()) && self.report.count() == before {
+        if title.is_some() || message.is_some() {
             for (key, wrong) in templates.add(&rule, title.as_deref(), message.as_deref()) {
                 let node = template_places.iter().find(|(known, _)| *known == key);
                 let place = node.and_then(|(_, node)| *node).map_or(whole, |node| node.place);
                 self.report.wrong(place, wrong);
             }
         }
-        Some(rule)
+        complete.then_some(rule)
     }
 
     fn name(&self, fields: &mut Fields<'_>, names: &mut HashSet<String>) -> Option<String> {
@@ -331,10 +334,14 @@ fn known_labels<'a>() -> impl Iterator<Item = &'a str> + Clone {
 }
 
 /// A digest of what the rule derives from, and not of how that is told.
-fn fingerprint(when: &Node, resolve: Option<&Node>, labels: &BTreeMap<String, String>) -> String {
+fn fingerprint(
+    when: Option<&Node>,
+    resolve: Option<&Node>,
+    labels: &BTreeMap<String, String>,
+) -> String {
     // Objects in JSON are sorted by key, so that the order in the file does not count.
-    let resolve = resolve.map(|resolve| resolve.value.to_json());
-    let derived_from = serde_json::json!([when.value.to_json(), resolve, labels, PER]);
+    let json = |node: Option<&Node>| node.map(|node| node.value.to_json());
+    let derived_from = serde_json::json!([json(when), json(resolve), labels, PER]);
     let digest = Sha256::digest(derived_from.to_string());
     digest.iter().take(16).fold(String::new(), |mut hex, byte| {
         // Writing to a string cannot fail.

@@ -11,7 +11,9 @@ use super::receivers::{Accepted, Envelope, SendError, Sender};
 use super::retry;
 use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
-use crate::engine::{self, Claimed, DeliveryId, Keys, Lease, Outcome, Settlement, Snapshot};
+use crate::engine::{
+    self, Claimed, DeliveryId, Keys, Lease, Outcome, Settled, Settlement, Snapshot,
+};
 use crate::lifecycle::Lifecycle;
 use crate::message::{self, Context, Templates};
 use crate::rules::Rules;
@@ -165,7 +167,9 @@ impl Worker {
                 Err(SendError::Unknown { detail, reached: delivery.reached.clone() })
             });
         let settlement = self.judge(&claimed, answer);
-        self.settle(settlement).await;
+        if let Some(settled) = self.settle(&settlement).await {
+            self.report(&claimed, &settlement.outcome, settled);
+        }
     }
 
     /// What is to be done about an answer.
@@ -180,8 +184,9 @@ impl Worker {
             Err(SendError::Transient { detail, retry_after, reached: now_reached }) => {
                 reached = now_reached;
                 if let Some(retry_after) = retry_after {
-                    backoff = retry_after;
-                    pause = Some(retry_after);
+                    // Longer than it may wait at all makes no difference.
+                    backoff = retry_after.min(self.receiver.give_up_after);
+                    pause = Some(backoff);
                 }
                 Outcome::Transient { detail }
             }
@@ -198,27 +203,6 @@ impl Worker {
         };
         *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) =
             pause.map(|pause| Instant::now() + pause);
-        let receiver = self.receiver.name.as_str();
-        let id = delivery.id.0.as_str();
-        let attempt = delivery.attempts;
-        match &outcome {
-            Outcome::Sent { complaint: None } => {
-                info!(delivery.id = id, receiver, attempt, "delivered");
-            }
-            Outcome::Sent { complaint: Some(complaint) } => {
-                warn!(delivery.id = id, receiver, attempt, complaint, "delivered, but not to all");
-            }
-            Outcome::Transient { detail } | Outcome::Unknown { detail } => {
-                warn!(delivery.id = id, receiver, attempt, detail, again_in = ?backoff, "not delivered");
-            }
-            Outcome::Message { detail } => {
-                warn!(delivery.id = id, receiver, attempt, detail, "the message was refused");
-            }
-            Outcome::Destination { detail } => {
-                error!(delivery.id = id, receiver, attempt, detail, again_in = ?backoff,
-                    "the receiver takes nothing until someone mends it");
-            }
-        }
         Settlement {
             delivery: delivery.id.clone(),
             token: delivery.lease.as_ref().map(|lease| lease.token.clone()).unwrap_or_default(),
@@ -230,7 +214,8 @@ impl Worker {
     }
 
     /// Settles until the store took it: an answer that is not kept would be a message told twice.
-    async fn settle(&self, settlement: Settlement) {
+    /// `None` if the store is closed.
+    async fn settle(&self, settlement: &Settlement) -> Option<Settled> {
         loop {
             let rules = Arc::clone(&self.bell.rules);
             let keys = Keys { deliveries: [settlement.delivery.clone()].into(), ..Keys::default() };
@@ -239,22 +224,49 @@ impl Worker {
                 Stirred::by(engine::settle(&rules, snapshot, &unit, clock::now()))
             };
             match transact(&*self.bell.store, keys, settle).await {
-                Ok((held, stirred)) => {
-                    if !held {
-                        warn!(
-                            delivery.id = settlement.delivery.0,
-                            "the lease was lost before it was settled"
-                        );
-                    }
+                Ok((settled, stirred)) => {
                     self.bell.wake.wake(stirred);
-                    return;
+                    return Some(settled);
                 }
-                Err(StoreError::Closed) => return,
+                Err(StoreError::Closed) => return None,
                 Err(reason) => {
                     error!(delivery.id = settlement.delivery.0, %reason, "a delivery could not be settled");
                 }
             }
             tokio::time::sleep(AFTER_FAILURE).await;
+        }
+    }
+
+    fn report(&self, claimed: &Claimed, outcome: &Outcome, settled: Settled) {
+        let receiver = self.receiver.name.as_str();
+        let id = claimed.delivery.id.0.as_str();
+        let attempt = claimed.delivery.attempts;
+        let detail = match outcome {
+            Outcome::Sent { complaint } => complaint.as_deref().unwrap_or_default(),
+            Outcome::Transient { detail }
+            | Outcome::Unknown { detail }
+            | Outcome::Message { detail }
+            | Outcome::Destination { detail } => detail,
+        };
+        match settled {
+            Settled::Sent if detail.is_empty() => {
+                info!(delivery.id = id, receiver, attempt, "delivered");
+            }
+            Settled::Sent => {
+                warn!(delivery.id = id, receiver, attempt, detail, "delivered, but not to all");
+            }
+            Settled::Waits { until } => {
+                warn!(delivery.id = id, receiver, attempt, detail, next_attempt_at = %until, "not delivered");
+            }
+            Settled::Dead => {
+                error!(delivery.id = id, receiver, attempt, detail, "given up: a dead letter");
+            }
+            Settled::Lost => {
+                warn!(
+                    delivery.id = id,
+                    receiver, attempt, "the lease was lost before it was settled"
+                );
+            }
         }
     }
 }

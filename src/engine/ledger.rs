@@ -67,9 +67,11 @@ pub(super) fn refresh(
     let mut missing = false;
     let mut ledger = std::mem::take(&mut interval.ledger);
     for entry in &mut ledger {
-        // The end of something goes to whoever took its beginning, be it no longer asked for.
+        // The end of something goes to whoever took its beginning, be it no longer asked for, so
+        // long as it is there to be told.
         let tells = rule.is_some_and(|rule| rule.notify.contains(&entry.group.receiver));
-        let took = entry.told.or(entry.maybe).is_some();
+        let took =
+            entry.told.or(entry.maybe).is_some() && rules.has_receiver(&entry.group.receiver);
         let news = if tells || (took && interval.end.is_some()) {
             news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved))
         } else {

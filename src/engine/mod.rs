@@ -18,5 +18,5 @@ mod tests;
 
 pub use claim::{Claimed, Lease, claim};
 pub use decide::{Decided, decide, keep};
-pub use settle::{Outcome, Settlement, give_up, settle, take_back};
+pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};
 pub use types::*;

@@ -55,18 +55,34 @@ pub enum Outcome {
     },
 }
 
-/// Settles an attempt. Answers whether the lease still held; if not, nothing changes.
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was told.
+    Sent,
+    /// It waits for its next attempt.
+    Waits {
+        /// When that is due.
+        until: Timestamp,
+    },
+    /// It was given up.
+    Dead,
+    /// The lease had been lost: nothing changed.
+    Lost,
+}
+
+/// Settles an attempt.
 #[must_use]
 pub fn settle(
     rules: &Rules,
     snapshot: &Snapshot,
     settlement: &Settlement,
     now: Timestamp,
-) -> Decision<bool> {
+) -> Decision<Settled> {
     let mut draft = Draft::new(snapshot, now);
-    let held = settle_one(&mut draft, rules, settlement).unwrap_or_default();
+    let settled = settle_one(&mut draft, rules, settlement).unwrap_or(Settled::Lost);
     decide::look_at_touched(&mut draft, rules);
-    draft.finish(held)
+    draft.finish(settled)
 }
 
 /// Takes back the leases that a stopped program held: nobody knows how far it came.
@@ -115,19 +131,22 @@ fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<
         "there is no receiver {:?} in the rules file any more",
         delivery.group.receiver
     ));
-    bury(draft, rules, delivery)
+    bury(draft, rules, delivery)?;
+    Ok(())
 }
 
 fn settle_one(
     draft: &mut Draft<'_>,
     rules: &Rules,
     settlement: &Settlement,
-) -> Result<bool, Missing> {
+) -> Result<Settled, Missing> {
     let now = draft.now;
-    let Some(mut delivery) = draft.delivery(&settlement.delivery)? else { return Ok(false) };
+    let Some(mut delivery) = draft.delivery(&settlement.delivery)? else {
+        return Ok(Settled::Lost);
+    };
     let held = delivery.lease.as_ref().is_some_and(|lease| lease.token == settlement.token);
     if !held || delivery.status != Status::Pending {
-        return Ok(false);
+        return Ok(Settled::Lost);
     }
     delivery.lease = None;
     delivery.reached = settlement.reached.clone();
@@ -153,26 +172,23 @@ fn settle_one(
         Outcome::Sent { .. } => {
             told(draft, rules, &delivery, false)?;
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
+            Ok(Settled::Sent)
         }
         Outcome::Message { .. } if !delivery.plain => {
             let next_attempt = Timer { set_at: now, due_at: now };
             draft.put_delivery(Delivery { plain: true, next_attempt, ..delivery });
+            Ok(Settled::Waits { until: now })
         }
-        Outcome::Message { .. } => bury(draft, rules, delivery)?,
-        Outcome::Transient { .. } if !delivery.reached.is_empty() => {
-            // Some have heard it.
+        Outcome::Message { .. } => bury(draft, rules, delivery),
+        Outcome::Transient { .. } | Outcome::Destination { .. } if delivery.reached.is_empty() => {
+            wait(draft, rules, delivery, settlement)
+        }
+        // Some have heard it, or may have.
+        Outcome::Transient { .. } | Outcome::Destination { .. } | Outcome::Unknown { .. } => {
             may_have_been_heard(draft, rules, &mut delivery)?;
-            wait(draft, rules, delivery, settlement)?;
-        }
-        Outcome::Unknown { .. } => {
-            may_have_been_heard(draft, rules, &mut delivery)?;
-            wait(draft, rules, delivery, settlement)?;
-        }
-        Outcome::Transient { .. } | Outcome::Destination { .. } => {
-            wait(draft, rules, delivery, settlement)?;
+            wait(draft, rules, delivery, settlement)
         }
     }
-    Ok(true)
 }
 
 /// Has a delivery wait for its next attempt, or gives it up if it waited too long.
@@ -181,7 +197,7 @@ fn wait(
     rules: &Rules,
     mut delivery: Delivery,
     settlement: &Settlement,
-) -> Result<(), Missing> {
+) -> Result<Settled, Missing> {
     let now = draft.now;
     delivery.failures += 1;
     if now.since(delivery.waiting_since) >= settlement.give_up_after {
@@ -189,18 +205,18 @@ fn wait(
     }
     // The last attempt is made when the time is up, not after.
     let last = delivery.waiting_since.plus(settlement.give_up_after);
-    let due_at = now.plus(settlement.backoff).min(last);
-    delivery.next_attempt = Timer { set_at: now, due_at };
+    let until = now.plus(settlement.backoff).min(last);
+    delivery.next_attempt = Timer { set_at: now, due_at: until };
     draft.put_delivery(delivery);
-    Ok(())
+    Ok(Settled::Waits { until })
 }
 
 /// Makes a delivery a dead letter.
-fn bury(draft: &mut Draft<'_>, rules: &Rules, delivery: Delivery) -> Result<(), Missing> {
+fn bury(draft: &mut Draft<'_>, rules: &Rules, delivery: Delivery) -> Result<Settled, Missing> {
     told(draft, rules, &delivery, true)?;
     let ended_at = Some(draft.now);
     draft.put_delivery(Delivery { status: Status::Dead, ended_at, lease: None, ..delivery });
-    Ok(())
+    Ok(Settled::Dead)
 }
 
 /// Enters into the ledger what a delivery said, and lets its group go on.

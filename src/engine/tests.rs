@@ -148,7 +148,8 @@ fn a_notification_that_waits_says_what_is_true_when_it_gets_out() {
     world.wait(5);
     let first = world.claim();
     assert_eq!(first.len(), 1);
-    assert!(world.settle(&first[0], &failed()));
+    let until = world.now.plus(Duration::from_secs(30));
+    assert_eq!(world.settle(&first[0], &failed()), Settled::Waits { until });
     world.hear("b", "CRASHED", 6);
     world.hear("a", "RUNNING", 7);
     world.wait(30);
@@ -209,7 +210,7 @@ fn a_lost_lease_cannot_mark_a_delivery_sent() {
     world.wait(5);
     let claimed = world.claim();
     world.restart();
-    assert!(!world.settle(&claimed[0], &SENT));
+    assert_eq!(world.settle(&claimed[0], &SENT), Settled::Lost);
     assert_eq!(world.deliveries[&claimed[0].delivery.id].status, Status::Pending);
 }
 
@@ -244,7 +245,7 @@ fn a_message_that_is_refused_is_tried_once_in_plain_words() {
     world.deliver(&refused);
     let plain = world.claim();
     assert!(plain[0].delivery.plain);
-    world.settle(&plain[0], &refused);
+    assert_eq!(world.settle(&plain[0], &refused), Settled::Dead);
     assert!(world.claim().is_empty());
     assert_eq!(world.deliveries[&plain[0].delivery.id].status, Status::Dead);
 }
@@ -269,14 +270,31 @@ fn an_alert_whose_rule_is_gone_ends_for_those_who_were_told_of_it() {
     world.wait(5);
     world.deliver(&SENT);
     world.hear("b", "CRASHED", 6);
-    world.rules = Rules::default();
+    let none = Rules::default().with_receivers(["ops".into()]);
+    world.rules = none.clone();
     let keys = Keys { containers: ["a".into(), "b".into()].into(), ..Keys::default() };
     let now = world.now;
-    world.transact(keys, |snapshot| decide(&Rules::default(), snapshot, &[], now));
+    world.transact(keys, |snapshot| decide(&none, snapshot, &[], now));
     world.wait(0);
     let told = world.deliver(&SENT);
     assert_eq!(said(&told), [[("a".into(), News::Over)]]);
     assert_eq!(told[0].alerts[0].cause, Some(Cause::RuleRemoved));
+}
+
+#[test]
+fn a_receiver_that_is_gone_is_owed_nothing() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    let mut moved = rule("crashed", &[State::Crashed]);
+    moved.notify = vec!["others".into()];
+    world.rules = Rules::new(vec![moved]);
+    world.hear("a", "RUNNING", 6);
+    world.wait(600);
+    let claimed = world.claim();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].notification.receiver, "others");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The HTTP edge: takes events in, and shows what is known (DESIGN.md §4).
 //!
 //! Decides nothing. The connection loop is our own, since warp's has no time-outs and no cap; warp
-//! is what a request passes through on its way from there to [`route`].
+//! is what a request passes through on its way from there to `route`.
 
 mod answer;
 mod connection;

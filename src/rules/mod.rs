@@ -5,7 +5,7 @@
 pub mod condition;
 pub mod pattern;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::event::Event;
 pub struct Rules {
     rules: Vec<Arc<Rule>>,
     by_name: BTreeMap<String, usize>,
+    receivers: BTreeSet<String>,
 }
 
 /// One rule: what it matches, and how what it finds is told.
@@ -98,7 +99,21 @@ impl Rules {
     pub fn new(rules: Vec<Rule>) -> Rules {
         let by_name =
             rules.iter().enumerate().map(|(index, rule)| (rule.name.clone(), index)).collect();
-        Rules { rules: rules.into_iter().map(Arc::new).collect(), by_name }
+        let receivers = rules.iter().flat_map(|rule| rule.notify.iter().cloned()).collect();
+        Rules { rules: rules.into_iter().map(Arc::new).collect(), by_name, receivers }
+    }
+
+    /// The same rules, in a file that has these receivers too.
+    #[must_use]
+    pub fn with_receivers(mut self, receivers: impl IntoIterator<Item = String>) -> Rules {
+        self.receivers.extend(receivers);
+        self
+    }
+
+    /// Whether the file has a receiver of this name, be it one that no rule tells.
+    #[must_use]
+    pub fn has_receiver(&self, name: &str) -> bool {
+        self.receivers.contains(name)
     }
 
     /// The rule of this name.
@@ -124,7 +139,7 @@ impl Rules {
             Some(since) => Rule { since: *since, ..Arc::unwrap_or_clone(rule) },
             None => Arc::unwrap_or_clone(rule),
         });
-        Rules::new(rules.collect())
+        Rules::new(rules.collect()).with_receivers(self.receivers)
     }
 }
 

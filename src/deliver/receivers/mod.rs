@@ -4,6 +4,7 @@ mod address;
 mod console;
 mod email;
 mod http;
+mod off;
 mod slack;
 
 use std::time::Duration;
@@ -123,17 +124,17 @@ pub fn build(receiver: &Receiver) -> Result<Box<dyn Sender>, String> {
     if let Some((key, error)) = validate(receiver).into_iter().next() {
         return Err(format!("receiver {:?}: {key}: {error}", receiver.name));
     }
-    let off = || format!("receiver {:?} is off: its address is empty", receiver.name);
+    if receiver.is_off() {
+        return Ok(Box::new(off::Off));
+    }
     Ok(match &receiver.kind {
         ReceiverKind::Console => Box::new(console::Console),
         ReceiverKind::Slack { webhook_url } => {
-            let url = Some(webhook_url.expose_secret()).filter(|url| !url.is_empty());
-            let url = address::http_url(url.ok_or_else(off)?, receiver.allow_http)?;
+            let url = address::http_url(webhook_url.expose_secret(), receiver.allow_http)?;
             Box::new(slack::Slack::new(url, receiver.timeout))
         }
         ReceiverKind::Email { smtp_url, from, to } => {
-            let url = Some(smtp_url.expose_secret()).filter(|url| !url.is_empty());
-            Box::new(email::Email::new(url.ok_or_else(off)?, from, to, receiver.timeout)?)
+            Box::new(email::Email::new(smtp_url.expose_secret(), from, to, receiver.timeout)?)
         }
     })
 }

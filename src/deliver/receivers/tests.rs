@@ -77,13 +77,13 @@ fn what_is_wrong_is_said_at_its_key() {
 }
 
 #[test]
-fn a_receiver_that_is_off_is_no_error_and_cannot_be_built() {
+fn a_receiver_that_is_off_is_no_error() {
     let off = slack("");
     assert!(keys(&off).is_empty());
-    assert!(build(&off).err().unwrap().contains("\"ops\" is off"));
+    assert!(build(&off).is_ok());
     let off = email("", "a@example.com", &["b@example.com"]);
     assert!(keys(&off).is_empty());
-    assert!(build(&off).is_err());
+    assert!(build(&off).is_ok());
 }
 
 #[test]

@@ -237,7 +237,7 @@ impl World {
         self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &ids, &lease, now))
     }
 
-    pub(super) fn settle(&mut self, claimed: &Claimed, outcome: &Outcome) -> bool {
+    pub(super) fn settle(&mut self, claimed: &Claimed, outcome: &Outcome) -> Settled {
         if matches!(outcome, Outcome::Sent { .. }) {
             for saying in &claimed.notification.says {
                 if let Some(interval) = self.intervals.get(&saying.interval) {
@@ -261,7 +261,7 @@ impl World {
     pub(super) fn deliver(&mut self, outcome: &Outcome) -> Vec<Notification> {
         let claimed = self.claim();
         for claimed in &claimed {
-            assert!(self.settle(claimed, outcome));
+            assert_ne!(self.settle(claimed, outcome), Settled::Lost);
         }
         claimed.into_iter().map(|claimed| claimed.notification).collect()
     }

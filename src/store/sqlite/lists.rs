@@ -197,7 +197,8 @@ pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>,
     }
     let sql = format!(
         "select d.key, d.id, d.receiver, d.status, g.rule, g.labels, d.attempts, d.last_error,
-                d.next_due_at, d.created_at, d.ended_at
+                case when d.status = 'pending' and d.lease_token is null then d.next_due_at end,
+                d.created_at, d.ended_at
          from deliveries d join group_keys g on g.id = d.group_key {}
          order by d.key desc limit ?",
         conditions.clause()
@@ -216,9 +217,7 @@ pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>,
                 labels: columns.take::<Json<_>>()?.0,
                 attempts: columns.take()?,
                 last_error: columns.take()?,
-                next_attempt_at: columns
-                    .take::<Option<Timestamp>>()?
-                    .filter(|_| status == Status::Pending),
+                next_attempt_at: columns.take()?,
                 created_at: columns.take()?,
                 ended_at: columns.take()?,
             };

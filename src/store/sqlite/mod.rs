@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
@@ -41,7 +42,12 @@ pub struct SqliteStore {
     reader: Worker<reader::Question>,
     writer: Worker<writer::Unit>,
     lock: Mutex<Option<File>>,
+    /// When a commit last failed, and why.
+    last_failure: Mutex<Option<(Instant, String)>>,
 }
+
+/// For how long a commit that failed says that the next may fail as well.
+const RECENT: Duration = Duration::from_secs(10);
 
 impl SqliteStore {
     /// Opens the database at `path`, and makes it if there is none.
@@ -55,6 +61,7 @@ impl SqliteStore {
             reader: Worker::start("store-reader", |queue| reader::serve(reader, &queue))?,
             writer: Worker::start("store-writer", |queue| writer::serve(writer, &queue))?,
             lock: Mutex::new(Some(lock)),
+            last_failure: Mutex::new(None),
         })
     }
 
@@ -80,7 +87,11 @@ impl SqliteStore {
             Ok(())
         });
         self.writer.send(writer::Unit { work, answer })?;
-        committed.await.map_err(|_| StoreError::Closed)??;
+        let result = committed.await.map_err(|_| StoreError::Closed)?;
+        if let Err(StoreError::Unavailable(reason)) = &result {
+            *lock(&self.last_failure) = Some((Instant::now(), reason.clone()));
+        }
+        result?;
         outcome.try_recv().map_err(|_| StoreError::Closed)
     }
 
@@ -182,7 +193,16 @@ impl Store for SqliteStore {
     }
 
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.write(rules::note_check))
+        Box::pin(async move {
+            self.write(rules::note_check).await?;
+            // A disk may have room for this one row, and none for what comes in.
+            match &*lock(&self.last_failure) {
+                Some((when, reason)) if when.elapsed() < RECENT => {
+                    Err(StoreError::Unavailable(reason.clone()))
+                }
+                _ => Ok(()),
+            }
+        })
     }
 }
 
@@ -208,7 +228,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     fn send(&self, item: T) -> Result<(), StoreError> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = lock(&self.queue);
         let queue = queue.as_ref().ok_or(StoreError::Closed)?;
         queue.send(item).map_err(|_| StoreError::Closed)
     }
@@ -224,5 +244,9 @@ impl<T: Send + 'static> Worker<T> {
 }
 
 fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(slot).take()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
