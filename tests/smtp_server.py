@@ -1,6 +1,7 @@
 """A real SMTP server for the tests: aiosmtpd with STARTTLS and AUTH, failing as it is told.
 
-Arguments: a folder. It holds cert.pem and key.pem; mails are written there as N.eml.
+Arguments: a folder. It holds cert.pem and key.pem; mails are written there as N.eml,
+those that it was told not to take as refused-N.eml.
 Standard input: a line of JSON for what to answer: {"RCPT bob@example.com": ["550 no"], "DATA": ["451 later"]}.
 Standard output: the port, once it listens.
 """
@@ -19,6 +20,7 @@ class Handler:
         self.folder = folder
         self.script = script
         self.count = 0
+        self.refused = 0
 
     def scripted(self, key):
         answers = self.script.get(key)
@@ -36,6 +38,9 @@ class Handler:
     async def handle_DATA(self, server, session, envelope):
         answer = self.scripted("DATA")
         if answer:
+            self.refused += 1
+            path = self.folder / f"refused-{self.refused}.eml"
+            path.write_bytes(envelope.original_content)
             return answer
         self.count += 1
         path = self.folder / f"{self.count}.eml"
@@ -50,7 +55,7 @@ class Handler:
 
 def authenticate(server, session, envelope, mechanism, data):
     good = data.login == b"bell" and data.password == b"p@ss word"
-    return AuthResult(success=good)
+    return AuthResult(success=good, handled=False)
 
 
 async def main():

@@ -1,8 +1,13 @@
 //! The built program from outside, as its users meet it: real HTTP, a real SMTP server, real signals.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(unreachable_pub, reason = "the harness has no other crate to be reached from")]
 
+mod bad_input;
 mod harness;
 mod killed;
 mod recorded;
+mod sending;
+mod slack_faults;
+mod smtp_faults;
 mod stopping;

@@ -57,8 +57,18 @@ impl MailServer {
 
     /// The mails that were taken, in order.
     pub fn mails(&self) -> Vec<Mail> {
+        self.numbered("")
+    }
+
+    /// The mails that it was told not to take once it had them whole.
+    pub fn refused(&self) -> Vec<Mail> {
+        self.numbered("refused-")
+    }
+
+    fn numbered(&self, prefix: &str) -> Vec<Mail> {
+        let path = |number: i32| self.folder.path().join(format!("{prefix}{number}.eml"));
         (1..)
-            .map_while(|number| fs::read(self.folder.path().join(format!("{number}.eml"))).ok())
+            .map_while(|number| fs::read(path(number)).ok())
             .map(|bytes| Mail { text: String::from_utf8(bytes).unwrap().replace("\r\n", "\n") })
             .collect()
     }

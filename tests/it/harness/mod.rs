@@ -72,7 +72,16 @@ impl Place {
 
     /// Runs it to its end: exit status, standard output, standard error.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = self.command(arguments).output().unwrap();
+        let mut command = self.command(arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let id = child.id();
+        let (sender, output) = mpsc::channel();
+        thread::spawn(move || sender.send(child.wait_with_output()));
+        let output = output.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            send_signal("KILL", id);
+            panic!("{arguments:?} does not end");
+        });
+        let output = output.unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
@@ -167,12 +176,16 @@ impl Tocsin {
         wait_until(|| wanted(&self.get(path)), || format!("{path}: {:#}", self.get(path)))
     }
 
+    /// Waits until a delivery to this receiver has this status, and answers it.
+    pub fn wait_for_delivery(&self, receiver: &str, status: &str) -> Value {
+        self.wait_for("/api/deliveries", |deliveries| {
+            let mut deliveries = deliveries.as_array().unwrap().iter();
+            deliveries.find(|it| it["receiver"] == receiver && it["status"] == status).cloned()
+        })
+    }
+
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        send_signal(name, self.child.id());
     }
 
     /// Kills it as a power cut would, and waits until it is gone.
@@ -202,6 +215,12 @@ pub fn client() -> reqwest::blocking::Client {
             reqwest::blocking::Client::new()
         })
         .clone()
+}
+
+fn send_signal(name: &str, process: u32) {
+    let status =
+        Command::new("kill").args([format!("-{name}"), process.to_string()]).status().unwrap();
+    assert!(status.success());
 }
 
 /// Looks again and again until there is something.
