@@ -1,6 +1,7 @@
 //! The composition root: a rules file, a store and a listener become a running bridge.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,7 +180,11 @@ async fn listen(server: &config::Server) -> anyhow::Result<TcpListener> {
              `server.open: true` in the rules file"
         );
     }
-    TcpListener::bind(&addresses[..])
-        .await
-        .with_context(|| format!("cannot listen on {}", server.listen))
+    TcpListener::bind(&addresses[..]).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow!(
+            "cannot listen on {}: the port is in use; stop what holds it, or choose another",
+            server.listen
+        ),
+        _ => anyhow!(error).context(format!("cannot listen on {}", server.listen)),
+    })
 }
