@@ -77,6 +77,15 @@ fn retry_after_holds_for_all_that_the_receiver_is_to_get() {
 }
 
 #[test]
+fn an_absurd_retry_after_silences_nobody_for_longer_than_a_delivery_may_wait() {
+    for header in ["retry-after: 31536000\r\n", "retry-after: 10000000000000000000\r\n"] {
+        let limited = Answer::Status(429, header, "rate_limited");
+        let (_, waited) = taken_at_the_second_attempt(limited, "give_up_after: 1s");
+        assert!(waited >= Duration::from_millis(900), "{waited:?}");
+    }
+}
+
+#[test]
 fn a_server_error_is_tried_again() {
     let (error, waited) = taken_at_the_second_attempt(Answer::Status(500, "", "rollup_error"), "");
     assert_eq!(error, "500 rollup_error");

@@ -24,6 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Place {
     folder: TempDir,
     environment: Vec<(String, String)>,
+    file_limit: Option<u32>,
 }
 
 /// A running tocsin. Killed when dropped.
@@ -37,7 +38,7 @@ impl Place {
     pub fn new(rules: &str) -> Place {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("rules.yaml"), rules).unwrap();
-        Place { folder, environment: Vec::new() }
+        Place { folder, environment: Vec::new(), file_limit: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -57,9 +58,24 @@ impl Place {
         fs::write(self.path().join("rules.yaml"), rules).unwrap();
     }
 
+    /// From now on the program can make no file larger than so many KiB: stands for a full disk.
+    pub fn limit_files(&mut self, kib: Option<u32>) {
+        self.file_limit = kib;
+    }
+
     /// The program with these arguments, in this folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+        let program = env!("CARGO_BIN_EXE_tocsin");
+        let mut command = match self.file_limit {
+            None => Command::new(program),
+            Some(kib) => {
+                // The signal is ignored, so that writing fails as it does on a full disk.
+                let limited = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+                let mut shell = Command::new("/bin/bash");
+                shell.args(["-c", &limited, program]);
+                shell
+            }
+        };
         command
             .args(arguments)
             .current_dir(self.path())
