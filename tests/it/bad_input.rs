@@ -296,13 +296,27 @@ fn a_port_in_use_is_said() {
     );
     assert!(error.contains("the port is in use"), "{error}");
     for (listen, words) in [
-        ("nowhere", "must be host:port"),
-        ("127.0.0.1:99999", "must be host:port"),
         ("192.0.2.1:0", "refusing to listen on 192.0.2.1:0"),
         ("host.invalid:80", "cannot listen on host.invalid:80"),
     ] {
         refuses_to_start(&place, &["rules.yaml", "--listen", listen], words);
     }
+}
+
+#[test]
+fn an_address_that_cannot_be_one_is_wrong_usage() {
+    let place = Place::new(RULES);
+    for (flag, value, words) in [
+        ("--listen", "nowhere", "must be host:port"),
+        ("--listen", "127.0.0.1:99999", "must be host:port"),
+        ("--storage", "sqlite:", "must be sqlite:PATH"),
+        ("--storage", "mysql://db", "must be sqlite:PATH"),
+    ] {
+        let (code, stdout, stderr) = place.run(&["serve", "rules.yaml", flag, value]);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{value}: {stderr}");
+        assert!(stderr.contains(words), "{words:?} is not in {stderr}");
+    }
+    assert!(!place.database().exists());
 }
 
 #[test]
@@ -316,8 +330,6 @@ fn a_place_that_cannot_hold_a_database_is_said() {
         ("sqlite:missing/tocsin.db", "make the folder first"),
         ("sqlite:folder", "is a directory; name a file in it"),
         ("sqlite:rules.yaml", "is no SQLite database"),
-        ("sqlite:", "must be sqlite:PATH"),
-        ("mysql://db", "must be sqlite:PATH"),
     ] {
         refuses_to_start(
             &place,
