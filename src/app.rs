@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::{self, Config, Storage};
 use crate::deliver::{Bell, Worker, receivers};
-use crate::engine::{self, Keys, Snapshot};
+use crate::engine::{self, DeliveryId, Keys, Snapshot};
 use crate::http::{self, Api, Limits};
 use crate::lifecycle::Lifecycle;
 use crate::rules::Rules;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, transact};
+use crate::store::{Store, in_parts, transact};
 use crate::wake::Wake;
 use crate::{ingest, schedule};
 
@@ -35,9 +36,6 @@ pub struct Options {
     /// How long a soft stop may take.
     pub stop_timeout: Duration,
 }
-
-/// How many containers one unit of work looks at when the rules were changed.
-const BATCH: usize = 256;
 
 /// Runs the bridge until it is told to stop.
 ///
@@ -143,28 +141,40 @@ async fn take_over(
             .starting_at(&adoption.since),
     );
 
-    let leased = store.leased().await?;
-    let keys = Keys { deliveries: leased.iter().cloned().collect(), ..Keys::default() };
-    let of = Arc::clone(&rules);
-    let take_back =
-        move |snapshot: &Snapshot| engine::take_back(&of, snapshot, &leased, clock::now());
-    transact(&**store, keys, take_back).await?;
+    let store = &**store;
+    in_parts(&store.leased().await?, |ids| {
+        let keys = of_deliveries(&ids);
+        let take_back = move |snapshot: &Snapshot| engine::take_back(snapshot, &ids, clock::now());
+        transact(store, keys, take_back).boxed()
+    })
+    .await?;
+    schedule::look_at(store, &rules, adoption.orphaned, [], wake).await?;
+    let unfinished = store.unfinished().await?;
+    in_parts(&unfinished.intervals, |ids| {
+        let keys = Keys { intervals: ids.iter().copied().collect(), ..Keys::default() };
+        let rules = Arc::clone(&rules);
+        let align = move |snapshot: &Snapshot| engine::align(&rules, snapshot, &ids, clock::now());
+        transact(store, keys, align).boxed()
+    })
+    .await?;
+    schedule::look_at(store, &rules, [], unfinished.groups, wake).await?;
 
-    let names = config.receivers.keys().cloned().collect();
-    let lost = store.waiting_for_others(names).await?;
+    let lost = store.waiting_for_others(config.receivers.keys().cloned().collect()).await?;
     if !lost.is_empty() {
         warn!(deliveries = lost.len(), "given up, since their receivers are no longer in the file");
     }
-    let keys = Keys { deliveries: lost.iter().cloned().collect(), ..Keys::default() };
-    let of = Arc::clone(&rules);
-    let give_up = move |snapshot: &Snapshot| engine::give_up(&of, snapshot, &lost, clock::now());
-    transact(&**store, keys, give_up).await?;
-
-    for containers in adoption.orphaned.chunks(BATCH) {
-        let keys = Keys { containers: containers.iter().cloned().collect(), ..Keys::default() };
-        schedule::decide(&**store, &rules, keys, wake).await?;
-    }
+    in_parts(&lost, |ids| {
+        let (keys, rules) = (of_deliveries(&ids), Arc::clone(&rules));
+        let give_up =
+            move |snapshot: &Snapshot| engine::give_up(&rules, snapshot, &ids, clock::now());
+        transact(store, keys, give_up).boxed()
+    })
+    .await?;
     Ok(rules)
+}
+
+fn of_deliveries(ids: &[DeliveryId]) -> Keys {
+    Keys { deliveries: ids.iter().cloned().collect(), ..Keys::default() }
 }
 
 async fn listen(server: &config::Server) -> anyhow::Result<TcpListener> {

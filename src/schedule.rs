@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::clock;
-use crate::engine::{self, Keys, Snapshot};
+use crate::engine::{self, GroupKey, Keys, Snapshot};
 use crate::rules::Rules;
-use crate::store::{Store, StoreError, transact};
+use crate::store::{Store, StoreError, in_parts, transact};
 use crate::wake::{Stirred, Wake};
 
 /// How many containers and groups one unit of work looks at.
@@ -32,20 +33,17 @@ pub async fn run(
     while !stop.is_cancelled() {
         // Registered before looking, so that nothing set meanwhile is slept through.
         timers.mark_unchanged();
-        let pause = match step(&store, &rules, &wake).await {
-            Ok(pause) => pause,
+        match step(&store, &rules, &wake).await {
+            Ok(Duration::ZERO) => {}
+            Ok(pause) => tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+                _ = timers.changed() => {}
+            },
             Err(reason) => {
                 error!(%reason, "what is due could not be done");
-                AFTER_FAILURE
+                stop.run_until_cancelled(tokio::time::sleep(AFTER_FAILURE)).await;
             }
-        };
-        if pause.is_zero() {
-            continue;
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-            _ = timers.changed() => {}
         }
     }
 }
@@ -63,15 +61,38 @@ async fn step(
         // What is due within this very microsecond is due in the next.
         return Ok(pause.max(Duration::from_millis(1)));
     }
-    decide(&**store, rules, due.keys, wake).await?;
-    Ok(Duration::ZERO)
+    let Keys { containers, groups, .. } = due.keys;
+    let refused = look_at(&**store, rules, containers, groups, wake).await?;
+    // What was refused is due still, and would be again at once.
+    Ok(if refused { LONGEST_WAIT } else { Duration::ZERO })
 }
 
-/// Has the engine look at these containers and groups.
+/// Has the engine look at these containers and groups. Whether any of it was refused.
 ///
 /// # Errors
 /// [`StoreError`] if nothing could be read or committed.
-pub async fn decide(
+pub async fn look_at(
+    store: &dyn Store,
+    rules: &Arc<Rules>,
+    containers: impl IntoIterator<Item = String>,
+    groups: impl IntoIterator<Item = GroupKey>,
+    wake: &Wake,
+) -> Result<bool, StoreError> {
+    let containers: Vec<String> = containers.into_iter().collect();
+    let of_containers = in_parts(&containers, |part| {
+        let keys = Keys { containers: part.into_iter().collect(), ..Keys::default() };
+        decide(store, rules, keys, wake).boxed()
+    });
+    let of_containers = of_containers.await?;
+    let groups: Vec<GroupKey> = groups.into_iter().collect();
+    let of_groups = in_parts(&groups, |part| {
+        let keys = Keys { groups: part.into_iter().collect(), ..Keys::default() };
+        decide(store, rules, keys, wake).boxed()
+    });
+    Ok(of_groups.await? || of_containers)
+}
+
+async fn decide(
     store: &dyn Store,
     rules: &Arc<Rules>,
     keys: Keys,

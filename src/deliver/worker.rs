@@ -1,8 +1,11 @@
 //! One worker a receiver, so that the trouble of one delays no other.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -53,13 +56,15 @@ pub struct Worker {
     permits: Arc<Semaphore>,
     /// The place asked to be left alone until then.
     paused_until: Mutex<Option<Instant>>,
+    /// What is being sent, and what the store refused to have claimed.
+    not_again: Mutex<HashSet<DeliveryId>>,
 }
 
 impl Worker {
     /// A worker for this receiver.
     #[must_use]
     pub fn new(bell: Arc<Bell>, receiver: Receiver, sender: Box<dyn Sender>) -> Arc<Worker> {
-        // Slack takes a message a second (FACTS.md), and lines on a console are to stay in order.
+        // One at a time is gentle on Slack, and keeps the lines of a console in order.
         let at_once = match receiver.kind {
             ReceiverKind::Slack { .. } | ReceiverKind::Console => 1,
             ReceiverKind::Email { .. } => 2,
@@ -70,6 +75,7 @@ impl Worker {
             sender,
             permits: Arc::new(Semaphore::new(at_once)),
             paused_until: Mutex::new(None),
+            not_again: Mutex::new(HashSet::new()),
         })
     }
 
@@ -80,14 +86,18 @@ impl Worker {
             // Registered before looking, so that nothing made meanwhile is slept through.
             deliveries.mark_unchanged();
             // Not to be broken off: what is claimed has to be sent.
-            let pause = self.step(permits).await.unwrap_or_else(|reason| {
-                error!(receiver = self.receiver.name, %reason, "deliveries could not be claimed");
-                AFTER_FAILURE
-            });
-            tokio::select! {
-                () = self.bell.life.soft.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
-                _ = deliveries.changed(), if !pause.is_zero() => {}
+            match self.step(permits).await {
+                Ok(Duration::ZERO) => {}
+                Ok(pause) => tokio::select! {
+                    () = self.bell.life.soft.cancelled() => {}
+                    () = tokio::time::sleep(pause) => {}
+                    _ = deliveries.changed() => {}
+                },
+                Err(reason) => {
+                    error!(receiver = self.receiver.name, %reason, "deliveries could not be claimed");
+                    let pause = tokio::time::sleep(AFTER_FAILURE);
+                    self.bell.life.soft.run_until_cancelled(pause).await;
+                }
             }
         }
     }
@@ -96,8 +106,7 @@ impl Worker {
     /// that nobody can send.
     async fn permits(&self) -> Vec<OwnedSemaphorePermit> {
         let first = Arc::clone(&self.permits).acquire_owned().await;
-        let paused_until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = paused_until {
+        while let Some(until) = self.paused_until().filter(|until| *until > Instant::now()) {
             tokio::time::sleep_until(until).await;
         }
         let others = std::iter::from_fn(|| Arc::clone(&self.permits).try_acquire_owned().ok());
@@ -110,35 +119,65 @@ impl Worker {
         permits: Vec<OwnedSemaphorePermit>,
     ) -> Result<Duration, StoreError> {
         let now = clock::now();
-        let waiting = self.bell.store.claimable(&self.receiver.name, now, permits.len()).await?;
-        if waiting.deliveries.is_empty() {
-            let pause = waiting.next.map_or(LONGEST_WAIT, |next| next.since(now));
+        let name = &self.receiver.name;
+        let limit = permits.len() + lock(&self.not_again).len();
+        let waiting = self.bell.store.claimable(name, now, limit).await?;
+        let mut ids = waiting.deliveries;
+        let found = ids.len();
+        ids.retain(|id| !lock(&self.not_again).contains(id));
+        ids.truncate(permits.len());
+        if ids.is_empty() {
+            // What is not to be claimed again would be found again at once.
+            let next = waiting.next.filter(|_| found == 0);
+            let pause = next.map_or(LONGEST_WAIT, |next| next.since(now));
             return Ok(pause.clamp(Duration::from_millis(1), LONGEST_WAIT));
         }
-        let claimed = self.claim(waiting.deliveries, now).await?;
-        for (claimed, permit) in claimed.into_iter().zip(permits) {
-            let worker = Arc::clone(self);
-            self.bell.life.spawn(async move {
-                worker.send_and_settle(claimed).await;
-                drop(permit);
-            });
+        for (id, permit) in ids.into_iter().zip(permits) {
+            match self.claim(id.clone(), now).await {
+                Ok(None) => {}
+                Ok(Some(claimed)) => {
+                    let worker = Arc::clone(self);
+                    self.bell.life.spawn(async move {
+                        let id = claimed.delivery.id.clone();
+                        // An expired lease does not free what this very process still sends.
+                        lock(&worker.not_again).insert(id.clone());
+                        worker.send_and_settle(claimed).await;
+                        lock(&worker.not_again).remove(&id);
+                        drop(permit);
+                    });
+                }
+                Err(StoreError::Refused(reason)) => {
+                    error!(
+                        delivery.id = id.0,
+                        receiver = name,
+                        reason,
+                        "this delivery cannot be claimed; it waits for the next start"
+                    );
+                    lock(&self.not_again).insert(id);
+                }
+                Err(reason) => return Err(reason),
+            }
         }
         Ok(Duration::ZERO)
     }
 
+    fn paused_until(&self) -> Option<Instant> {
+        *lock(&self.paused_until)
+    }
+
     async fn claim(
         &self,
-        deliveries: Vec<DeliveryId>,
+        delivery: DeliveryId,
         now: Timestamp,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    ) -> Result<Option<Claimed>, StoreError> {
         let lease = Lease {
             token: format!("{:016x}", fastrand::u64(..)),
             until: now.plus(self.receiver.timeout + MARGIN),
         };
         let rules = Arc::clone(&self.bell.rules);
-        let keys = Keys { deliveries: deliveries.iter().cloned().collect(), ..Keys::default() };
+        let keys = Keys { deliveries: [delivery.clone()].into(), ..Keys::default() };
         let claim = move |snapshot: &Snapshot| {
-            Stirred::by(engine::claim(&rules, snapshot, &deliveries, &lease, clock::now()))
+            Stirred::by(engine::claim(&rules, snapshot, &delivery, &lease, clock::now()))
         };
         let (claimed, stirred) = transact(&*self.bell.store, keys, claim).await?;
         self.bell.wake.wake(stirred);
@@ -146,6 +185,23 @@ impl Worker {
     }
 
     async fn send_and_settle(&self, claimed: Claimed) {
+        let delivery = &claimed.delivery;
+        let attempt = AssertUnwindSafe(self.send(&claimed)).catch_unwind();
+        let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let detail = format!("no answer within {:?}", self.receiver.timeout);
+            Ok(Err(SendError::Unknown { detail, reached: delivery.reached.clone() }))
+        });
+        let answer = answer.unwrap_or_else(|_| {
+            Err(SendError::Message { detail: "tocsin broke down over this message".into() })
+        });
+        let settlement = self.judge(&claimed, answer);
+        if let Some(settled) = self.settle(&settlement).await {
+            self.report(&claimed, &settlement.outcome, settled);
+        }
+    }
+
+    async fn send(&self, claimed: &Claimed) -> Result<Accepted, SendError> {
         let delivery = &claimed.delivery;
         let context = Context {
             external_url: self.bell.external_url.as_deref(),
@@ -160,16 +216,7 @@ impl Worker {
             message: message::word(&claimed.notification, &self.bell.templates, &context),
             reached: delivery.reached.clone(),
         };
-        let answer = tokio::time::timeout(self.receiver.timeout, self.sender.send(&envelope))
-            .await
-            .unwrap_or_else(|_| {
-                let detail = format!("no answer within {:?}", self.receiver.timeout);
-                Err(SendError::Unknown { detail, reached: delivery.reached.clone() })
-            });
-        let settlement = self.judge(&claimed, answer);
-        if let Some(settled) = self.settle(&settlement).await {
-            self.report(&claimed, &settlement.outcome, settled);
-        }
+        self.sender.send(&envelope).await
     }
 
     /// What is to be done about an answer.
@@ -201,8 +248,7 @@ impl Worker {
                 Outcome::Destination { detail }
             }
         };
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) =
-            pause.map(|pause| Instant::now() + pause);
+        self.pause(&outcome, pause);
         Settlement {
             delivery: delivery.id.clone(),
             token: delivery.lease.as_ref().map(|lease| lease.token.clone()).unwrap_or_default(),
@@ -210,6 +256,16 @@ impl Worker {
             reached,
             backoff,
             give_up_after: self.receiver.give_up_after,
+        }
+    }
+
+    /// Leaves the place alone for so long, and no shorter than it was to be left alone anyway.
+    fn pause(&self, outcome: &Outcome, pause: Option<Duration>) {
+        let mut until = lock(&self.paused_until);
+        if let Some(pause) = pause {
+            *until = (*until).max(Some(Instant::now() + pause));
+        } else if matches!(outcome, Outcome::Sent { .. }) {
+            *until = None;
         }
     }
 
@@ -229,6 +285,14 @@ impl Worker {
                     return Some(settled);
                 }
                 Err(StoreError::Closed) => return None,
+                Err(StoreError::Refused(reason)) => {
+                    let id = &settlement.delivery.0;
+                    error!(
+                        delivery.id = id,
+                        reason, "a delivery could not be settled; it may be told again"
+                    );
+                    return None;
+                }
                 Err(reason) => {
                     error!(delivery.id = settlement.delivery.0, %reason, "a delivery could not be settled");
                 }
@@ -269,4 +333,8 @@ impl Worker {
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

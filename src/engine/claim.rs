@@ -32,22 +32,19 @@ pub struct Claimed {
     pub opens_thread: bool,
 }
 
-/// Claims those of these deliveries that are due and free. One that was attempted and would say
-/// something else now is superseded by a new one, which is claimed in its stead; one with nothing
-/// left to say is dropped.
+/// Claims a delivery, if it is due and free. One that was attempted and would say something else now
+/// is superseded by a new one, which is claimed in its stead; one with nothing left to say is
+/// dropped.
 #[must_use]
 pub fn claim(
     rules: &Rules,
     snapshot: &Snapshot,
-    ids: &[DeliveryId],
+    id: &DeliveryId,
     lease: &Lease,
     now: Timestamp,
-) -> Decision<Vec<Claimed>> {
+) -> Decision<Option<Claimed>> {
     let mut draft = Draft::new(snapshot, now);
-    let claimed = ids
-        .iter()
-        .filter_map(|id| claim_one(&mut draft, rules, id, lease).unwrap_or_default())
-        .collect();
+    let claimed = claim_one(&mut draft, rules, id, lease).unwrap_or_default();
     decide::look_at_touched(&mut draft, rules);
     draft.finish(claimed)
 }
@@ -64,15 +61,13 @@ fn claim_one(
     if delivery.status != Status::Pending || leased || !delivery.next_attempt.is_due(now) {
         return Ok(None);
     }
-    if delivery.lease.is_some() {
-        // Whoever held it is gone, and nobody knows how far it came.
-        settle::may_have_been_heard(draft, rules, &mut delivery)?;
-    }
+    // Whoever held an expired lease is gone, and nobody knows how far it came.
+    delivery.doubtful |= delivery.lease.is_some();
     let Some(mut group) = draft.group(&delivery.group)? else {
         end(draft, delivery, Status::Dropped);
         return Ok(None);
     };
-    let notification = compose(draft, rules, &group)?;
+    let notification = compose(draft, rules, &group, &delivery)?;
     if notification.says.is_empty() {
         end(draft, delivery, Status::Dropped);
         group.waiting = None;
@@ -81,12 +76,13 @@ fn claim_one(
         return Ok(None);
     }
     match &delivery.notification {
-        Some(frozen) if frozen.says == notification.says => {}
+        Some(frozen) if says_as(&frozen.says, &notification.says) => {}
         Some(_) => {
             let successor = Delivery {
                 waiting_since: delivery.waiting_since,
                 failures: delivery.failures,
                 last_error: delivery.last_error.clone(),
+                doubtful: delivery.doubtful,
                 notification: Some(notification),
                 ..group::speak(&mut group, now)
             };
@@ -111,9 +107,15 @@ fn claim_one(
         thread: group::thread(&group.key, group.opened_at),
         opens_thread: group.last_told.is_none(),
     });
-    draft.put_delivery(delivery);
     draft.put_group(group);
+    // From here on it may have been heard, whatever becomes of us.
+    settle::enter(draft, rules, &delivery, |entry, _, told| entry.maybe = Some(told))?;
+    draft.put_delivery(delivery);
     Ok(claimed)
+}
+
+fn says_as(frozen: &[Saying], now: &[Saying]) -> bool {
+    frozen.len() == now.len() && frozen.iter().zip(now).all(|(frozen, now)| frozen.says_as(now))
 }
 
 fn end(draft: &mut Draft<'_>, delivery: Delivery, status: Status) {
@@ -122,7 +124,12 @@ fn end(draft: &mut Draft<'_>, delivery: Delivery, status: Status) {
 }
 
 /// What the group has to say now.
-fn compose(draft: &mut Draft<'_>, rules: &Rules, group: &Group) -> Result<Notification, Missing> {
+fn compose(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    group: &Group,
+    delivery: &Delivery,
+) -> Result<Notification, Missing> {
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
     let intervals = match (group.news, repeats) {
         (0, false) => Vec::new(),
@@ -134,9 +141,9 @@ fn compose(draft: &mut Draft<'_>, rules: &Rules, group: &Group) -> Result<Notifi
         .filter_map(|interval| {
             let entry = interval.ledger.iter().find(|entry| entry.group == group.key)?;
             let news = match entry.told {
-                // What is a dead letter was heard by nobody: it is no repetition.
-                Some(told) if repeats && told.dead => News::Firing,
-                _ if repeats => News::StillFiring,
+                Some(_) if repeats => News::StillFiring,
+                // It was given up, and heard by nobody: it is no repetition.
+                None if repeats => News::Firing,
                 _ => entry.news?,
             };
             Some((interval, news))
@@ -149,6 +156,7 @@ fn compose(draft: &mut Draft<'_>, rules: &Rules, group: &Group) -> Result<Notifi
             news: *news,
             from: interval.start,
             until: interval.end.as_ref().map(|end| end.at),
+            waiting_since: waiting_since(delivery, interval.id, *news, draft.now),
         })
         .collect();
 
@@ -197,6 +205,18 @@ fn compose(draft: &mut Draft<'_>, rules: &Rules, group: &Group) -> Result<Notifi
         alerts: full,
         says,
     })
+}
+
+/// Since when this waits to be said: what was not said by the attempt before is new.
+fn waiting_since(
+    delivery: &Delivery,
+    interval: IntervalId,
+    news: News,
+    now: Timestamp,
+) -> Timestamp {
+    let Some(before) = &delivery.notification else { return delivery.waiting_since };
+    let said = before.says.iter().find(|said| said.interval == interval && said.news == news);
+    said.map_or(now, |said| said.waiting_since)
 }
 
 /// One line for one alert: what it is now, and how often it came and went.

@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{group, intervals};
+use super::{group, intervals, ledger};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -50,6 +50,28 @@ fn take(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<Decided, 
     intervals::place(draft, rules, heard)?;
     look_at_touched(draft, rules);
     Ok(Decided::Recorded)
+}
+
+/// Brings the ledgers of these intervals into line with rules that were edited, and has every group
+/// in the snapshot looked at.
+#[must_use]
+pub fn align(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    intervals: &[IntervalId],
+    now: Timestamp,
+) -> Decision<()> {
+    let mut draft = Draft::new(snapshot, now);
+    for id in intervals {
+        if let Ok(Some(interval)) = draft.interval(*id) {
+            let _: Result<(), Missing> = ledger::refresh(&mut draft, rules, interval);
+        }
+    }
+    for key in &draft.asked().groups {
+        draft.touch(key);
+    }
+    look_at_touched(&mut draft, rules);
+    draft.finish(())
 }
 
 /// Keeps an event on which no decision could be made: it is listed, and no part of any timeline.

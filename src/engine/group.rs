@@ -95,6 +95,7 @@ pub(super) fn speak(group: &mut Group, now: Timestamp) -> Delivery {
         failures: 0,
         lease: None,
         notification: None,
+        doubtful: false,
         plain: false,
         reached: Vec::new(),
         last_error: None,

@@ -4,7 +4,7 @@ use super::draft::{Draft, Missing};
 use super::types::*;
 use super::{ledger, timeline};
 use crate::clock::Timestamp;
-use crate::rules::Rules;
+use crate::rules::{Rule, Rules};
 
 /// Adds an event to the end of its container's timeline, or, where it is not the last, derives the
 /// timeline again with it.
@@ -102,7 +102,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &str) -> Result<(), Missin
             continue;
         }
         if began_before_the_rule {
-            carried.push(carry(&interval, &timeline, rule.since, rule.expire_after));
+            carried.push(carry(&interval, rule, &timeline));
         }
         before.push(interval);
     }
@@ -144,23 +144,24 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &str) -> Result<(), Missin
 }
 
 /// An interval as it was when its rule changed: open, and without what was heard since.
-fn carry(
-    interval: &Interval,
-    timeline: &[Heard],
-    since: Timestamp,
-    expire_after: std::time::Duration,
-) -> Interval {
-    let heard_since = timeline
-        .iter()
-        .filter(|heard| heard.received_at >= since && heard.at >= interval.start)
-        .any(|heard| heard.reference() == interval.last);
-    let (last_at, occurrences) =
-        if heard_since { (interval.start, 1) } else { (interval.last_at, interval.occurrences) };
+fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
+    let within = |heard: &&Heard| (interval.start..=interval.last_at).contains(&heard.at);
+    let (since, before): (Vec<&Heard>, Vec<&Heard>) =
+        timeline.iter().filter(within).partition(|heard| heard.received_at >= rule.since);
+    let occurred_since =
+        since.iter().filter(|heard| rule.when.matches(&heard.event)).count() as u64;
+    // What the rule matched before it changed is not known any more. The last that was heard then
+    // is as good: it only says from when the interval expires.
+    let last = before
+        .last()
+        .map_or((interval.start, interval.last), |heard| (heard.at, heard.reference()));
+    let (last_at, last) = if occurred_since > 0 { last } else { (interval.last_at, interval.last) };
     Interval {
         last_at,
-        occurrences,
+        last,
+        occurrences: interval.occurrences.saturating_sub(occurred_since).max(1),
         end: None,
-        due: Some(last_at.plus(expire_after)),
+        due: Some(last_at.plus(rule.expire_after)),
         ..interval.clone()
     }
 }
@@ -168,8 +169,8 @@ fn carry(
 /// Gives the derived intervals the names and ledgers of those they continue. Answers them, and
 /// those of which nothing is left.
 ///
-/// What was told of an interval is told of whichever overlaps it now. Said to be firing, it is the
-/// last of these that was meant; said to be over, all of them.
+/// What was told of an interval was told of the one that began then. Said to be firing, it is also
+/// told of the last one that it overlaps, which is the one that fires for those who were told.
 pub(super) fn reconcile(
     before: Vec<Interval>,
     mut derived: Vec<Interval>,
@@ -189,7 +190,8 @@ pub(super) fn reconcile(
             .filter(|interval| {
                 interval.id == timeline::UNNAMED
                     && interval.alert == old.alert
-                    && overlaps(interval, old.start, end_of(old))
+                    && interval.start <= end_of(old)
+                    && old.start <= end_of(interval)
             })
             .min_by_key(|interval| !overlaps(interval, from, until));
         match free {
@@ -199,7 +201,11 @@ pub(super) fn reconcile(
                 interval.ledger = old
                     .ledger
                     .iter()
-                    .map(|entry| Entry { told: None, maybe: None, ..entry.clone() })
+                    .map(|entry| Entry {
+                        news: entry.news,
+                        firing: entry.firing,
+                        ..Entry::new(entry.group.clone())
+                    })
                     .collect();
             }
             None => unnamed.push(old.clone()),
@@ -210,10 +216,14 @@ pub(super) fn reconcile(
     for old in &before {
         let mut orphaned = false;
         for entry in &old.ledger {
-            for (told, maybe) in [(entry.told, false), (entry.maybe, true)] {
-                if let Some(told) = told {
-                    orphaned |= !hand_over(&mut derived, old, entry, told, maybe);
-                }
+            for (slot, told) in [
+                (Slot::Told, entry.told),
+                (Slot::Maybe, entry.maybe),
+                (Slot::GivenUp, entry.given_up),
+            ] {
+                let Some(told) = told else { continue };
+                let believed = !told.over && slot != Slot::GivenUp;
+                orphaned |= !hand_over(&mut derived, old, entry, slot, told) && believed;
             }
         }
         if unnamed.iter().any(|other| other.id == old.id) {
@@ -230,48 +240,58 @@ pub(super) fn reconcile(
     (derived, gone)
 }
 
-/// Hands what was told over to the intervals that overlap it; whether there were any.
+/// One of the things that an entry keeps of what was said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Told,
+    Maybe,
+    GivenUp,
+}
+
+impl Slot {
+    fn of(self, entry: &mut Entry) -> &mut Option<Told> {
+        match self {
+            Slot::Told => &mut entry.told,
+            Slot::Maybe => &mut entry.maybe,
+            Slot::GivenUp => &mut entry.given_up,
+        }
+    }
+}
+
+/// Hands what was told over to the intervals that it speaks of now; whether there were any.
 fn hand_over(
     derived: &mut [Interval],
     old: &Interval,
     entry: &Entry,
+    slot: Slot,
     told: Told,
-    maybe: bool,
 ) -> bool {
-    let mut overlapping: Vec<&mut Interval> = derived
+    let until = if told.over { told.from } else { told.until };
+    let mut spoken_of: Vec<&mut Interval> = derived
         .iter_mut()
-        .filter(|interval| interval.alert == old.alert && overlaps(interval, told.from, told.until))
+        .filter(|interval| interval.alert == old.alert && overlaps(interval, told.from, until))
         .collect();
-    let last = overlapping.len().saturating_sub(1);
-    for (index, interval) in overlapping.iter_mut().enumerate() {
+    let last = spoken_of.len().saturating_sub(1);
+    for (index, interval) in spoken_of.iter_mut().enumerate() {
         let told = Told { over: told.over || index < last, ..told };
-        let position =
-            interval.ledger.iter().position(|other| other.group.receiver == entry.group.receiver);
-        let entry = match position {
-            Some(position) => &mut interval.ledger[position],
-            None => {
-                interval.ledger.push(Entry {
-                    group: entry.group.clone(),
-                    told: None,
-                    maybe: None,
-                    news: None,
-                    firing: false,
-                });
-                interval.ledger.last_mut().expect("an entry was pushed just now")
-            }
-        };
-        let slot = if maybe { &mut entry.maybe } else { &mut entry.told };
+        let receiver = &entry.group.receiver;
+        let known = interval.ledger.iter().position(|other| other.group.receiver == *receiver);
+        let known = known.unwrap_or_else(|| {
+            interval.ledger.push(Entry::new(entry.group.clone()));
+            interval.ledger.len() - 1
+        });
+        let slot = slot.of(&mut interval.ledger[known]);
         if slot.is_none_or(|other| (other.from, other.over) <= (told.from, told.over)) {
             *slot = Some(told);
         }
     }
-    !overlapping.is_empty()
+    !spoken_of.is_empty()
 }
 
-/// Whether the interval has part of this stretch in common. An end is no part; two that begin
-/// together have that instant in common, however short they are.
-pub(super) fn overlaps(interval: &Interval, from: Timestamp, until: Timestamp) -> bool {
-    interval.start == from
+/// Whether the interval has part of this stretch in common: the occurrence that it began with, or
+/// some time. An end alone is no part.
+fn overlaps(interval: &Interval, from: Timestamp, until: Timestamp) -> bool {
+    (interval.start..=interval.last_at).contains(&from)
         || (interval.start < from && from < end_of(interval))
         || (from < interval.start && interval.start < until)
 }

@@ -6,26 +6,28 @@ use crate::rules::{Rule, Rules};
 
 /// What there is to tell of an interval to one who was told this of it.
 pub(super) fn news(interval: &Interval, entry: &Entry, send_resolved: bool) -> Option<News> {
+    let given_up = entry.given_up.is_some_and(|given_up| match &interval.end {
+        None => !given_up.over,
+        Some(end) => given_up.over && given_up.until >= end.at,
+    });
+    if given_up {
+        return None;
+    }
+    let told_firing = entry.told.is_some_and(|told| !told.over);
     let told_over = entry.told.is_some_and(|told| told.over);
+    let maybe_firing = entry.maybe.is_some_and(|told| !told.over);
     let maybe_over = entry.maybe.is_some_and(|told| told.over);
-    // What is a dead letter was heard by nobody.
-    let told_firing = entry.told.filter(|told| !told.over);
-    let heard_firing = told_firing.is_some_and(|told| !told.dead);
     let Some(end) = &interval.end else {
         return match entry.told {
             None => Some(News::Firing),
-            Some(told) if told.over && told.dead => Some(News::Firing),
             Some(_) if told_over || maybe_over => Some(News::HadNotEnded),
             Some(_) => None,
         };
     };
     match end.cause {
-        Cause::Withdrawn => {
-            let believed = heard_firing || entry.maybe.is_some_and(|told| !told.over);
-            (believed && !told_over).then_some(News::Withdrawn)
-        }
-        _ if told_over => None,
-        _ if heard_firing => send_resolved.then_some(News::Over),
+        Cause::Withdrawn => (told_firing || maybe_firing).then_some(News::Withdrawn),
+        _ if told_over && !maybe_firing => None,
+        _ if told_firing || told_over => send_resolved.then_some(News::Over),
         // Nobody is there to be told of a rule that is gone, but those who were told that it fires.
         Cause::RuleRemoved if entry.maybe.is_none() => None,
         _ => Some(News::BeganAndEnded),
@@ -54,13 +56,7 @@ pub(super) fn refresh(
         for receiver in &rule.notify {
             if interval.ledger.iter().all(|entry| entry.group.receiver != *receiver) {
                 let group = group_key(rule, &interval, receiver);
-                interval.ledger.push(Entry {
-                    group,
-                    told: None,
-                    maybe: None,
-                    news: None,
-                    firing: false,
-                });
+                interval.ledger.push(Entry::new(group));
             }
         }
     }

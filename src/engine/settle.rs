@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{decide, intervals, ledger};
+use super::{decide, ledger};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -87,26 +87,15 @@ pub fn settle(
 
 /// Takes back the leases that a stopped program held: nobody knows how far it came.
 #[must_use]
-pub fn take_back(
-    rules: &Rules,
-    snapshot: &Snapshot,
-    ids: &[DeliveryId],
-    now: Timestamp,
-) -> Decision<()> {
+pub fn take_back(snapshot: &Snapshot, ids: &[DeliveryId], now: Timestamp) -> Decision<()> {
     let mut draft = Draft::new(snapshot, now);
     for id in ids {
-        let _: Result<(), Missing> = take_back_one(&mut draft, rules, id);
+        let Ok(Some(delivery)) = draft.delivery(id) else { continue };
+        if delivery.status == Status::Pending && delivery.lease.is_some() {
+            draft.put_delivery(Delivery { lease: None, doubtful: true, ..delivery });
+        }
     }
     draft.finish(())
-}
-
-fn take_back_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<(), Missing> {
-    let Some(mut delivery) = draft.delivery(id)? else { return Ok(()) };
-    if delivery.status == Status::Pending && delivery.lease.is_some() {
-        may_have_been_heard(draft, rules, &mut delivery)?;
-        draft.put_delivery(delivery);
-    }
-    Ok(())
 }
 
 /// Gives up deliveries for receivers that are no longer in the file.
@@ -131,7 +120,7 @@ fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<
         "there is no receiver {:?} in the rules file any more",
         delivery.group.receiver
     ));
-    bury(draft, rules, delivery)?;
+    bury(draft, rules, delivery, |_| true)?;
     Ok(())
 }
 
@@ -168,9 +157,21 @@ fn settle_one(
     if detail.is_some() {
         delivery.last_error = detail;
     }
+    let refused = !matches!(&settlement.outcome, Outcome::Sent { .. } | Outcome::Unknown { .. });
+    if refused && delivery.reached.is_empty() && !delivery.doubtful {
+        enter(draft, rules, &delivery, |entry, _, _| entry.maybe = None)?;
+    } else {
+        delivery.doubtful = true;
+    }
     match &settlement.outcome {
         Outcome::Sent { .. } => {
-            told(draft, rules, &delivery, false)?;
+            enter(draft, rules, &delivery, |entry, _, _| {
+                if let Some(told) = entry.maybe.take() {
+                    entry.told = Some(told);
+                    entry.given_up = None;
+                }
+            })?;
+            go_on(draft, &delivery)?;
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
             Ok(Settled::Sent)
         }
@@ -179,13 +180,8 @@ fn settle_one(
             draft.put_delivery(Delivery { plain: true, next_attempt, ..delivery });
             Ok(Settled::Waits { until: now })
         }
-        Outcome::Message { .. } => bury(draft, rules, delivery),
-        Outcome::Transient { .. } | Outcome::Destination { .. } if delivery.reached.is_empty() => {
-            wait(draft, rules, delivery, settlement)
-        }
-        // Some have heard it, or may have.
+        Outcome::Message { .. } => bury(draft, rules, delivery, |_| true),
         Outcome::Transient { .. } | Outcome::Destination { .. } | Outcome::Unknown { .. } => {
-            may_have_been_heard(draft, rules, &mut delivery)?;
             wait(draft, rules, delivery, settlement)
         }
     }
@@ -200,8 +196,9 @@ fn wait(
 ) -> Result<Settled, Missing> {
     let now = draft.now;
     delivery.failures += 1;
-    if now.since(delivery.waiting_since) >= settlement.give_up_after {
-        return bury(draft, rules, delivery);
+    let overdue = |since: Timestamp| now.since(since) >= settlement.give_up_after;
+    if overdue(delivery.waiting_since) {
+        return bury(draft, rules, delivery, |saying| overdue(saying.waiting_since));
     }
     // The last attempt is made when the time is up, not after.
     let last = delivery.waiting_since.plus(settlement.give_up_after);
@@ -211,28 +208,28 @@ fn wait(
     Ok(Settled::Waits { until })
 }
 
-/// Makes a delivery a dead letter.
-fn bury(draft: &mut Draft<'_>, rules: &Rules, delivery: Delivery) -> Result<Settled, Missing> {
-    told(draft, rules, &delivery, true)?;
+/// Makes a delivery a dead letter. What it says and is not to be given up remains news.
+fn bury(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: Delivery,
+    give_up: impl Fn(&Saying) -> bool,
+) -> Result<Settled, Missing> {
+    enter(draft, rules, &delivery, |entry, saying, told| {
+        if give_up(saying) {
+            entry.given_up = Some(told);
+        }
+    })?;
+    go_on(draft, &delivery)?;
     let ended_at = Some(draft.now);
     draft.put_delivery(Delivery { status: Status::Dead, ended_at, lease: None, ..delivery });
     Ok(Settled::Dead)
 }
 
-/// Enters into the ledger what a delivery said, and lets its group go on.
-fn told(
-    draft: &mut Draft<'_>,
-    rules: &Rules,
-    delivery: &Delivery,
-    dead: bool,
-) -> Result<(), Missing> {
-    let now = draft.now;
-    enter(draft, rules, delivery, |entry, told| {
-        entry.told = Some(Told { dead, ..told });
-        entry.maybe = None;
-    })?;
+/// Lets a group go on after a delivery of it has ended.
+fn go_on(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<(), Missing> {
     if let Some(mut group) = draft.group(&delivery.group)? {
-        group.last_told = Some(now);
+        group.last_told = Some(draft.now);
         if group.waiting.as_ref() == Some(&delivery.id) {
             group.waiting = None;
         }
@@ -242,49 +239,35 @@ fn told(
     Ok(())
 }
 
-/// Enters into the ledger that what a delivery said may have been heard, and ends its lease.
-pub(super) fn may_have_been_heard(
-    draft: &mut Draft<'_>,
-    rules: &Rules,
-    delivery: &mut Delivery,
-) -> Result<(), Missing> {
-    delivery.lease = None;
-    enter(draft, rules, delivery, |entry, told| entry.maybe = Some(told))
-}
-
-fn enter(
+/// Enters something into the ledger for all that a delivery says.
+pub(super) fn enter(
     draft: &mut Draft<'_>,
     rules: &Rules,
     delivery: &Delivery,
-    set: impl Fn(&mut Entry, Told),
+    set: impl Fn(&mut Entry, &Saying, Told),
 ) -> Result<(), Missing> {
     let now = draft.now;
     let mut missing = false;
     for saying in delivery.notification.iter().flat_map(|notification| &notification.says) {
         let mut interval = match draft.interval(saying.interval) {
             Ok(Some(interval)) => interval,
-            // It was joined with another since; what is true of that one will be told.
+            // It was joined with another since, which keeps what may have been heard of it.
             Ok(None) => continue,
             Err(Missing) => {
                 missing = true;
                 continue;
             }
         };
-        if !intervals::overlaps(&interval, saying.from, saying.until.unwrap_or(now)) {
-            // Its name went to another stretch meanwhile, of which nothing was said.
-            continue;
-        }
         let told = Told {
             over: !saying.news.is_firing(),
             from: saying.from,
             until: saying.until.unwrap_or(now),
-            dead: false,
         };
         let receiver = &delivery.group.receiver;
         if let Some(entry) =
             interval.ledger.iter_mut().find(|entry| entry.group.receiver == *receiver)
         {
-            set(entry, told);
+            set(entry, saying, told);
         }
         missing |= ledger::refresh(draft, rules, interval).is_err();
     }

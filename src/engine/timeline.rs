@@ -153,9 +153,12 @@ pub(super) fn expire(open: &mut Vec<Interval>, ended: &mut Vec<Interval>, at: Ti
 
 fn occur(interval: &mut Interval, rule: &Rule, heard: &Heard) {
     interval.occurrences += 1;
-    interval.last_at = heard.at;
-    interval.last = heard.reference();
-    interval.due = Some(heard.at.plus(rule.expire_after));
+    // What was carried over when the rule changed may be later than what was heard late since.
+    if heard.at >= interval.last_at {
+        interval.last_at = heard.at;
+        interval.last = heard.reference();
+        interval.due = Some(heard.at.plus(rule.expire_after));
+    }
 }
 
 fn begin(rule: &Rule, values: Vec<Option<String>>, heard: &Heard) -> Interval {

@@ -151,9 +151,11 @@ pub struct Entry {
     pub group: GroupKey,
     /// What was told last, if anything.
     pub told: Option<Told>,
-    /// What an attempt said whose outcome is unknown: it may have been heard, and will be said
-    /// again.
+    /// What an attempt says that is under way, or said without an answer: it may have been heard,
+    /// and will be said again unless it turns out that it was.
     pub maybe: Option<Told>,
+    /// What was given up last: it is a dead letter, and is not said again by itself.
+    pub given_up: Option<Told>,
     /// What is true and not told.
     pub news: Option<News>,
     /// Whether the interval was open when this entry was last looked at.
@@ -169,8 +171,14 @@ pub struct Told {
     pub from: Timestamp,
     /// Until when: its end, or when it was said to be firing.
     pub until: Timestamp,
-    /// Whether it was given up, and so is known to nobody but the dead letters.
-    pub dead: bool,
+}
+
+impl Entry {
+    /// An entry of which nothing was told.
+    #[must_use]
+    pub fn new(group: GroupKey) -> Entry {
+        Entry { group, told: None, maybe: None, given_up: None, news: None, firing: false }
+    }
 }
 
 /// What there is to tell of an interval.
@@ -257,7 +265,6 @@ pub struct Delivery {
     /// When it was made.
     pub created_at: Timestamp,
     /// When what it says first waited: earlier than `created_at` if it took the place of another.
-    /// `give_up_after` counts from here.
     pub waiting_since: Timestamp,
     /// When to try next.
     pub next_attempt: Timer,
@@ -270,6 +277,8 @@ pub struct Delivery {
     pub lease: Option<Lease>,
     /// What it says, once it was claimed.
     pub notification: Option<Notification>,
+    /// Whether an attempt may have been heard though there was no good answer.
+    pub doubtful: bool,
     /// Whether it is to be worded plainly, since the full wording was refused.
     pub plain: bool,
     /// Which of the receiver's addresses have it already.
@@ -381,6 +390,16 @@ pub struct Saying {
     pub from: Timestamp,
     /// When it ended, as said.
     pub until: Option<Timestamp>,
+    /// Since when this waits to be said; `give_up_after` counts from here.
+    pub waiting_since: Timestamp,
+}
+
+impl Saying {
+    /// Whether both say the same, however long they have been waiting to.
+    #[must_use]
+    pub fn says_as(&self, other: &Saying) -> bool {
+        Saying { waiting_since: other.waiting_since, ..*self } == *other
+    }
 }
 
 /// One try to get a delivery out.

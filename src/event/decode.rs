@@ -12,9 +12,12 @@ pub enum DecodeError {
     /// The bytes are not UTF-8.
     #[error("the body is not UTF-8: byte {0} starts no character; send JSON in UTF-8")]
     Utf8(usize),
-    /// The text is not JSON, or nested too deep (128 levels, serde_json's own limit).
+    /// The text is not JSON.
     #[error("the body is not JSON: {0}; send one JSON object")]
     Json(String),
+    /// It is nested deeper than [`DEPTH`].
+    #[error("the body is nested deeper than {DEPTH} levels; send a flatter object")]
+    Depth,
     /// It is JSON, but no object.
     #[error("the body is {0}; send one JSON object with `id`, `state` and `timestamp`")]
     NotAnObject(&'static str),
@@ -33,6 +36,10 @@ pub enum DecodeError {
     },
 }
 
+/// How deep a payload may be nested: half of what `serde_json` reads, so that what is made of a
+/// payload can be read again.
+pub(super) const DEPTH: usize = 64;
+
 /// Decodes a request body.
 ///
 /// # Errors
@@ -40,7 +47,18 @@ pub enum DecodeError {
 /// `timestamp` that is a number, not negative and before the year 10000.
 pub fn decode(body: &[u8]) -> Result<Event, DecodeError> {
     let text = std::str::from_utf8(body).map_err(|error| DecodeError::Utf8(error.valid_up_to()))?;
-    let value = serde_json::from_str(text).map_err(|error| DecodeError::Json(error.to_string()))?;
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        // serde_json has no kind for it; beyond 128 levels it says so, and in no other case.
+        let words = error.to_string();
+        if words.starts_with("recursion limit") {
+            DecodeError::Depth
+        } else {
+            DecodeError::Json(words)
+        }
+    })?;
+    if depth(&value) > DEPTH {
+        return Err(DecodeError::Depth);
+    }
     event(value, text.to_owned())
 }
 
@@ -157,6 +175,16 @@ fn update_field(digest: &mut Sha256, path: &[&str], value: &Value) {
     digest.update(text.as_bytes());
 }
 
+/// How deep a value is nested. Its recursion is bounded by what `serde_json` reads.
+fn depth(value: &Value) -> usize {
+    let below = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + below.unwrap_or(0)
+}
+
 /// What a JSON value is, in words.
 fn kind(value: &Value) -> &'static str {
     match value {
@@ -177,6 +205,12 @@ mod tests {
 
     fn event_of(value: &Value) -> Event {
         decode(value.to_string().as_bytes()).unwrap()
+    }
+
+    /// An event with so many arrays in one another.
+    fn nested(levels: usize) -> String {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        format!("{{\"id\": \"a\", \"state\": \"X\", \"timestamp\": 1, \"x\": {open}{close}}}")
     }
 
     fn error_of(body: &[u8]) -> String {
@@ -200,6 +234,11 @@ mod tests {
         assert_eq!((event.application, event.service, event.starts), (None, None, None));
         assert_eq!(event.prev_state, None);
         assert_eq!(event.payload.value["application"], 7);
+    }
+
+    #[test]
+    fn a_payload_may_be_nested_as_deep_as_can_be_read_again() {
+        assert!(decode(nested(63).as_bytes()).is_ok());
     }
 
     #[test]
@@ -236,7 +275,8 @@ mod tests {
             (&b"{\"id\": \"a\""[..], "the body is not JSON: EOF"),
             (b"", "the body is not JSON: EOF"),
             (b"nope", "the body is not JSON"),
-            (deep.as_bytes(), "recursion limit exceeded"),
+            (deep.as_bytes(), "nested deeper than 64 levels"),
+            (nested(64).as_bytes(), "nested deeper than 64 levels"),
             (b"[1]", "the body is an array; send one JSON object"),
             (b"{\"id\": \"\xff\"}", "the body is not UTF-8: byte 8"),
             (b"{\"state\": \"X\", \"timestamp\": 1}", "`id` is missing"),

@@ -13,9 +13,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use tracing::error;
 
 use crate::clock::Timestamp;
-use crate::engine::{Changes, Decision, DeliveryId, Heard, Keys, Snapshot, Status};
+use crate::engine::{
+    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, Snapshot, Status,
+};
 use crate::event::State;
 
 /// Why the store could not do as asked.
@@ -76,6 +79,9 @@ pub trait Store: Send + Sync + 'static {
         receivers: Vec<String>,
     ) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>>;
 
+    /// What a changed rules file may concern.
+    fn unfinished(&self) -> BoxFuture<'_, Result<Unfinished, StoreError>>;
+
     /// Takes note of the rules in force (name → fingerprint), and answers since when each derives;
     /// and which containers hold alerts of rules that are gone.
     fn adopt(
@@ -130,6 +136,41 @@ pub async fn transact<T: Send + 'static>(
     value.ok_or_else(|| StoreError::Refused("the work was committed without a decision".into()))
 }
 
+/// How many rows one unit of work of [`in_parts`] concerns.
+const PART: usize = 256;
+
+/// Does work on `items` in units of a bounded size. What the store refuses is done one by one, so
+/// that one bad row does not stop the rest; what is refused even so is logged and left as it is.
+/// Answers whether there was any.
+///
+/// # Errors
+/// Whatever else fails, at once.
+pub async fn in_parts<'a, T: Clone + std::fmt::Debug>(
+    items: &[T],
+    work: impl Fn(Vec<T>) -> BoxFuture<'a, Result<(), StoreError>>,
+) -> Result<bool, StoreError> {
+    let mut any_refused = false;
+    for part in items.chunks(PART) {
+        match work(part.to_vec()).await {
+            Err(StoreError::Refused(_)) => {}
+            done => {
+                done?;
+                continue;
+            }
+        }
+        for item in part {
+            match work(vec![item.clone()]).await {
+                Err(StoreError::Refused(reason)) => {
+                    error!(?item, reason, "this could not be decided on, and is left as it is");
+                    any_refused = true;
+                }
+                done => done?,
+            }
+        }
+    }
+    Ok(any_refused)
+}
+
 /// What has to be looked at again.
 #[derive(Clone, Debug, Default)]
 pub struct Due {
@@ -146,6 +187,15 @@ pub struct Claimable {
     pub deliveries: Vec<DeliveryId>,
     /// When there will be more, as far as is known.
     pub next: Option<Timestamp>,
+}
+
+/// What has not come to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Unfinished {
+    /// The intervals that are open, or of which there is news.
+    pub intervals: Vec<IntervalId>,
+    /// Every group.
+    pub groups: Vec<GroupKey>,
 }
 
 /// What taking note of the rules found.

@@ -4,18 +4,34 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
-use super::world::{World, at};
+use super::world::{Hearing, World, at};
 use super::{SENT, failed, lost, rule};
 use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event::State;
 use crate::rules::Rules;
 
+/// Two rules, three groups, two receivers; one rule does not tell the end.
 fn rules() -> Rules {
-    Rules::new(vec![
-        rule("crashed", &[State::Crashed]),
-        rule("down", &[State::Crashed, State::Stopped, State::Deleted]),
-    ])
+    let crashed = rule("crashed", &[State::Crashed]);
+    let mut down = rule("down", &[State::Crashed, State::Stopped, State::Deleted]);
+    down.notify = vec!["ops".into(), "oncall".into()];
+    down.group_by = vec!["id".into()];
+    let mut quiet = rule("quiet", &[State::Stopped]);
+    quiet.send_resolved = false;
+    Rules::new(vec![crashed, down, quiet])
+}
+
+/// The same rules, told to others and otherwise.
+fn edited() -> Rules {
+    let rules = rules();
+    let edit = |name: &str| (**rules.get(name).unwrap()).clone();
+    let (mut crashed, mut down, quiet) = (edit("crashed"), edit("down"), edit("quiet"));
+    crashed.notify = vec!["ops".into(), "team".into()];
+    crashed.group_interval = std::time::Duration::from_secs(60);
+    down.notify = vec!["oncall".into()];
+    down.group_by = vec!["service".into()];
+    Rules::new(vec![crashed, down, quiet])
 }
 
 /// Payloads of a small fleet over two days, close together and hours apart, with ties.
@@ -44,24 +60,27 @@ fn payloads() -> impl Strategy<Value = Vec<Value>> {
 enum Step {
     Hear(Vec<Index>),
     Wait(u64),
-    Deliver(Outcome),
+    Send,
+    Land(Outcome),
     Restart,
-    StopWhileSending,
+    Edit(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop::collection::vec(any::<Index>(), 1..4).prop_map(Step::Hear),
         2 => prop_oneof![0u64..10, 100u64..400, 3600u64..50_000].prop_map(Step::Wait),
-        2 => select(vec![
+        2 => Just(Step::Send),
+        3 => select(vec![
             SENT,
             failed(),
             lost(),
             Outcome::Message { detail: "no".into() },
+            Outcome::Destination { detail: "nobody".into() },
         ])
-        .prop_map(Step::Deliver),
+        .prop_map(Step::Land),
         1 => Just(Step::Restart),
-        1 => Just(Step::StopWhileSending),
+        1 => any::<bool>().prop_map(Step::Edit),
     ]
 }
 
@@ -169,14 +188,10 @@ fn run(payloads: &[Value], steps: &[Step]) -> World {
                 world.take(&batch);
             }
             Step::Wait(seconds) => world.wait(*seconds),
-            Step::Deliver(outcome) => {
-                world.deliver(outcome);
-            }
+            Step::Send => world.send(),
+            Step::Land(outcome) => world.land(outcome),
             Step::Restart => world.restart(),
-            Step::StopWhileSending => {
-                world.claim();
-                world.restart();
-            }
+            Step::Edit(edit) => world.reload(if *edit { edited() } else { rules() }),
         }
     }
     world.take(payloads);
@@ -185,9 +200,22 @@ fn run(payloads: &[Value], steps: &[Step]) -> World {
 
 /// Lets all that is due within `hours` happen, and everything be delivered.
 fn come_to_rest(world: &mut World) {
+    while !world.in_flight.is_empty() {
+        world.land(&SENT);
+    }
     for _ in 0..40 {
         world.wait(301);
         world.deliver(&SENT);
+    }
+}
+
+/// Since when an alert fires, as its receiver believes after this as well.
+fn believed_after(before: Option<Timestamp>, hearing: &Hearing) -> Option<Timestamp> {
+    match hearing.saying.news {
+        News::Firing | News::HadNotEnded | News::StillFiring => Some(hearing.saying.from),
+        News::Over | News::Withdrawn => None,
+        // Of an earlier stretch than the one that fires.
+        News::BeganAndEnded => before.filter(|from| *from >= hearing.until),
     }
 }
 
@@ -217,11 +245,40 @@ proptest! {
         let mut world = run(&payloads, &steps);
         come_to_rest(&mut world);
         for interval in world.intervals.values() {
+            let rule = world.rules.get(&interval.alert.rule).unwrap();
             for entry in &interval.ledger {
-                let dead = entry.told.is_some_and(|told| told.dead);
-                let told_firing = entry.told.is_some_and(|told| !told.over);
-                prop_assert!(dead || told_firing == interval.end.is_none(), "{:?}", interval);
+                let receiver = &entry.group.receiver;
                 prop_assert_eq!(entry.news, None, "{:?}", interval);
+                if !rule.notify.contains(receiver) || entry.given_up.is_some() {
+                    continue;
+                }
+                let ends_are_told = rule.send_resolved || interval.end.is_none();
+                let told_firing = entry.told.is_some_and(|told| !told.over);
+                prop_assert!(
+                    !ends_are_told || told_firing == interval.end.is_none(),
+                    "{:?}",
+                    interval
+                );
+                prop_assert!(entry.maybe.is_none() || entry.told.is_some(), "{:?}", interval);
+            }
+            // And the receivers, who heard what they heard, believe it.
+            for receiver in &rule.notify {
+                let given_up = interval.ledger.iter().any(|entry| {
+                    entry.group.receiver == *receiver && entry.given_up.is_some()
+                });
+                let heard = world.told.iter().filter(|hearing| {
+                    hearing.receiver == *receiver && hearing.alert == interval.alert
+                });
+                let heard_any = heard.clone().next().is_some();
+                let believed = heard.fold(None, believed_after);
+                let alert_fires = world
+                    .intervals
+                    .values()
+                    .any(|other| other.alert == interval.alert && other.end.is_none());
+                let ends_are_told = rule.send_resolved || alert_fires;
+                if heard_any && !given_up && ends_are_told {
+                    prop_assert_eq!(believed.is_some(), alert_fires, "{:?}", world.told);
+                }
             }
         }
     }
@@ -234,29 +291,37 @@ proptest! {
     ) {
         let mut world = run(&payloads, &steps);
         come_to_rest(&mut world);
-        let lost = steps.iter().any(|step| {
-            matches!(step, Step::StopWhileSending | Step::Deliver(Outcome::Unknown { .. }))
-        });
-        let end = |saying: &Saying| saying.until.unwrap_or(world.now);
-        for (index, (alert, saying)) in world.told.iter().enumerate() {
-            let before = world.told[..index].iter().rev().find(|(other, earlier)| {
-                let (one, two) = if earlier.from < saying.from {
-                    (earlier, saying)
-                } else {
-                    (saying, earlier)
-                };
-                // Deleted twice within one instant: two stretches of no length that begin together.
-                let instant = |saying: &Saying| saying.from == end(saying);
-                let together = one.from == two.from && !instant(one) && !instant(two);
-                other == alert && (together || (one.from < two.from && two.from < end(one)))
+        for (index, hearing) in world.told.iter().enumerate() {
+            let Hearing { receiver, alert, saying, sure, .. } = hearing;
+            // Deleted and crashed within one instant: stretches that cannot be told apart.
+            let starts = world.intervals.values().filter(|interval| {
+                interval.alert == *alert && interval.start == saying.from
             });
-            let told_firing = before.map(|(_, earlier)| earlier.news.is_firing());
+            let ambiguous = starts.count() != 1;
+            let before: Vec<&Hearing> = world.told[..index]
+                .iter()
+                .filter(|earlier| earlier.receiver == *receiver && earlier.alert == *alert)
+                .collect();
+            let heard_firing = before
+                .iter()
+                .any(|earlier| earlier.saying.from <= hearing.until && earlier.saying.news.is_firing());
+            let doubtful = !sure || before.iter().any(|earlier| !earlier.sure);
             match saying.news {
-                News::Over | News::Withdrawn => prop_assert!(lost || told_firing == Some(true)),
-                News::StillFiring => prop_assert_eq!(told_firing, Some(true)),
-                News::HadNotEnded => prop_assert!(lost || told_firing == Some(false)),
+                News::Over | News::Withdrawn | News::StillFiring => {
+                    prop_assert!(heard_firing, "nobody was told: {:?}", hearing);
+                }
+                News::HadNotEnded => prop_assert!(!before.is_empty(), "{:?}", hearing),
                 News::Firing | News::BeganAndEnded => {
-                    prop_assert!(lost || told_firing.is_none(), "told twice: {:?}", saying);
+                    let again = before.iter().any(|earlier| {
+                        earlier.saying.from == saying.from
+                            && earlier.saying.news == saying.news
+                            && earlier.until == hearing.until
+                    });
+                    prop_assert!(
+                        doubtful || ambiguous || !again,
+                        "told twice: {:?}",
+                        hearing
+                    );
                 }
             }
         }

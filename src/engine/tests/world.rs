@@ -5,10 +5,21 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::SENT;
 use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event;
 use crate::rules::Rules;
+
+/// What a receiver heard, or may have heard.
+#[derive(Clone, Debug)]
+pub(super) struct Hearing {
+    pub(super) receiver: String,
+    pub(super) alert: AlertKey,
+    pub(super) saying: Saying,
+    pub(super) until: Timestamp,
+    pub(super) sure: bool,
+}
 
 pub(super) struct World {
     pub(super) rules: Rules,
@@ -18,8 +29,12 @@ pub(super) struct World {
     pub(super) intervals: BTreeMap<IntervalId, Interval>,
     pub(super) groups: BTreeMap<GroupKey, Group>,
     pub(super) deliveries: BTreeMap<DeliveryId, Delivery>,
-    /// What got out, in order.
-    pub(super) told: Vec<(AlertKey, Saying)>,
+    /// What each receiver took, in order, with whether it may have heard it without our knowing.
+    pub(super) told: Vec<Hearing>,
+    /// What is being sent.
+    pub(super) in_flight: Vec<Claimed>,
+    /// The alert of every interval that ever was.
+    alerts: BTreeMap<IntervalId, AlertKey>,
     last_interval: i64,
     last_token: u32,
 }
@@ -42,6 +57,8 @@ impl World {
             groups: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             told: Vec::new(),
+            in_flight: Vec::new(),
+            alerts: BTreeMap::new(),
             last_interval: 0,
             last_token: 0,
         }
@@ -147,6 +164,7 @@ impl World {
                 interval.id = IntervalId(self.last_interval);
             }
             assert_ne!(interval.id, IntervalId(0), "an interval without a name");
+            self.alerts.insert(interval.id, interval.alert.clone());
             self.intervals.insert(interval.id, interval);
         }
         for key in changes.groups_removed {
@@ -224,7 +242,9 @@ impl World {
         let ids: Vec<DeliveryId> = self
             .deliveries
             .values()
-            .filter(|delivery| delivery.status == Status::Pending && delivery.lease.is_none())
+            .filter(|delivery| delivery.status == Status::Pending)
+            // An expired lease does not free what this very process still sends.
+            .filter(|delivery| self.in_flight.iter().all(|sent| sent.delivery.id != delivery.id))
             .filter(|delivery| delivery.next_attempt.is_due(self.now))
             .map(|delivery| delivery.id.clone())
             .collect();
@@ -234,17 +254,15 @@ impl World {
             until: self.now.plus(Duration::from_secs(60)),
         };
         let (rules, now) = (self.rules.clone(), self.now);
-        self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &ids, &lease, now))
+        ids.iter()
+            .filter_map(|id| {
+                self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, id, &lease, now))
+            })
+            .collect()
     }
 
     pub(super) fn settle(&mut self, claimed: &Claimed, outcome: &Outcome) -> Settled {
-        if matches!(outcome, Outcome::Sent { .. }) {
-            for saying in &claimed.notification.says {
-                if let Some(interval) = self.intervals.get(&saying.interval) {
-                    self.told.push((interval.alert.clone(), *saying));
-                }
-            }
-        }
+        self.hear_of(claimed, matches!(outcome, Outcome::Sent { .. }), outcome);
         let settlement = Settlement {
             delivery: claimed.delivery.id.clone(),
             token: claimed.delivery.lease.as_ref().unwrap().token.clone(),
@@ -257,6 +275,47 @@ impl World {
         self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now))
     }
 
+    /// What reaches the receiver of an attempt that ends so.
+    fn hear_of(&mut self, claimed: &Claimed, sure: bool, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::Sent { .. } | Outcome::Unknown { .. }) {
+            return;
+        }
+        for (alert, saying) in claimed.notification.says.iter().filter_map(|saying| {
+            let alert = self.alerts.get(&saying.interval)?.clone();
+            Some((alert, *saying))
+        }) {
+            let until = saying.until.unwrap_or(self.now);
+            let receiver = claimed.notification.receiver.clone();
+            self.told.push(Hearing { receiver, alert, saying, until, sure });
+        }
+    }
+
+    /// Claims what can be, and leaves it in flight.
+    pub(super) fn send(&mut self) {
+        let claimed = self.claim();
+        self.in_flight.extend(claimed);
+    }
+
+    /// Settles the oldest of what is in flight.
+    pub(super) fn land(&mut self, outcome: &Outcome) {
+        if !self.in_flight.is_empty() {
+            let claimed = self.in_flight.remove(0);
+            assert_ne!(self.settle(&claimed, outcome), Settled::Lost);
+        }
+    }
+
+    /// Goes on with other rules, as after a restart with an edited file.
+    pub(super) fn reload(&mut self, rules: Rules) {
+        self.restart();
+        self.rules = rules;
+        let (rules, now) = (self.rules.clone(), self.now);
+        let ids: Vec<IntervalId> = self.intervals.keys().copied().collect();
+        self.transact(Keys::default(), |snapshot| align(&rules, snapshot, &ids, now));
+        let groups = self.groups.keys().cloned().collect();
+        let keys = Keys { groups, ..Keys::default() };
+        self.transact(keys, |snapshot| decide(&rules, snapshot, &[], now));
+    }
+
     /// Sends what can be sent, with this outcome. What was said.
     pub(super) fn deliver(&mut self, outcome: &Outcome) -> Vec<Notification> {
         let claimed = self.claim();
@@ -266,15 +325,18 @@ impl World {
         claimed.into_iter().map(|claimed| claimed.notification).collect()
     }
 
-    /// Stops the program without a word, and starts it again.
+    /// Stops the program without a word, and starts it again. What was in flight arrives.
     pub(super) fn restart(&mut self) {
+        for claimed in std::mem::take(&mut self.in_flight) {
+            self.hear_of(&claimed, false, &SENT);
+        }
         let leased: Vec<DeliveryId> = self
             .deliveries
             .values()
             .filter(|delivery| delivery.status == Status::Pending && delivery.lease.is_some())
             .map(|delivery| delivery.id.clone())
             .collect();
-        let (rules, now) = (self.rules.clone(), self.now);
-        self.transact(Keys::default(), |snapshot| take_back(&rules, snapshot, &leased, now));
+        let now = self.now;
+        self.transact(Keys::default(), |snapshot| take_back(snapshot, &leased, now));
     }
 }

@@ -28,6 +28,7 @@ use crate::rules::Rules;
 use crate::store::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
     DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, Page, PageQuery, Store, StoreError,
+    Unfinished,
 };
 
 /// A running edge.
@@ -291,6 +292,10 @@ impl Store for FakeStore {
         _: Vec<String>,
     ) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>> {
         unreachable!("the edge delivers nothing")
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Unfinished, StoreError>> {
+        unreachable!("the edge brings no rules")
     }
 
     fn adopt(

@@ -126,7 +126,7 @@ fn group(receiver: &str) -> Group {
 }
 
 fn entry(receiver: &str, news: Option<News>) -> Entry {
-    Entry { group: group_key(receiver), told: None, maybe: None, news, firing: true }
+    Entry { news, firing: true, ..Entry::new(group_key(receiver)) }
 }
 
 fn interval(id: i64, heard: &Heard, ledger: Vec<Entry>) -> Interval {
@@ -169,6 +169,7 @@ fn delivery(id: &str, receiver: &str, since: i64) -> Delivery {
         failures: 0,
         lease: None,
         notification: None,
+        doubtful: false,
         plain: false,
         reached: Vec::new(),
         last_error: None,
@@ -201,7 +202,13 @@ fn notification(interval: IntervalId) -> Notification {
             event: Some(json!({"id": "a", "deep": [1, null, "x"]})),
             ended_by: None,
         }],
-        says: vec![Saying { interval, news: News::Firing, from: at(100), until: None }],
+        says: vec![Saying {
+            interval,
+            news: News::Firing,
+            from: at(100),
+            until: None,
+            waiting_since: at(105),
+        }],
     }
 }
 

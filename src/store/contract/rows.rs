@@ -6,17 +6,17 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     let mut early = heard("a", 100, "CRASHED");
     early.at = at(90);
     let other = heard("b", 200, "PAUSED");
-    let told = Told { over: true, from: at(1), until: at(2), dead: true };
+    let told = Told { over: true, from: at(1), until: at(2) };
     let entries = vec![
         Entry { told: Some(told), firing: false, ..entry("ops", Some(News::HadNotEnded)) },
-        Entry { maybe: Some(Told { dead: false, ..told }), ..entry("mail", None) },
+        Entry { maybe: Some(told), given_up: Some(told), ..entry("mail", None) },
     ];
     let mut sent = delivery("d1", "ops", 105);
     sent.lease = Some(Lease { token: "t".into(), until: at(200) });
     sent.notification = Some(notification(IntervalId(1)));
     sent.reached = vec!["a@x".into()];
     sent.last_error = Some("no_service".into());
-    (sent.attempts, sent.failures, sent.plain) = (4, 3, true);
+    (sent.attempts, sent.failures, sent.plain, sent.doubtful) = (4, 3, true, true);
     sent.ended_at = Some(at(300));
     let mut speaking = group("ops");
     speaking.waiting = Some(DeliveryId("d1".into()));

@@ -5,10 +5,11 @@ use std::cmp::max;
 use rusqlite::{Connection, params};
 
 use super::failure::Failure;
+use super::load::group_key_of;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, GroupKey, Keys, Timer};
-use crate::store::{Claimable, Due};
+use crate::store::{Claimable, Due, Unfinished};
 
 /// The containers and groups that have to be looked at, at most `limit`, and when there are more.
 pub(super) fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Due, Failure> {
@@ -111,6 +112,22 @@ pub(super) fn leased(connection: &Connection) -> Result<Vec<DeliveryId>, Failure
     )?;
     let ids = statement.query_map([], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// The intervals that are open or of which there is news, and every group.
+pub(super) fn unfinished(connection: &Connection) -> Result<Unfinished, Failure> {
+    let mut intervals = connection.prepare_cached(
+        "select id from intervals where end_at is null
+         union select interval from ledger where news is not null",
+    )?;
+    let intervals = intervals.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut groups = connection.prepare_cached(
+        "select k.rule, k.receiver, k.labels from groups g join group_keys k on k.id = g.key",
+    )?;
+    let groups = groups
+        .query_map([], |row| group_key_of(&mut Columns::of(row)))?
+        .collect::<Result<_, _>>()?;
+    Ok(Unfinished { intervals, groups })
 }
 
 /// The deliveries that wait for other receivers than these.

@@ -288,7 +288,7 @@ fn end_of(columns: &mut Columns<'_>) -> rusqlite::Result<Option<End>> {
 
 fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select g.rule, g.receiver, g.labels, l.told, l.maybe, l.news, l.firing
+        "select g.rule, g.receiver, g.labels, l.told, l.maybe, l.given_up, l.news, l.firing
          from ledger l join group_keys g on g.id = l.group_key
          where l.interval = ?1 order by l.place",
     )?;
@@ -298,6 +298,7 @@ fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, F
             group: group_key_of(&mut columns)?,
             told: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
             maybe: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            given_up: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
             news: columns.take()?,
             firing: columns.take()?,
         })
@@ -305,7 +306,7 @@ fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, F
     Ok(entries.collect::<Result<_, _>>()?)
 }
 
-fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupKey> {
+pub(super) fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupKey> {
     Ok(GroupKey {
         rule: columns.take()?,
         receiver: columns.take()?,
@@ -355,7 +356,7 @@ fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>
     let mut statement = connection.prepare_cached(
         "select d.id, g.rule, g.receiver, g.labels, d.status, d.created_at, d.waiting_since,
                 d.next_set_at, d.next_due_at, d.attempts, d.failures, d.lease_token, d.lease_until,
-                d.notification, d.plain, d.reached, d.last_error, d.ended_at
+                d.notification, d.doubtful, d.plain, d.reached, d.last_error, d.ended_at
          from deliveries d join group_keys g on g.id = d.group_key
          where d.id = ?1",
     )?;
@@ -375,6 +376,7 @@ fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>
                 token.zip(until).map(|(token, until)| Lease { token, until })
             },
             notification: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            doubtful: columns.take()?,
             plain: columns.take()?,
             reached: columns.take::<Json<_>>()?.0,
             last_error: columns.take()?,

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, Page, PageQuery, Store, StoreError,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, Page, PageQuery, Store, StoreError, Unfinished,
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys};
@@ -156,6 +156,10 @@ impl Store for SqliteStore {
         receivers: Vec<String>,
     ) -> BoxFuture<'_, Result<Vec<DeliveryId>, StoreError>> {
         Box::pin(self.read(move |connection| due::waiting_for_others(connection, receivers)))
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Unfinished, StoreError>> {
+        Box::pin(self.read(due::unfinished))
     }
 
     fn adopt(

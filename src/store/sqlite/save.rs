@@ -186,11 +186,11 @@ fn put_entry(
     connection
         .prepare_cached(
             "insert into ledger
-                 (interval, place, group_key, told, maybe, news, firing)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 (interval, place, group_key, told, maybe, given_up, news, firing)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              on conflict (interval, place) do update set
                  group_key = excluded.group_key, told = excluded.told, maybe = excluded.maybe,
-                 news = excluded.news, firing = excluded.firing",
+                 given_up = excluded.given_up, news = excluded.news, firing = excluded.firing",
         )?
         .execute(params![
             interval,
@@ -198,6 +198,7 @@ fn put_entry(
             group,
             entry.told.map(Json),
             entry.maybe.map(Json),
+            entry.given_up.map(Json),
             entry.news,
             entry.firing,
         ])?;
@@ -257,9 +258,10 @@ fn put_delivery(connection: &Connection, delivery: &Delivery) -> Result<(), Fail
         .prepare_cached(
             "insert into deliveries
                  (id, group_key, receiver, status, created_at, waiting_since, next_set_at,
-                  next_due_at, attempts, failures, lease_token, lease_until, notification, plain,
-                  reached, last_error, ended_at)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+                  next_due_at, attempts, failures, lease_token, lease_until, notification,
+                  doubtful, plain, reached, last_error, ended_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                     ?18)
              on conflict (id) do update set
                  group_key = excluded.group_key, receiver = excluded.receiver,
                  status = excluded.status, created_at = excluded.created_at,
@@ -267,7 +269,7 @@ fn put_delivery(connection: &Connection, delivery: &Delivery) -> Result<(), Fail
                  next_due_at = excluded.next_due_at, attempts = excluded.attempts,
                  failures = excluded.failures, lease_token = excluded.lease_token,
                  lease_until = excluded.lease_until, notification = excluded.notification,
-                 plain = excluded.plain, reached = excluded.reached,
+                 doubtful = excluded.doubtful, plain = excluded.plain, reached = excluded.reached,
                  last_error = excluded.last_error, ended_at = excluded.ended_at",
         )?
         .execute(params![
@@ -284,6 +286,7 @@ fn put_delivery(connection: &Connection, delivery: &Delivery) -> Result<(), Fail
             lease.map(|lease| &lease.token),
             lease.map(|lease| lease.until),
             delivery.notification.as_ref().map(Json),
+            delivery.doubtful,
             delivery.plain,
             Json(&delivery.reached),
             delivery.last_error,

@@ -1,4 +1,4 @@
--- Times are whole microseconds since the Unix epoch. `labels`, `key`, `told`, `maybe`, `reached` and
+-- Times are whole microseconds since the Unix epoch. `labels`, `key`, `told`, `maybe`, `given_up`, `reached` and
 -- `notification` are JSON, objects with their keys sorted, so that equal ones are equal texts.
 
 create table meta (
@@ -98,6 +98,7 @@ create table ledger (
     group_key      integer not null references group_keys,
     told           text,
     maybe          text,
+    given_up       text,
     news           text,
     firing         integer not null,
     primary key (interval, place)
@@ -134,6 +135,7 @@ create table deliveries (
     lease_token   text,
     lease_until   integer,
     notification  text,
+    doubtful      integer not null,
     plain         integer not null,
     reached       text not null,
     last_error    text,
