@@ -91,13 +91,10 @@ pub async fn ring(
 
     let (ingest, batches) =
         ingest::channel(Arc::clone(&store), Arc::clone(&rules), Arc::clone(&wake));
-    life.spawn(batches.run());
-    life.spawn(schedule::run(
-        Arc::clone(&store),
-        Arc::clone(&rules),
-        Arc::clone(&wake),
-        life.soft.clone(),
-    ));
+    life.spawn_vital("ingest", batches.run());
+    let schedule =
+        schedule::run(Arc::clone(&store), Arc::clone(&rules), Arc::clone(&wake), life.soft.clone());
+    life.spawn_vital("schedule", schedule);
     let bell = Arc::new(Bell {
         store: Arc::clone(&store),
         rules: Arc::clone(&rules),
@@ -108,11 +105,11 @@ pub async fn ring(
     });
     for receiver in config.receivers.into_values() {
         let sender = receivers::build(&receiver).map_err(anyhow::Error::msg)?;
-        life.spawn(Worker::new(Arc::clone(&bell), receiver, sender).run());
+        life.spawn_vital("deliver", Worker::new(Arc::clone(&bell), receiver, sender).run());
     }
     let address = listener.local_addr().context("cannot learn the address listened on")?;
     let api = Api { store, ingest, rules: Arc::clone(&rules), stop: life.soft.clone() };
-    life.spawn(http::serve(listener, api, Limits::default()));
+    life.spawn_vital("http", http::serve(listener, api, Limits::default()));
     info!(rules = rules.iter().count(), "listening on http://{address}");
     Ok(())
 }

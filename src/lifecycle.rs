@@ -3,13 +3,18 @@
 //! Knows the tasks there are, and nothing of what they do.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// The tasks of a running program, and how they are told to stop. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +24,7 @@ pub struct Lifecycle {
     /// Cancelled when what was begun is to be left as it is.
     pub hard: CancellationToken,
     tracker: TaskTracker,
+    broken: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
@@ -35,6 +41,20 @@ impl Lifecycle {
     ) -> JoinHandle<Option<T>> {
         let hard = self.hard.clone();
         self.tracker.spawn(hard.run_until_cancelled_owned(task))
+    }
+
+    /// As [`Lifecycle::spawn`], for a task that the program cannot do without: if it ends before the
+    /// soft stop, that begins, and is not called soft in the end.
+    pub fn spawn_vital(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let life = self.clone();
+        self.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if ended.is_err() || !life.soft.is_cancelled() {
+                error!(task = name, "a task ended that has to run; stopping");
+                life.broken.store(true, Ordering::Relaxed);
+                life.soft.cancel();
+            }
+        });
     }
 
     /// From now on SIGTERM and SIGINT stop the program: the first softly, the second hard. SIGHUP
@@ -77,7 +97,9 @@ impl Lifecycle {
         tokio::select! {
             biased;
             () = self.hard.cancelled() => {}
-            () = self.tracker.wait() => return !self.hard.is_cancelled(),
+            () = self.tracker.wait() => {
+                return !self.hard.is_cancelled() && !self.broken.load(Ordering::Relaxed);
+            }
             () = tokio::time::sleep(limit) => {
                 warn!(?limit, "not all has ended in time; ending at once");
                 self.hard.cancel();
@@ -132,6 +154,14 @@ mod tests {
         assert!(!life.stopped_within(Duration::from_millis(10)).await);
         assert!(life.hard.is_cancelled());
         assert_eq!(task.await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_that_breaks_down_stops_the_program() {
+        let life = Lifecycle::new();
+        life.spawn_vital("test", async { panic!("this is on purpose") });
+        assert!(!life.stopped_within(LONG).await);
+        assert!(life.soft.is_cancelled());
     }
 
     #[tokio::test]

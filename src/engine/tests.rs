@@ -355,3 +355,120 @@ fn five_hundred_crashes_of_one_service_are_one_notification() {
     assert_eq!((told[0].firing, told[0].alerts.len()), (500, ALERTS));
     assert_eq!(told[0].says.len(), 500);
 }
+
+#[test]
+fn a_receiver_that_is_added_hears_of_what_fires() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    let mut wider = rule("crashed", &[State::Crashed]);
+    wider.notify.push("team".into());
+    world.reload(Rules::new(vec![wider]));
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(told.len(), 1, "ops was told before");
+    assert_eq!(told[0].receiver, "team");
+}
+
+#[test]
+fn a_receiver_that_takes_the_place_of_another_is_told_in_its_stead() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let mut moved = rule("crashed", &[State::Crashed]);
+    moved.notify = vec!["team".into()];
+    world.reload(Rules::new(vec![moved]));
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(told.len(), 1, "ops is gone, and was told nothing");
+    assert_eq!(told[0].receiver, "team");
+}
+
+#[test]
+fn what_was_said_to_be_firing_without_an_answer_is_said_to_be_over() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(25 * 3600);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::BeganAndEnded)]]);
+    world.hear("a", "CRASHED", 23 * 3600);
+    world.wait(300);
+    assert_eq!(said(&world.deliver(&lost())), [[("a".into(), News::HadNotEnded)]]);
+    world.hear("a", "RUNNING", 25 * 3600);
+    world.wait(30);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn what_is_joined_with_another_while_it_is_being_sent_is_not_forgotten() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(25 * 3600);
+    world.deliver(&SENT);
+    world.hear("a", "CRASHED", 25 * 3600);
+    world.wait(300);
+    world.send();
+    // A late crash joins what expired with what is being said to fire; then it is over.
+    world.hear("a", "CRASHED", 20 * 3600);
+    world.hear("a", "RUNNING", 26 * 3600);
+    world.land(&SENT);
+    world.wait(300);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn fresh_news_does_not_die_with_what_waited_too_long() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    for _ in 0..23 {
+        world.deliver(&failed());
+        world.wait(3600);
+    }
+    world.hear("b", "CRASHED", 23 * 3600);
+    world.deliver(&failed());
+    world.wait(3600);
+    world.deliver(&failed());
+    world.wait(300);
+    // That a crashed is a dead letter. That it expired meanwhile is news.
+    assert_eq!(
+        said(&world.deliver(&SENT)),
+        [[("b".into(), News::Firing), ("a".into(), News::BeganAndEnded)]]
+    );
+}
+
+#[test]
+fn a_repetition_that_is_given_up_does_not_undo_what_was_heard() {
+    let refused = Outcome::Message { detail: "invalid_blocks".into() };
+    let mut quiet = rule("crashed", &[State::Crashed]);
+    quiet.send_resolved = false;
+    let mut world = World::new(Rules::new(vec![quiet]));
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.wait(4 * 3600);
+    assert_eq!(said(&world.deliver(&refused)), [[("a".into(), News::StillFiring)]]);
+    world.deliver(&refused);
+    world.hear("a", "RUNNING", 5 * 3600);
+    world.wait(600);
+    assert!(world.deliver(&SENT).is_empty(), "the end is not told by this rule");
+}
+
+#[test]
+fn a_long_alert_survives_an_edit_of_its_rule_and_a_late_event() {
+    let mut world = crashed();
+    for hour in 0..72 {
+        world.now = at(hour * 3600);
+        world.hear("a", "CRASHED", hour * 3600);
+    }
+    world.now = at(72 * 3600);
+    let mut changed = rule("crashed", &[State::Crashed]);
+    changed.since = world.now;
+    world.reload(Rules::new(vec![changed]));
+    world.wait(60);
+    world.hear("a", "CRASHED", 72 * 3600 + 60);
+    world.hear("a", "STARTING", 72 * 3600 + 30);
+    let intervals: Vec<&Interval> = world.intervals.values().collect();
+    assert_eq!(intervals.len(), 1);
+    assert_eq!((intervals[0].end.clone(), intervals[0].occurrences), (None, 73));
+}

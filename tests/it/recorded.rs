@@ -58,7 +58,7 @@ fn without_times() -> insta::Settings {
 fn the_recorded_run_is_told_as_a_person_would_expect() {
     let slack = Sink::new();
     let mail = MailServer::new(&json!({}));
-    let rules = EXAMPLE.replace("group_interval: 5m", "group_interval: 1s");
+    let rules = EXAMPLE.replace("group_interval: 5m", "group_interval: 5s");
     assert_ne!(rules, EXAMPLE);
     let place = Place::new(&rules)
         .with_environment("SLACK_WEBHOOK_URL", &slack.url())

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 use super::world::{Hearing, World, at};
@@ -207,6 +208,13 @@ fn come_to_rest(world: &mut World) {
         world.wait(301);
         world.deliver(&SENT);
     }
+    // What came due at the very end of that is told as well.
+    for _ in 0..5 {
+        if world.groups.values().any(|group| group.news > 0) {
+            world.wait(301);
+            world.deliver(&SENT);
+        }
+    }
 }
 
 /// Since when an alert fires, as its receiver believes after this as well.
@@ -215,12 +223,19 @@ fn believed_after(before: Option<Timestamp>, hearing: &Hearing) -> Option<Timest
         News::Firing | News::HadNotEnded | News::StillFiring => Some(hearing.saying.from),
         News::Over | News::Withdrawn => None,
         // Of an earlier stretch than the one that fires.
-        News::BeganAndEnded => before.filter(|from| *from >= hearing.until),
+        News::BeganAndEnded => {
+            before.filter(|from| *from >= hearing.until && *from != hearing.saying.from)
+        }
     }
 }
 
+/// The same cases every time, so that what fails fails for a reason in the change at hand. With
+/// `PROPTEST_CASES` set, as many, and others each time: to look for what these do not find.
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 300, ..ProptestConfig::default() }
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        return ProptestConfig::default();
+    }
+    ProptestConfig { cases: 500, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -294,10 +309,11 @@ proptest! {
         for (index, hearing) in world.told.iter().enumerate() {
             let Hearing { receiver, alert, saying, sure, .. } = hearing;
             // Deleted and crashed within one instant: stretches that cannot be told apart.
-            let starts = world.intervals.values().filter(|interval| {
-                interval.alert == *alert && interval.start == saying.from
+            let stretches = world.intervals.values().filter(|interval| {
+                interval.alert == *alert
+                    && (interval.start..=interval.last_at).contains(&saying.from)
             });
-            let ambiguous = starts.count() != 1;
+            let ambiguous = stretches.count() != 1;
             let before: Vec<&Hearing> = world.told[..index]
                 .iter()
                 .filter(|earlier| earlier.receiver == *receiver && earlier.alert == *alert)
