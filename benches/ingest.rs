@@ -62,17 +62,23 @@ async fn measure() -> anyhow::Result<()> {
         target.load().run(WARM_UP).await?;
     }
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s each\n", ROUND.as_secs());
-    println!("{:>12} {:>10} {:>9} {:>9}", "", "events/s", "p50 ms", "p99 ms");
+    println!(
+        "{:>12} {:>10} {:>9} {:>9} {:>14}",
+        "", "events/s", "p50 ms", "p99 ms", "CPU µs/event"
+    );
     for _ in 0..ROUNDS {
         for target in [&mut bare, &mut tocsin] {
+            let before = target.cpu()?;
             let mut round = target.load().run(ROUND).await?;
-            print_rates(target.name, &mut round);
+            let cpu = target.cpu()? - before;
+            print_rates(target.name, &mut round, cpu);
             target.total.add(round);
+            target.total_cpu += cpu;
         }
     }
     println!("\nall rounds");
     for target in [&mut bare, &mut tocsin] {
-        print_rates(target.name, &mut target.total);
+        print_rates(target.name, &mut target.total, target.total_cpu);
     }
     tokio::time::sleep(IDLE).await;
 
@@ -85,9 +91,10 @@ async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_rates(name: &str, report: &mut Report) {
+fn print_rates(name: &str, report: &mut Report, cpu: Duration) {
     let (rate, p50, p99) = (report.rate(), report.percentile(0.5), report.percentile(0.99));
-    println!("{name:>12} {rate:>10.0} {p50:>9.2} {p99:>9.2}");
+    let cpu = cpu.as_secs_f64() * 1e6 / report.latencies.len() as f64;
+    println!("{name:>12} {rate:>10.0} {p50:>9.2} {p99:>9.2} {cpu:>14.1}");
 }
 
 /// The command for tocsin as it is installed, with its database in `folder`.
@@ -109,6 +116,7 @@ struct Target {
     address: SocketAddr,
     load: Option<Load>,
     total: Report,
+    total_cpu: Duration,
 }
 
 impl Target {
@@ -122,8 +130,14 @@ impl Target {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut target =
-            Target { name, process, address: unknown, load: None, total: Report::default() };
+        let mut target = Target {
+            name,
+            process,
+            address: unknown,
+            load: None,
+            total: Report::default(),
+            total_cpu: Duration::ZERO,
+        };
         let said = target.process.stderr.take().context("its standard error is not piped")?;
         let mut lines = BufReader::new(said).lines();
         target.address = loop {
@@ -150,6 +164,23 @@ impl Target {
 
     fn load(&mut self) -> &mut Load {
         self.load.as_mut().expect("every target is connected before it is loaded")
+    }
+
+    /// How long processors have worked for the process: unlike its rate, this hardly depends on
+    /// what else the machine has to do.
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        /// Linux counts in hundredths of a second here, whatever the kernel's own tick (`proc(5)`).
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The second field is a name in brackets, and may hold anything.
+        let (_, fields) = stat.rsplit_once(')').context("the system does not name the process")?;
+        let ticks: u32 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u32>)
+            .sum::<Result<_, _>>()?;
+        Ok(TICK * ticks)
     }
 
     /// The resident memory of the process, in MB.
