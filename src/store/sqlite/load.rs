@@ -1,6 +1,7 @@
 //! Reads the rows that a decision has to see.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -160,7 +161,7 @@ pub(super) fn timeline(connection: &Connection, container: &str) -> Result<Vec<H
         let at: Option<Timestamp> = columns.take()?;
         let received_at = columns.take()?;
         let event = decode(container, identity, &columns.take::<String>()?)?;
-        timeline.push(Heard { event, received_at, at: at.unwrap_or(timestamp) });
+        timeline.push(Heard { event: Arc::new(event), received_at, at: at.unwrap_or(timestamp) });
     }
     Ok(timeline)
 }
