@@ -28,6 +28,10 @@ const READER_CACHE: i32 = 1024;
 /// How large the write-ahead log may stay after a burst, in bytes.
 const WAL_LIMIT: i64 = 16 * 1024 * 1024;
 
+/// How long the write-ahead log grows before it is folded into the database, in pages of 4 KiB: as
+/// long as it may stay. The longer it is, the more writes of one page become one.
+const CHECKPOINT: i64 = WAL_LIMIT / 4096;
+
 /// More than there are different statements.
 const STATEMENTS: usize = 128;
 
@@ -52,6 +56,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     migrate(&mut writer, version).map_err(explain)?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(explain)?;
     writer.pragma_update(None, "journal_size_limit", WAL_LIMIT).map_err(explain)?;
+    writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(explain)?;
 
     let reader = connect(&path).map_err(explain)?;
     reader.pragma_update(None, "cache_size", -READER_CACHE).map_err(explain)?;
