@@ -1,6 +1,7 @@
 //! What the store keeps and the engine decides on. Plain data.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,8 @@ use crate::rules::Severity;
 /// An event with what receiving it added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
-    /// The event.
-    pub event: Event,
+    /// The event: shared, since it goes from hand to hand with its whole payload.
+    pub event: Arc<Event>,
     /// When it was received.
     pub received_at: Timestamp,
     /// Its place in the timeline: its timestamp, but no further ahead of `received_at` than
@@ -30,7 +31,7 @@ impl Heard {
     #[must_use]
     pub fn new(event: Event, received_at: Timestamp) -> Heard {
         let at = event.timestamp.min(received_at.plus(AHEAD));
-        Heard { event, received_at, at }
+        Heard { event: Arc::new(event), received_at, at }
     }
 
     /// What refers to this event.

@@ -149,14 +149,15 @@ fn identity(container: &str, timestamp: Timestamp, fields: &Map<String, Value>) 
     digest.update((container.len() as u64).to_le_bytes());
     digest.update(container.as_bytes());
     digest.update(timestamp.as_micros().to_le_bytes());
+    let mut text = Vec::new();
     for (name, value) in fields {
         match value {
             Value::Object(counters) if name == "counters" => {
                 for (counter, value) in counters.iter().filter(|(key, _)| *key != "post_attempts") {
-                    update_field(&mut digest, &["counters", counter], value);
+                    update_field(&mut digest, &["counters", counter], value, &mut text);
                 }
             }
-            _ => update_field(&mut digest, &[name], value),
+            _ => update_field(&mut digest, &[name], value, &mut text),
         }
     }
     let full: [u8; 32] = digest.finalize().into();
@@ -165,14 +166,16 @@ fn identity(container: &str, timestamp: Timestamp, fields: &Map<String, Value>) 
     Identity(short)
 }
 
-fn update_field(digest: &mut Sha256, path: &[&str], value: &Value) {
+/// Adds a field to the digest; `text` is room to write its value in.
+fn update_field(digest: &mut Sha256, path: &[&str], value: &Value, text: &mut Vec<u8>) {
     for part in path {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part.as_bytes());
     }
-    let text = value.to_string();
+    text.clear();
+    serde_json::to_writer(&mut *text, value).expect("a vector takes all that is written");
     digest.update((text.len() as u64).to_le_bytes());
-    digest.update(text.as_bytes());
+    digest.update(&*text);
 }
 
 /// How deep a value is nested. Its recursion is bounded by what `serde_json` reads.

@@ -124,15 +124,15 @@ fn paged(body: String, next: Option<String>, path: &str, params: &Params) -> Res
 }
 
 /// A JSON array of payloads, each byte for byte as it was received.
-fn array(payloads: &[String]) -> String {
-    let length: usize = payloads.iter().map(|payload| payload.len() + 1).sum();
+fn array(payloads: &[impl AsRef<str>]) -> String {
+    let length: usize = payloads.iter().map(|payload| payload.as_ref().len() + 1).sum();
     let mut array = String::with_capacity(length + 2);
     array.push('[');
     for (index, payload) in payloads.iter().enumerate() {
         if index > 0 {
             array.push(',');
         }
-        array.push_str(payload);
+        array.push_str(payload.as_ref());
     }
     array.push(']');
     array
@@ -141,8 +141,8 @@ fn array(payloads: &[String]) -> String {
 /// The container's row with one key more: its payloads in the order of the timeline.
 fn with_timeline(mut container: ContainerTimeline) -> String {
     timeline::sort(&mut container.events);
-    let payloads: Vec<String> =
-        container.events.into_iter().map(|heard| heard.event.payload.text).collect();
+    let payloads: Vec<&str> =
+        container.events.iter().map(|heard| heard.event.payload.text.as_str()).collect();
     let mut object = answer::text_of(&container.row);
     let closing = object.pop();
     debug_assert_eq!(closing, Some('}'), "a row is an object");

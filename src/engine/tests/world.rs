@@ -115,7 +115,7 @@ impl World {
                 snapshot.timelines.entry(key.0.clone()).or_default().push(heard.clone());
             }
             if keys.events.contains(&key) {
-                snapshot.events.insert(key, heard.event.clone());
+                snapshot.events.insert(key, event::Event::clone(&heard.event));
             }
         }
         for id in &keys.containers {

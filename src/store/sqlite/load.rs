@@ -1,6 +1,7 @@
 //! Reads the rows that a decision has to see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -61,11 +62,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
 }
 
 fn extend(connection: &Connection, snapshot: &mut Snapshot, keys: Keys) -> Result<(), Failure> {
-    for (container, reference) in &keys.known {
-        if is_known(connection, container, *reference)? {
-            snapshot.known.insert((container.clone(), *reference));
-        }
-    }
+    known(connection, &keys.known, &mut snapshot.known)?;
     for id in &keys.containers {
         if let Some(container) = container(connection, id)? {
             if container.open > 0 {
@@ -110,17 +107,23 @@ fn add(snapshot: &mut Snapshot, intervals: Vec<Interval>) {
     snapshot.intervals.extend(intervals.into_iter().map(|interval| (interval.id, interval)));
 }
 
-fn is_known(
+/// Adds those of the events `asked` about that are stored to `known`.
+fn known(
     connection: &Connection,
-    container: &str,
-    reference: EventRef,
-) -> Result<bool, Failure> {
+    asked: &BTreeSet<(String, EventRef)>,
+    known: &mut HashSet<(String, EventRef)>,
+) -> Result<(), Failure> {
     let mut statement = connection.prepare_cached(
         "select 1 from events
          where container = (select key from containers where id = ?1)
            and timestamp = ?2 and identity = ?3",
     )?;
-    Ok(statement.exists(params![container, reference.timestamp, reference.identity])?)
+    for (container, reference) in asked {
+        if statement.exists(params![container, reference.timestamp, reference.identity])? {
+            known.insert((container.clone(), *reference));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn container(connection: &Connection, id: &str) -> Result<Option<Container>, Failure> {
@@ -160,7 +163,7 @@ pub(super) fn timeline(connection: &Connection, container: &str) -> Result<Vec<H
         let at: Option<Timestamp> = columns.take()?;
         let received_at = columns.take()?;
         let event = decode(container, identity, &columns.take::<String>()?)?;
-        timeline.push(Heard { event, received_at, at: at.unwrap_or(timestamp) });
+        timeline.push(Heard { event: Arc::new(event), received_at, at: at.unwrap_or(timestamp) });
     }
     Ok(timeline)
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::store::StoreError;
@@ -27,6 +28,10 @@ const READER_CACHE: i32 = 1024;
 
 /// How large the write-ahead log may stay after a burst, in bytes.
 const WAL_LIMIT: i64 = 16 * 1024 * 1024;
+
+/// How long the write-ahead log grows before it is folded into the database, in pages of 4 KiB: as
+/// long as it may stay. The longer it is, the more writes of one page become one.
+const CHECKPOINT: i64 = WAL_LIMIT / 4096;
 
 /// More than there are different statements.
 const STATEMENTS: usize = 128;
@@ -52,6 +57,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     migrate(&mut writer, version).map_err(explain)?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(explain)?;
     writer.pragma_update(None, "journal_size_limit", WAL_LIMIT).map_err(explain)?;
+    writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(explain)?;
 
     let reader = connect(&path).map_err(explain)?;
     reader.pragma_update(None, "cache_size", -READER_CACHE).map_err(explain)?;
@@ -135,6 +141,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Else SQLite plans again whenever a parameter that a partial index might look at is bound anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 

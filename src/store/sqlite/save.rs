@@ -11,7 +11,7 @@ use crate::engine::{
 
 /// Writes all of `changes`: each row after those that it refers to.
 pub(super) fn changes(connection: &Connection, changes: &Changes) -> Result<(), Failure> {
-    changes.containers.iter().try_for_each(|container| put_container(connection, container))?;
+    put_containers(connection, &changes.containers)?;
     changes.events.iter().try_for_each(|heard| add_event(connection, heard, None))?;
     changes.failed.iter().try_for_each(|(heard, why)| add_failed(connection, heard, why))?;
     changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, *id))?;
@@ -22,19 +22,19 @@ pub(super) fn changes(connection: &Connection, changes: &Changes) -> Result<(), 
     changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
 }
 
-fn put_container(connection: &Connection, container: &Container) -> Result<(), Failure> {
-    connection
-        .prepare_cached(
-            "insert into containers
-                 (id, application, service, state, since, starts, last_at, derived_to, open)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-             on conflict (id) do update set
-                 application = excluded.application, service = excluded.service,
-                 state = excluded.state, since = excluded.since, starts = excluded.starts,
-                 last_at = excluded.last_at, derived_to = excluded.derived_to,
-                 open = excluded.open",
-        )?
-        .execute(params![
+fn put_containers(connection: &Connection, containers: &[Container]) -> Result<(), Failure> {
+    let mut statement = connection.prepare_cached(
+        "insert into containers
+             (id, application, service, state, since, starts, last_at, derived_to, open)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         on conflict (id) do update set
+             application = excluded.application, service = excluded.service,
+             state = excluded.state, since = excluded.since, starts = excluded.starts,
+             last_at = excluded.last_at, derived_to = excluded.derived_to,
+             open = excluded.open",
+    )?;
+    for container in containers {
+        statement.execute(params![
             container.id,
             container.application,
             container.service,
@@ -45,6 +45,7 @@ fn put_container(connection: &Connection, container: &Container) -> Result<(), F
             container.derived_to,
             container.open,
         ])?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,219 @@
+//! How many events a second tocsin takes in durably, beside a bare warp handler that parses the
+//! same JSON and forgets it: see `benches/README.md`.
+//!
+//! Both are processes of their own, driven in turn by the same load in one run, so that their ratio
+//! says something on any machine.
+
+mod load;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use warp::Filter;
+
+use load::{Load, Report};
+
+const CONNECTIONS: usize = 64;
+const WARM_UP: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 4;
+const ROUND: Duration = Duration::from_secs(5);
+
+/// How long a process is left alone before its memory counts as idle.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// What tocsin is to reach of the bare handler's rate, and to stay under in memory, in MB.
+const LEAST_RATIO: f64 = 0.45;
+const MOST_MEMORY: f64 = 20.0;
+
+/// Has this program be the bare handler.
+const BARE: &str = "bare";
+
+/// What a process says once it listens, before its address.
+const LISTENING: &str = "listening on http://";
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == BARE) {
+        return serve_bare();
+    }
+    // `cargo bench` says so. Whoever runs it as a test, or lists its tests, finds none.
+    if arguments.iter().any(|argument| argument == "--bench") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(measure());
+    }
+    Ok(())
+}
+
+async fn measure() -> anyhow::Result<()> {
+    // Not the system's temporary folder: that may be in memory, where a sync costs nothing.
+    let folder = TempDir::with_prefix_in("ingest-", env!("CARGO_TARGET_TMPDIR"))?;
+    let mut bare = Target::start("bare warp", Command::new(std::env::current_exe()?).arg(BARE))?;
+    let mut tocsin = Target::start("tocsin", &mut tocsin_in(folder.path()))?;
+    tokio::time::sleep(IDLE).await;
+    let idle = tocsin.memory()?;
+
+    for target in [&mut bare, &mut tocsin] {
+        target.connect().await?;
+        target.load().run(WARM_UP).await?;
+    }
+    println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s each\n", ROUND.as_secs());
+    println!(
+        "{:>12} {:>10} {:>9} {:>9} {:>14}",
+        "", "events/s", "p50 ms", "p99 ms", "CPU µs/event"
+    );
+    for _ in 0..ROUNDS {
+        for target in [&mut bare, &mut tocsin] {
+            let before = target.cpu()?;
+            let mut round = target.load().run(ROUND).await?;
+            let cpu = target.cpu()? - before;
+            print_rates(target.name, &mut round, cpu);
+            target.total.add(round);
+            target.total_cpu += cpu;
+        }
+    }
+    println!("\nall rounds");
+    for target in [&mut bare, &mut tocsin] {
+        print_rates(target.name, &mut target.total, target.total_cpu);
+    }
+    tokio::time::sleep(IDLE).await;
+
+    let ratio = tocsin.total.rate() / bare.total.rate();
+    let matched = tocsin.total.matched as f64 / tocsin.total.latencies.len() as f64;
+    println!("\nratio                 {ratio:.3}   (at least {LEAST_RATIO})");
+    println!("matched a rule        {:.1} %", matched * 100.0);
+    println!("memory, idle          {idle:.1} MB (under {MOST_MEMORY})");
+    println!("memory, after load    {:.1} MB", tocsin.memory()?);
+    Ok(())
+}
+
+fn print_rates(name: &str, report: &mut Report, cpu: Duration) {
+    let (rate, p50, p99) = (report.rate(), report.percentile(0.5), report.percentile(0.99));
+    let cpu = cpu.as_secs_f64() * 1e6 / report.latencies.len() as f64;
+    println!("{name:>12} {rate:>10.0} {p50:>9.2} {p99:>9.2} {cpu:>14.1}");
+}
+
+/// The command for tocsin as it is installed, with its database in `folder`.
+fn tocsin_in(folder: &Path) -> Command {
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.yaml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+    command.arg("serve").arg(rules).args(["--listen", "127.0.0.1:0"]).current_dir(folder);
+    for variable in ["TOCSIN_LISTEN", "TOCSIN_STORAGE", "SLACK_WEBHOOK_URL", "SMTP_URL", "RUST_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// A process to be measured; it ends when this is dropped.
+struct Target {
+    name: &'static str,
+    process: Child,
+    address: SocketAddr,
+    load: Option<Load>,
+    total: Report,
+    total_cpu: Duration,
+}
+
+impl Target {
+    /// Starts a process and waits until it says where it listens. Whatever troubles it after that
+    /// goes to our standard error.
+    fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Target> {
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut target = Target {
+            name,
+            process,
+            address: unknown,
+            load: None,
+            total: Report::default(),
+            total_cpu: Duration::ZERO,
+        };
+        let said = target.process.stderr.take().context("its standard error is not piped")?;
+        let mut lines = BufReader::new(said).lines();
+        target.address = loop {
+            let line = lines.next().with_context(|| format!("{name} ended at once"))??;
+            if let Some((_, after)) = line.split_once(LISTENING) {
+                let address = after.split_whitespace().next().unwrap_or_default();
+                break address
+                    .parse()
+                    .with_context(|| format!("{name} listens nowhere: {line}"))?;
+            }
+        };
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok).filter(|line| !line.contains(" INFO ")) {
+                eprintln!("{name}: {line}");
+            }
+        });
+        Ok(target)
+    }
+
+    async fn connect(&mut self) -> anyhow::Result<()> {
+        self.load = Some(Load::connect(self.address, CONNECTIONS).await?);
+        Ok(())
+    }
+
+    fn load(&mut self) -> &mut Load {
+        self.load.as_mut().expect("every target is connected before it is loaded")
+    }
+
+    /// How long processors have worked for the process: unlike its rate, this hardly depends on
+    /// what else the machine has to do.
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        /// Linux counts in hundredths of a second here, whatever the kernel's own tick (`proc(5)`).
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The second field is a name in brackets, and may hold anything.
+        let (_, fields) = stat.rsplit_once(')').context("the system does not name the process")?;
+        let ticks: u32 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u32>)
+            .sum::<Result<_, _>>()?;
+        Ok(TICK * ticks)
+    }
+
+    /// The resident memory of the process, in MB.
+    fn memory(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .context("the system does not say how much memory is resident")?;
+        Ok(kib.parse::<f64>()? * 1024.0 / 1e6)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The least that a warp server can do with an event: it parses the JSON and forgets it.
+fn serve_bare() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        writeln!(std::io::stderr(), "{LISTENING}{}", listener.local_addr()?)?;
+        let forget = warp::path!("api" / "post")
+            .and(warp::post())
+            .and(warp::body::json())
+            .map(|_: serde_json::Value| warp::reply());
+        warp::serve(forget).incoming(listener).run().await;
+        Ok(())
+    })
+}
