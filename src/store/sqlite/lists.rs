@@ -27,9 +27,11 @@ impl<T, F: FnOnce(&Connection) -> Result<Page<T>, Failure> + Send + 'static> Lis
 /// The newest payloads that meet the query, in ascending order.
 pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError> {
     let mut conditions = Conditions::default();
-    let index = if query.container.is_some() { "events_by_container" } else { "events_by_time" };
+    // Without statistics SQLite would rather sort than walk the index of time.
+    let index = if query.container.is_some() { "" } else { "indexed by events_by_time" };
     if let Some(id) = query.container {
-        conditions.hold("container = (select key from containers where id = ?)", [id.into()]);
+        let theirs = concat!("seq in (", load::chain!("?", "select seq from chain"), ")");
+        conditions.hold(theirs, [id.into()]);
     }
     if let Some(facets) = facets(query.application, query.service, query.state.as_ref()) {
         let facets_hold = format!("facet in (select id from facets {})", facets.clause());
@@ -45,9 +47,8 @@ pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError>
         let (timestamp, seq) = cursor::parse_pair(cursor)?;
         conditions.hold("(timestamp, seq) < (?, ?)", [timestamp.into(), seq.into()]);
     }
-    // Without statistics SQLite would rather sort than walk the index of time.
     let sql = format!(
-        "select payload, timestamp, seq from events indexed by {index} {}
+        "select payload, timestamp, seq from events {index} {}
          order by timestamp desc, seq desc limit ?",
         conditions.clause()
     );
@@ -83,13 +84,16 @@ fn facets(
 /// The containers, by id.
 pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, StoreError> {
     let mut conditions = Conditions::default();
-    conditions.hold("state is not null", []);
+    conditions.hold("s.facet is not null", []);
     if let Some(cursor) = &page.cursor {
-        conditions.hold("id > ?", [cursor::parse_text(cursor)?.into()]);
+        conditions.hold("c.id > ?", [cursor::parse_text(cursor)?.into()]);
     }
     let sql = format!(
-        "select id, application, service, state, since, starts from containers {}
-         order by id limit ?",
+        "select c.id, f.application, f.service, f.state, s.since, s.starts
+         from containers c
+         join container_states s on s.container = c.key
+         join facets f on f.id = s.facet {}
+         order by c.id limit ?",
         conditions.clause()
     );
     Ok(move |connection: &Connection| {

@@ -1,18 +1,19 @@
 //! Reads the rows that a decision has to see.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::failure::Failure;
+use super::places::{Place, Places};
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, Changes, Container, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey,
     Heard, Interval, IntervalId, Keys, Lease, Snapshot, Timer,
 };
-use crate::event::{self, Event, Identity};
+use crate::event::{self, Event, Identity, State};
 use crate::store::{DecideFn, Step};
 
 /// How often a decision may ask for more. A sound one needs three or four rounds.
@@ -21,11 +22,12 @@ const ROUNDS: usize = 32;
 /// Reads `keys`, and whatever else `decide` asks for, until it answers what to write.
 pub(super) fn decided(
     connection: &Connection,
+    places: &mut Places,
     keys: Keys,
     decide: &mut DecideFn,
 ) -> Result<Changes, Failure> {
     let mut snapshot = Snapshot::default();
-    extend(connection, &mut snapshot, keys)?;
+    extend(connection, places, &mut snapshot, keys)?;
     for _ in 0..ROUNDS {
         match decide(&snapshot) {
             Step::Write(changes) => return Ok(changes),
@@ -36,7 +38,7 @@ pub(super) fn decided(
                         "it asked again for rows that it had seen".into(),
                     ));
                 }
-                extend(connection, &mut snapshot, keys)?;
+                extend(connection, places, &mut snapshot, keys)?;
             }
         }
     }
@@ -61,14 +63,25 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
     }
 }
 
-fn extend(connection: &Connection, snapshot: &mut Snapshot, keys: Keys) -> Result<(), Failure> {
-    known(connection, &keys.known, &mut snapshot.known)?;
+fn extend(
+    connection: &Connection,
+    places: &mut Places,
+    snapshot: &mut Snapshot,
+    keys: Keys,
+) -> Result<(), Failure> {
     for id in &keys.containers {
-        if let Some(container) = container(connection, id)? {
+        let Some(found) = placed_container(connection, id)? else { continue };
+        places.put(id, found.place);
+        if let Some(container) = found.container {
             if container.open > 0 {
                 add(snapshot, open_intervals(connection, id)?);
             }
             snapshot.containers.insert(id.clone(), container);
+        }
+    }
+    for (id, reference) in keys.known.iter() {
+        if is_known(connection, places, id, *reference)? {
+            snapshot.known.insert((id.clone(), *reference));
         }
     }
     for id in &keys.timelines {
@@ -107,53 +120,98 @@ fn add(snapshot: &mut Snapshot, intervals: Vec<Interval>) {
     snapshot.intervals.extend(intervals.into_iter().map(|interval| (interval.id, interval)));
 }
 
-/// Adds those of the events `asked` about that are stored to `known`.
-fn known(
+/// A query over the events of the container with this id, the last received first.
+macro_rules! chain {
+    ($id:literal, $rest:literal) => {
+        concat!(
+            "with recursive chain (seq) as (
+                 select last_event from container_states
+                     where container = (select key from containers where id = ",
+            $id,
+            ")
+                 union all
+                 select e.before from chain c join events e on e.seq = c.seq
+                     where e.before is not null)
+             ",
+            $rest
+        )
+    };
+}
+pub(super) use chain;
+
+/// Whether an event is stored. What is later than all events of its container is not, and that is
+/// what nearly every new event is.
+pub(super) fn is_known(
     connection: &Connection,
-    asked: &BTreeSet<(String, EventRef)>,
-    known: &mut HashSet<(String, EventRef)>,
-) -> Result<(), Failure> {
-    let mut statement = connection.prepare_cached(
-        "select 1 from events
-         where container = (select key from containers where id = ?1)
-           and timestamp = ?2 and identity = ?3",
-    )?;
-    for (container, reference) in asked {
-        if statement.exists(params![container, reference.timestamp, reference.identity])? {
-            known.insert((container.clone(), *reference));
-        }
+    places: &mut Places,
+    container: &str,
+    reference: EventRef,
+) -> Result<bool, Failure> {
+    match places.get(connection, container)? {
+        Some(place) if reference.timestamp <= place.newest => {}
+        _ => return Ok(false),
     }
-    Ok(())
+    let mut statement = connection.prepare_cached(chain!(
+        "?1",
+        "select 1 from chain c join events e on e.seq = c.seq
+         where e.timestamp = ?2 and e.identity = ?3 limit 1"
+    ))?;
+    Ok(statement.exists(params![container, reference.timestamp, reference.identity])?)
 }
 
-pub(super) fn container(connection: &Connection, id: &str) -> Result<Option<Container>, Failure> {
+/// A container with where it is kept. `container` is `None` if nothing but failed events was heard
+/// of it.
+struct Placed {
+    place: Place,
+    container: Option<Container>,
+}
+
+fn placed_container(connection: &Connection, id: &str) -> Result<Option<Placed>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select id, application, service, state, since, starts, last_at, derived_to, open
-         from containers where id = ?1 and state is not null",
+        "select c.key, s.last_event, s.newest, f.application, f.service, f.state, s.since, s.starts,
+                s.last_at, s.derived_to, s.open
+         from containers c
+         join container_states s on s.container = c.key
+         left join facets f on f.id = s.facet
+         where c.id = ?1",
     )?;
     let found = statement.query_row([id], |row| {
         let mut columns = Columns::of(row);
-        Ok(Container {
-            id: columns.take()?,
-            application: columns.take()?,
-            service: columns.take()?,
-            state: columns.take()?,
-            since: columns.take()?,
-            starts: columns.take()?,
-            last_at: columns.take()?,
-            derived_to: columns.take()?,
-            open: columns.take()?,
-        })
+        let place =
+            Place { key: columns.take()?, last_event: columns.take()?, newest: columns.take()? };
+        let (application, service) = (columns.take()?, columns.take()?);
+        let state: Option<State> = columns.take()?;
+        let container = match state {
+            None => None,
+            Some(state) => Some(Container {
+                id: id.to_owned(),
+                application,
+                service,
+                state,
+                since: columns.take()?,
+                starts: columns.take()?,
+                last_at: columns.take()?,
+                derived_to: columns.take()?,
+                open: columns.take()?,
+            }),
+        };
+        Ok(Placed { place, container })
     });
     Ok(found.optional()?)
 }
 
+/// What is known of a container.
+pub(super) fn container(connection: &Connection, id: &str) -> Result<Option<Container>, Failure> {
+    Ok(placed_container(connection, id)?.and_then(|found| found.container))
+}
+
 /// Every event of a container that did not fail, in no order.
 pub(super) fn timeline(connection: &Connection, container: &str) -> Result<Vec<Heard>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select timestamp, identity, at, received_at, payload from events
-         where container = (select key from containers where id = ?1) and failed is null",
-    )?;
+    let mut statement = connection.prepare_cached(chain!(
+        "?1",
+        "select e.timestamp, e.identity, e.at, e.received_at, e.payload
+         from chain c join events e on e.seq = c.seq where e.failed is null"
+    ))?;
     let mut rows = statement.query([container])?;
     let mut timeline = Vec::new();
     while let Some(row) = rows.next()? {
@@ -173,11 +231,11 @@ fn event(
     container: &str,
     reference: EventRef,
 ) -> Result<Option<Event>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select payload from events
-         where container = (select key from containers where id = ?1)
-           and timestamp = ?2 and identity = ?3",
-    )?;
+    let mut statement = connection.prepare_cached(chain!(
+        "?1",
+        "select e.payload from chain c join events e on e.seq = c.seq
+         where e.timestamp = ?2 and e.identity = ?3 limit 1"
+    ))?;
     let payload: Option<String> = statement
         .query_row(params![container, reference.timestamp, reference.identity], |row| row.get(0))
         .optional()?;

@@ -8,6 +8,7 @@ mod failure;
 mod lists;
 mod load;
 mod open;
+mod places;
 mod reader;
 mod rules;
 mod save;
@@ -36,6 +37,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys};
 use failure::Failure;
+use places::Places;
 
 /// A store in one SQLite file, for one process.
 pub struct SqliteStore {
@@ -128,8 +130,9 @@ impl Drop for SqliteStore {
 impl Store for SqliteStore {
     fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.write(move |connection| {
-            let changes = load::decided(connection, keys, &mut decide)?;
-            save::changes(connection, &changes)
+            let mut places = Places::default();
+            let changes = load::decided(connection, &mut places, keys, &mut decide)?;
+            save::changes(connection, &mut places, &changes)
         }))
     }
 

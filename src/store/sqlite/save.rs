@@ -1,19 +1,37 @@
 //! Writes what was decided.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
-use super::load::group_number;
+use super::load::{self, group_number};
+use super::places::{Place, Places};
 use super::values::{Json, count};
 use crate::engine::{
     Attempt, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval, IntervalId,
 };
 
 /// Writes all of `changes`: each row after those that it refers to.
-pub(super) fn changes(connection: &Connection, changes: &Changes) -> Result<(), Failure> {
-    put_containers(connection, &changes.containers)?;
-    changes.events.iter().try_for_each(|heard| add_event(connection, heard, None))?;
-    changes.failed.iter().try_for_each(|(heard, why)| add_failed(connection, heard, why))?;
+pub(super) fn changes(
+    connection: &Connection,
+    places: &mut Places,
+    changes: &Changes,
+) -> Result<(), Failure> {
+    let put: HashSet<&str> =
+        changes.containers.iter().map(|container| container.id.as_str()).collect();
+    if let Some(heard) = changes.events.iter().find(|heard| !put.contains(&*heard.event.container))
+    {
+        // Its events are found from the container back.
+        let id = &heard.event.container;
+        return Err(Failure::Refused(format!("an event of {id:?} is added without it")));
+    }
+    changes.events.iter().try_for_each(|heard| add_event(connection, places, heard, None))?;
+    changes
+        .failed
+        .iter()
+        .try_for_each(|(heard, why)| add_failed(connection, places, heard, why))?;
+    put_containers(connection, places, &changes.containers)?;
     changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, *id))?;
     changes.intervals.iter().try_for_each(|interval| put_interval(connection, interval))?;
     changes.groups_removed.iter().try_for_each(|key| remove_group(connection, key))?;
@@ -22,23 +40,28 @@ pub(super) fn changes(connection: &Connection, changes: &Changes) -> Result<(), 
     changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
 }
 
-fn put_containers(connection: &Connection, containers: &[Container]) -> Result<(), Failure> {
+fn put_containers(
+    connection: &Connection,
+    places: &mut Places,
+    containers: &[Container],
+) -> Result<(), Failure> {
     let mut statement = connection.prepare_cached(
-        "insert into containers
-             (id, application, service, state, since, starts, last_at, derived_to, open)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         on conflict (id) do update set
-             application = excluded.application, service = excluded.service,
-             state = excluded.state, since = excluded.since, starts = excluded.starts,
-             last_at = excluded.last_at, derived_to = excluded.derived_to,
-             open = excluded.open",
+        "insert or replace into container_states
+             (container, last_event, newest, facet, since, starts, last_at, derived_to, open)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for container in containers {
+        let Some(place) = places.get(connection, &container.id)? else {
+            let id = &container.id;
+            return Err(Failure::Refused(format!("container {id:?} is put without an event")));
+        };
+        let (application, service) = (container.application.as_ref(), container.service.as_ref());
+        let facet = places.facet(connection, application, service, &container.state)?;
         statement.execute(params![
-            container.id,
-            container.application,
-            container.service,
-            container.state,
+            place.key,
+            place.last_event,
+            place.newest,
+            facet,
             container.since,
             container.starts,
             container.last_at,
@@ -50,63 +73,69 @@ fn put_containers(connection: &Connection, containers: &[Container]) -> Result<(
 }
 
 /// Adds an event that is kept and no more: its container may have nothing to show but its name.
-fn add_failed(connection: &Connection, heard: &Heard, why: &str) -> Result<(), Failure> {
+fn add_failed(
+    connection: &Connection,
+    places: &mut Places,
+    heard: &Heard,
+    why: &str,
+) -> Result<(), Failure> {
+    add_event(connection, places, heard, Some(why))?;
+    let Some(place) = places.get(connection, &heard.event.container)? else { return Ok(()) };
     connection
         .prepare_cached(
-            "insert into containers (id, since, last_at, derived_to, open) values (?1, 0, 0, 0, 0)
-             on conflict (id) do nothing",
+            "insert into container_states
+                 (container, last_event, newest, since, last_at, derived_to, open)
+             values (?1, ?2, ?3, 0, 0, 0, 0)
+             on conflict (container) do update set
+                 last_event = excluded.last_event, newest = excluded.newest",
         )?
-        .execute([&heard.event.container])?;
-    add_event(connection, heard, Some(why))
+        .execute(params![place.key, place.last_event, place.newest])?;
+    Ok(())
 }
 
-fn add_event(connection: &Connection, heard: &Heard, failed: Option<&str>) -> Result<(), Failure> {
+fn add_event(
+    connection: &Connection,
+    places: &mut Places,
+    heard: &Heard,
+    failed: Option<&str>,
+) -> Result<(), Failure> {
     let event = &heard.event;
-    let facet = facet(connection, heard)?;
-    let at = (heard.at != event.timestamp).then_some(heard.at);
-    let added = connection
+    if load::is_known(connection, places, &event.container, heard.reference())? {
+        return Err(Failure::Refused(format!("event {} is stored already", event.identity)));
+    }
+    let before = places.get(connection, &event.container)?;
+    let key = match before {
+        Some(place) => place.key,
+        None => {
+            connection
+                .prepare_cached("insert into containers (id) values (?1)")?
+                .execute([&event.container])?;
+            connection.last_insert_rowid()
+        }
+    };
+    let (application, service) = (event.application.as_ref(), event.service.as_ref());
+    let facet = places.facet(connection, application, service, &event.state)?;
+    connection
         .prepare_cached(
             "insert into events
-                 (container, timestamp, identity, at, received_at, facet, failed, payload)
-             select key, ?2, ?3, ?4, ?5, ?6, ?7, ?8 from containers where id = ?1
-                and not exists (select 1 from events
-                    where container = key and timestamp = ?2 and identity = ?3)",
+                 (container, before, timestamp, identity, at, received_at, facet, failed, payload)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
-            event.container,
+            key,
+            before.map(|place| place.last_event),
             event.timestamp,
             event.identity,
-            at,
+            (heard.at != event.timestamp).then_some(heard.at),
             heard.received_at,
             facet,
             failed,
             event.payload.text,
         ])?;
-    if added == 1 {
-        return Ok(());
-    }
-    Err(Failure::Refused(format!(
-        "event {} is stored already, or its container {:?} is not",
-        event.identity, event.container
-    )))
-}
-
-/// The number of what an event can be listed by.
-fn facet(connection: &Connection, heard: &Heard) -> Result<i64, Failure> {
-    let event = &heard.event;
-    let known: Option<i64> = connection
-        .prepare_cached(
-            "select id from facets where state = ?3 and application is ?1 and service is ?2",
-        )?
-        .query_row(params![event.application, event.service, event.state], |row| row.get(0))
-        .optional()?;
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    connection
-        .prepare_cached("insert into facets (application, service, state) values (?1, ?2, ?3)")?
-        .execute(params![event.application, event.service, event.state])?;
-    Ok(connection.last_insert_rowid())
+    let newest = before.map_or(event.timestamp, |place| place.newest.max(event.timestamp));
+    let last_event = connection.last_insert_rowid();
+    places.put(&event.container, Place { key, last_event, newest });
+    Ok(())
 }
 
 fn put_interval(connection: &Connection, interval: &Interval) -> Result<(), Failure> {

@@ -271,12 +271,6 @@ async fn lists_and_timers_are_read_by_index() {
             "events_by_time",
         ),
         (
-            "select payload from events indexed by events_by_container \
-              where container = (select key from containers where id = 'a') and timestamp >= 5 \
-              order by timestamp desc, seq desc limit 5",
-            "events_by_container",
-        ),
-        (
             "select id from intervals i \
               where i.end_at is null and i.end_cause is not 'withdrawn' \
               order by i.start desc, i.id desc limit 5",

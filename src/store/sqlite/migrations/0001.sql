@@ -13,16 +13,8 @@ create table rules (
 ) strict, without rowid;
 
 create table containers (
-    key         integer primary key,
-    id          text not null unique,
-    application text,
-    service     text,
-    state       text, -- null where nothing but failed events was heard of it
-    since       integer not null,
-    starts      integer,
-    last_at     integer not null,
-    derived_to  integer not null,
-    open        integer not null
+    key integer primary key,
+    id  text not null unique
 ) strict;
 
 -- What lists of events are filtered by, once for all events that share it. Not unique, since a
@@ -38,6 +30,7 @@ create index facets_by_value on facets (state, application, service);
 create table events (
     seq         integer primary key,
     container   integer not null references containers,
+    before      integer, -- the event of the same container that was received before this one
     timestamp   integer not null,
     identity    blob not null,
     at          integer, -- null where it is the timestamp
@@ -46,10 +39,22 @@ create table events (
     failed      text, -- why nothing could be derived from it: it is no part of the timeline
     payload     text not null
 ) strict;
--- The identity is left out, as it would be a twentieth of the whole file: hardly two events of a
--- container share a timestamp, and the insertion looks at the rows of those that do.
-create index events_by_container on events (container, timestamp);
+-- There is no index by container: it would have a page written for each event of a batch. A
+-- container's events are found from the last one back.
 create index events_by_time on events (timestamp, facet);
+
+-- What changes with every event, in as few pages as can be.
+create table container_states (
+    container  integer primary key references containers,
+    last_event integer not null,
+    newest     integer not null, -- the latest timestamp of its events: what is later is not known
+    facet      integer references facets, -- null where nothing but failed events was heard of it
+    since      integer not null,
+    starts     integer,
+    last_at    integer not null,
+    derived_to integer not null,
+    open       integer not null
+) strict;
 
 create table alerts (
     id     integer primary key,
