@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mail, MailServer, Place, Sink, now};
+use crate::harness::{Mail, MailServer, Place, Sink, crash, now};
 
 const EXAMPLE: &str = include_str!("../../rules.example.yaml");
 const RECORDED: &str = include_str!("../events/real-containers.jsonl");
@@ -112,6 +112,14 @@ fn the_recorded_run_is_told_as_a_person_would_expect() {
         tocsin.get("/api/alerts?status=firing").as_array().unwrap().is_empty(),
         "nothing fires once all containers are gone"
     );
+}
+
+#[test]
+fn the_example_runs_as_it_is_and_tells_on_the_console() {
+    let place = Place::new(EXAMPLE);
+    let mut tocsin = place.serve();
+    tocsin.hear(&crash("web-1"));
+    tocsin.wait_for_line("CRITICAL crashed: 1 container of shop/web");
 }
 
 #[test]

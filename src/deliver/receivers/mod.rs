@@ -121,11 +121,11 @@ pub fn validate(receiver: &Receiver) -> Vec<(&'static str, String)> {
 /// In words, if the receiver is off or [`validate`] has something to say of it.
 pub fn build(receiver: &Receiver) -> Result<Box<dyn Sender>, String> {
     install_tls();
-    if let Some((key, error)) = validate(receiver).into_iter().next() {
-        return Err(format!("receiver {:?}: {key}: {error}", receiver.name));
-    }
     if receiver.is_off() {
         return Ok(Box::new(off::Off));
+    }
+    if let Some((key, error)) = validate(receiver).into_iter().next() {
+        return Err(format!("receiver {:?}: {key}: {error}", receiver.name));
     }
     Ok(match &receiver.kind {
         ReceiverKind::Console => Box::new(console::Console),
