@@ -115,10 +115,10 @@ pub fn validate(receiver: &Receiver) -> Vec<(&'static str, String)> {
     }
 }
 
-/// The sender for a receiver.
+/// The sender for a receiver; for one that is off, a sender that says so to whatever is sent.
 ///
 /// # Errors
-/// In words, if the receiver is off or [`validate`] has something to say of it.
+/// In words, if [`validate`] has something to say of it.
 pub fn build(receiver: &Receiver) -> Result<Box<dyn Sender>, String> {
     install_tls();
     if receiver.is_off() {
