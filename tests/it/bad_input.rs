@@ -9,7 +9,7 @@ use std::thread;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Place, Tocsin, client, crash, event};
+use crate::harness::{PATIENCE, Place, Tocsin, client, crash, event, now};
 
 const RULES: &str = "rules: [{ name: crashed, when: { state: CRASHED } }]\n";
 
@@ -467,5 +467,21 @@ fn a_database_that_another_program_holds_costs_a_retry_and_no_event() {
     });
     other.execute_batch("rollback").unwrap();
     tocsin.hear(&refused);
+    assert_eq!(tocsin.get("/api/list").as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn an_event_from_the_future_is_recorded_once_and_stops_no_other() {
+    let place = Place::new("rules: []");
+    let tocsin = place.serve();
+    let mut ahead = crash("web-1");
+    ahead["timestamp"] = serde_json::json!(now() + 1_000_000.0);
+    tocsin.hear(&ahead);
+    for (event, status) in
+        [(ahead.clone(), "duplicate"), (crash("web-1"), "recorded"), (ahead, "duplicate")]
+    {
+        let (code, answer) = tocsin.post(event.to_string());
+        assert_eq!((code, answer["status"].as_str()), (200, Some(status)), "{answer}");
+    }
     assert_eq!(tocsin.get("/api/list").as_array().unwrap().len(), 2);
 }

@@ -147,9 +147,17 @@ pub(super) fn is_known(
     container: &str,
     reference: EventRef,
 ) -> Result<bool, Failure> {
-    match places.get(connection, container)? {
-        Some(place) if reference.timestamp <= place.newest => {}
-        _ => return Ok(false),
+    let Some(place) = places.get(connection, container)? else { return Ok(false) };
+    if reference.timestamp > place.newest {
+        if place.ahead == 0 {
+            return Ok(false);
+        }
+        let mut statement = connection.prepare_cached(
+            "select 1 from events indexed by events_ahead
+             where container = ?1 and timestamp = ?2 and identity = ?3 and at is not null",
+        )?;
+        let ahead = params![place.key, reference.timestamp, reference.identity];
+        return Ok(statement.exists(ahead)?);
     }
     let mut statement = connection.prepare_cached(chain!(
         "?1",
@@ -168,7 +176,7 @@ struct Placed {
 
 fn placed_container(connection: &Connection, id: &str) -> Result<Option<Placed>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select c.key, s.last_event, s.newest, f.application, f.service, f.state, s.since, s.starts,
+        "select c.key, s.last_event, s.newest, s.ahead, f.application, f.service, f.state, s.since, s.starts,
                 s.last_at, s.derived_to, s.open
          from containers c
          join container_states s on s.container = c.key
@@ -177,8 +185,12 @@ fn placed_container(connection: &Connection, id: &str) -> Result<Option<Placed>,
     )?;
     let found = statement.query_row([id], |row| {
         let mut columns = Columns::of(row);
-        let place =
-            Place { key: columns.take()?, last_event: columns.take()?, newest: columns.take()? };
+        let place = Place {
+            key: columns.take()?,
+            last_event: columns.take()?,
+            newest: columns.take()?,
+            ahead: columns.take()?,
+        };
         let (application, service) = (columns.take()?, columns.take()?);
         let state: Option<State> = columns.take()?;
         let container = match state {

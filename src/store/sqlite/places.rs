@@ -14,8 +14,10 @@ pub(super) struct Place {
     pub(super) key: i64,
     /// The event that was received last.
     pub(super) last_event: i64,
-    /// The latest timestamp of its events.
+    /// The latest place of its events in the timeline.
     pub(super) newest: Timestamp,
+    /// How many of its events have a later timestamp than their place: they came from the future.
+    pub(super) ahead: i64,
 }
 
 /// What one unit of work has learnt. Not to outlive it: what it wrote may be rolled back.
@@ -42,11 +44,16 @@ impl Places {
             return Ok(Some(*place));
         }
         let mut statement = connection.prepare_cached(
-            "select c.key, s.last_event, s.newest
+            "select c.key, s.last_event, s.newest, s.ahead
              from containers c join container_states s on s.container = c.key where c.id = ?1",
         )?;
         let place = statement.query_row([id], |row| {
-            Ok(Place { key: row.get(0)?, last_event: row.get(1)?, newest: row.get(2)? })
+            Ok(Place {
+                key: row.get(0)?,
+                last_event: row.get(1)?,
+                newest: row.get(2)?,
+                ahead: row.get(3)?,
+            })
         });
         let place = place.optional()?;
         if let Some(place) = place {

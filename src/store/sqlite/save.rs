@@ -47,8 +47,9 @@ fn put_containers(
 ) -> Result<(), Failure> {
     let mut statement = connection.prepare_cached(
         "insert or replace into container_states
-             (container, last_event, newest, facet, since, starts, last_at, derived_to, open)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             (container, last_event, newest, ahead, facet, since, starts, last_at, derived_to,
+              open)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for container in containers {
         let Some(place) = places.get(connection, &container.id)? else {
@@ -61,6 +62,7 @@ fn put_containers(
             place.key,
             place.last_event,
             place.newest,
+            place.ahead,
             facet,
             container.since,
             container.starts,
@@ -84,12 +86,13 @@ fn add_failed(
     connection
         .prepare_cached(
             "insert into container_states
-                 (container, last_event, newest, since, last_at, derived_to, open)
-             values (?1, ?2, ?3, 0, 0, 0, 0)
+                 (container, last_event, newest, ahead, since, last_at, derived_to, open)
+             values (?1, ?2, ?3, ?4, 0, 0, 0, 0)
              on conflict (container) do update set
-                 last_event = excluded.last_event, newest = excluded.newest",
+                 last_event = excluded.last_event, newest = excluded.newest,
+                 ahead = excluded.ahead",
         )?
-        .execute(params![place.key, place.last_event, place.newest])?;
+        .execute(params![place.key, place.last_event, place.newest, place.ahead])?;
     Ok(())
 }
 
@@ -132,9 +135,13 @@ fn add_event(
             failed,
             event.payload.text,
         ])?;
-    let newest = before.map_or(event.timestamp, |place| place.newest.max(event.timestamp));
-    let last_event = connection.last_insert_rowid();
-    places.put(&event.container, Place { key, last_event, newest });
+    let place = Place {
+        key,
+        last_event: connection.last_insert_rowid(),
+        newest: before.map_or(heard.at, |place| place.newest.max(heard.at)),
+        ahead: before.map_or(0, |place| place.ahead) + i64::from(heard.at != event.timestamp),
+    };
+    places.put(&event.container, place);
     Ok(())
 }
 

@@ -39,7 +39,8 @@ create table events (
     failed      text, -- why nothing could be derived from it: it is no part of the timeline
     payload     text not null
 ) strict;
--- There is no index by container: it would have a page written for each event of a batch. A
+create index events_ahead on events (container, timestamp) where at is not null;
+-- There is no other index by container: it would have a page written for each event of a batch. A
 -- container's events are found from the last one back.
 create index events_by_time on events (timestamp, facet);
 
@@ -47,7 +48,8 @@ create index events_by_time on events (timestamp, facet);
 create table container_states (
     container  integer primary key references containers,
     last_event integer not null,
-    newest     integer not null, -- the latest timestamp of its events: what is later is not known
+    newest     integer not null, -- the latest place of its events: what is later is not known,
+    ahead      integer not null, -- unless it is one of so many whose timestamp is later than its place
     facet      integer references facets, -- null where nothing but failed events was heard of it
     since      integer not null,
     starts     integer,
