@@ -15,7 +15,7 @@ pub enum DecodeError {
     /// The text is not JSON.
     #[error("the body is not JSON: {0}; send one JSON object")]
     Json(String),
-    /// It is nested deeper than [`DEPTH`].
+    /// It is nested deeper than 64 levels.
     #[error("the body is nested deeper than {DEPTH} levels; send a flatter object")]
     Depth,
     /// It is JSON, but no object.
