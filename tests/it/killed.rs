@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Sink, client, now, wait_until};
+use crate::harness::{Place, Sink, client, crash, now, wait_until};
 
 /// How often it is killed.
 const KILLS: u32 = 20;
@@ -96,4 +96,24 @@ rules: [ {{ name: crashed, when: {{ state: CRASHED }} }} ]",
         owed.iter().filter(|id| !told(id)).copied().collect::<Vec<_>>()
     };
     wait_until(|| untold().is_empty().then_some(()), || format!("never told: {:?}", untold()));
+}
+
+#[test]
+fn what_waits_for_a_receiver_that_is_turned_off_is_told_on_the_console_after_the_start() {
+    let rules = |url: &str| {
+        format!(
+            "receivers: {{ ops: {{ slack: {{ webhook_url: \"{url}\" }} }} }}
+defaults: {{ notify: [ops], group_wait: 0s }}
+rules: [ {{ name: crashed, when: {{ state: CRASHED }} }} ]"
+        )
+    };
+    // Nothing listens on this port: it answers, and refuses.
+    let place = Place::new(&rules("http://127.0.0.1:9/"));
+    let mut tocsin = place.serve();
+    tocsin.hear(&crash("web-1"));
+    tocsin.wait_for_line("not delivered");
+    tocsin.kill();
+    place.write_rules(&rules(""));
+    let mut tocsin = place.serve();
+    tocsin.wait_for_line("WARNING crashed: 1 container of shop/web");
 }
