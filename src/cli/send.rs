@@ -73,7 +73,6 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
     Envelope {
         id: DeliveryId(id.clone()),
         thread: format!("{id}-thread"),
-        opens_thread: true,
         created_at: now,
         message: Message {
             rule: "test".into(),

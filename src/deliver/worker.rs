@@ -211,7 +211,6 @@ impl Worker {
         let envelope = Envelope {
             id: delivery.id.clone(),
             thread: claimed.thread.clone(),
-            opens_thread: claimed.opens_thread,
             created_at: delivery.created_at,
             message: message::word(&claimed.notification, &self.bell.templates, &context),
             reached: delivery.reached.clone(),

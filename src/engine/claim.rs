@@ -28,8 +28,6 @@ pub struct Claimed {
     pub notification: Notification,
     /// Names the thread: the same for all that the group says while it lives.
     pub thread: String,
-    /// Whether nothing of the thread was told before.
-    pub opens_thread: bool,
 }
 
 /// Claims a delivery, if it is due and free. One that was attempted and would say something else now
@@ -105,7 +103,6 @@ fn claim_one(
         delivery: delivery.clone(),
         notification,
         thread: group::thread(&group.key, group.opened_at),
-        opens_thread: group.last_told.is_none(),
     });
     draft.put_group(group);
     // From here on it may have been heard, whatever becomes of us.

@@ -12,6 +12,18 @@ use crate::event::Event;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missing;
 
+/// Does all of the work, so that all that is missing is noted, and fails if anything was.
+pub(super) fn each<T>(
+    items: impl IntoIterator<Item = T>,
+    mut work: impl FnMut(T) -> Result<(), Missing>,
+) -> Result<(), Missing> {
+    let mut outcome = Ok(());
+    for item in items {
+        outcome = work(item).and(outcome);
+    }
+    outcome
+}
+
 pub(super) struct Draft<'a> {
     /// The time of the decision.
     pub(super) now: Timestamp,

@@ -1,6 +1,6 @@
 //! An event takes its place: the intervals that follow from it, carried into the ledger.
 
-use super::draft::{Draft, Missing};
+use super::draft::{Draft, Missing, each};
 use super::types::*;
 use super::{ledger, timeline};
 use crate::clock::Timestamp;
@@ -73,17 +73,23 @@ fn append(
         derived_to: heard.at,
         open: u32::try_from(open_now).unwrap_or(u32::MAX),
     });
-    let mut missing = false;
-    for mut interval in after {
-        if before.contains(&interval) {
-            continue;
-        }
+    put_changed(draft, rules, &before, after)
+}
+
+/// Puts those of a container's intervals that are not as they were before.
+fn put_changed(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    before: &[Interval],
+    after: Vec<Interval>,
+) -> Result<(), Missing> {
+    let changed = after.into_iter().filter(|interval| !before.contains(interval));
+    each(changed, |mut interval| {
         if interval.id == timeline::UNNAMED {
-            interval.id = draft.new_interval_id(&event.container);
+            interval.id = draft.new_interval_id(&interval.container);
         }
-        missing |= ledger::refresh(draft, rules, interval).is_err();
-    }
-    if missing { Err(Missing) } else { Ok(()) }
+        ledger::refresh(draft, rules, interval)
+    })
 }
 
 /// Derives a container's intervals from its whole timeline, and carries over what was told.
@@ -127,20 +133,8 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &str) -> Result<(), Missin
     if let Some(container) = timeline::container_of(&timeline, derived_to, open) {
         draft.put_container(container);
     }
-    let mut missing = false;
-    for interval in gone {
-        missing |= ledger::remove(draft, interval).is_err();
-    }
-    for mut interval in after {
-        if before.contains(&interval) {
-            continue;
-        }
-        if interval.id == timeline::UNNAMED {
-            interval.id = draft.new_interval_id(id);
-        }
-        missing |= ledger::refresh(draft, rules, interval).is_err();
-    }
-    if missing { Err(Missing) } else { Ok(()) }
+    let removed = each(gone, |interval| ledger::remove(draft, interval));
+    put_changed(draft, rules, &before, after).and(removed)
 }
 
 /// An interval as it was when its rule changed: open, and without what was heard since.
@@ -324,9 +318,5 @@ pub(super) fn end_what_is_due(
     container.open = u32::try_from(open.len()).unwrap_or(u32::MAX);
     container.derived_to = expired.map_or(container.derived_to, |at| container.derived_to.max(at));
     draft.put_container(container);
-    let mut missing = false;
-    for interval in ended {
-        missing |= ledger::refresh(draft, rules, interval).is_err();
-    }
-    if missing { Err(Missing) } else { Ok(()) }
+    each(ended, |interval| ledger::refresh(draft, rules, interval))
 }

@@ -1,6 +1,6 @@
 //! What was told, beside what is true: the difference is the news.
 
-use super::draft::{Draft, Missing};
+use super::draft::{Draft, Missing, each};
 use super::types::*;
 use crate::rules::{Rule, Rules};
 
@@ -60,9 +60,8 @@ pub(super) fn refresh(
             }
         }
     }
-    let mut missing = false;
     let mut ledger = std::mem::take(&mut interval.ledger);
-    for entry in &mut ledger {
+    let outcome = each(&mut ledger, |entry| {
         // The end of something goes to whoever took its beginning, be it no longer asked for, so
         // long as it is there to be told.
         let tells = rule.is_some_and(|rule| rule.notify.contains(&entry.group.receiver));
@@ -73,21 +72,17 @@ pub(super) fn refresh(
         } else {
             None
         };
-        missing |= set(draft, entry, news, tells && interval.end.is_none()).is_err();
-    }
+        set(draft, entry, news, tells && interval.end.is_none())
+    });
     interval.ledger = ledger;
     draft.put_interval(interval);
-    if missing { Err(Missing) } else { Ok(()) }
+    outcome
 }
 
 /// Takes an interval out of the draft, and what it has to tell out of its groups.
 pub(super) fn remove(draft: &mut Draft<'_>, mut interval: Interval) -> Result<(), Missing> {
     draft.remove_interval(interval.id);
-    let mut missing = false;
-    for entry in &mut interval.ledger {
-        missing |= set(draft, entry, None, false).is_err();
-    }
-    if missing { Err(Missing) } else { Ok(()) }
+    each(&mut interval.ledger, |entry| set(draft, entry, None, false))
 }
 
 /// Sets an entry's news and firing, and keeps its group's counts.

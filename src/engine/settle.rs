@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::draft::{Draft, Missing};
+use super::draft::{Draft, Missing, each};
 use super::types::*;
 use super::{decide, ledger};
 use crate::clock::Timestamp;
@@ -247,17 +247,10 @@ pub(super) fn enter(
     set: impl Fn(&mut Entry, &Saying, Told),
 ) -> Result<(), Missing> {
     let now = draft.now;
-    let mut missing = false;
-    for saying in delivery.notification.iter().flat_map(|notification| &notification.says) {
-        let mut interval = match draft.interval(saying.interval) {
-            Ok(Some(interval)) => interval,
-            // It was joined with another since, which keeps what may have been heard of it.
-            Ok(None) => continue,
-            Err(Missing) => {
-                missing = true;
-                continue;
-            }
-        };
+    let says = delivery.notification.iter().flat_map(|notification| &notification.says);
+    each(says, |saying| {
+        // One that is gone was joined with another, which keeps what may have been heard of it.
+        let Some(mut interval) = draft.interval(saying.interval)? else { return Ok(()) };
         let told = Told {
             over: !saying.news.is_firing(),
             from: saying.from,
@@ -269,7 +262,6 @@ pub(super) fn enter(
         {
             set(entry, saying, told);
         }
-        missing |= ledger::refresh(draft, rules, interval).is_err();
-    }
-    if missing { Err(Missing) } else { Ok(()) }
+        ledger::refresh(draft, rules, interval)
+    })
 }

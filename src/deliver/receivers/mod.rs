@@ -31,8 +31,6 @@ pub struct Envelope {
     pub id: DeliveryId,
     /// Names the thread: the same for all that one group says while it lives.
     pub thread: String,
-    /// Whether it is the first of its thread.
-    pub opens_thread: bool,
     /// When the delivery was made.
     pub created_at: Timestamp,
     /// What to say.

@@ -30,7 +30,6 @@ pub(super) fn envelope(message: Message) -> Envelope {
     Envelope {
         id: DeliveryId("d-17".into()),
         thread: "t-9".into(),
-        opens_thread: true,
         created_at: Timestamp::from_micros(1_448_028_121_000_000),
         message,
         reached: Vec::new(),
