@@ -86,6 +86,13 @@ pub async fn ring(
     listener: TcpListener,
     life: &Lifecycle,
 ) -> anyhow::Result<()> {
+    // Before anything runs that would have to be stopped again.
+    let senders: Vec<_> = config
+        .receivers
+        .values()
+        .map(|receiver| Ok((receiver.clone(), receivers::build(receiver)?)))
+        .collect::<Result<_, String>>()
+        .map_err(anyhow::Error::msg)?;
     let wake = Arc::new(Wake::default());
     let rules = take_over(&config, &store, &wake).await?;
 
@@ -103,8 +110,7 @@ pub async fn ring(
         wake,
         life: life.clone(),
     });
-    for receiver in config.receivers.into_values() {
-        let sender = receivers::build(&receiver).map_err(anyhow::Error::msg)?;
+    for (receiver, sender) in senders {
         life.spawn_vital("deliver", Worker::new(Arc::clone(&bell), receiver, sender).run());
     }
     let address = listener.local_addr().context("cannot learn the address listened on")?;

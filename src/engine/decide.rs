@@ -52,8 +52,8 @@ fn take(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<Decided, 
     Ok(Decided::Recorded)
 }
 
-/// Brings the ledgers of these intervals into line with rules that were edited, and has every group
-/// in the snapshot looked at.
+/// Brings the ledgers of these intervals, and with them their groups, into line with rules that were
+/// edited. Groups of which only the pace was edited are for [`decide`] to look at.
 #[must_use]
 pub fn align(
     rules: &Rules,
@@ -66,9 +66,6 @@ pub fn align(
         if let Ok(Some(interval)) = draft.interval(*id) {
             let _: Result<(), Missing> = ledger::refresh(&mut draft, rules, interval);
         }
-    }
-    for key in &draft.asked().groups {
-        draft.touch(key);
     }
     look_at_touched(&mut draft, rules);
     draft.finish(())
