@@ -151,7 +151,8 @@ async fn take_over(
         transact(store, keys, take_back).boxed()
     })
     .await?;
-    schedule::look_at(store, &rules, adoption.orphaned, [], wake).await?;
+    let orphaned = adoption.orphaned.into_iter().map(Into::into);
+    schedule::look_at(store, &rules, orphaned, [], wake).await?;
     let unfinished = store.unfinished().await?;
     in_parts(&unfinished.intervals, |ids| {
         let keys = Keys { intervals: ids.iter().copied().collect(), ..Keys::default() };

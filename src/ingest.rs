@@ -141,7 +141,7 @@ impl Batches {
     /// Keeps an event from which nothing could be derived, so that it is not lost.
     async fn keep(&self, heard: Heard, reason: String) -> Result<Recorded, IngestError> {
         error!(
-            container.id = heard.event.container,
+            container.id = &*heard.event.container,
             event.id = %heard.event.identity,
             reason,
             "an event could not be decided on; it is kept as failed"

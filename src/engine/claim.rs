@@ -175,7 +175,7 @@ fn compose(
         {
             let Some(reference) = reference else { continue };
             match draft.event(&interval.container, reference) {
-                Ok(event) => *slot = event.map(|event| event.payload.value),
+                Ok(event) => *slot = event.map(|event| event.payload.value.clone()),
                 Err(Missing) => missing = true,
             }
         }
@@ -232,7 +232,7 @@ fn sum_up<'a>(of_alert: &[&'a (Interval, News)]) -> Option<(&'a Interval, AlertN
         last,
         AlertNews {
             labels: last.labels.clone(),
-            container: last.container.clone(),
+            container: last.container.to_string(),
             news,
             started_at,
             ended_at: last.end.as_ref().map(|end| end.at),

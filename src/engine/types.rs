@@ -54,11 +54,11 @@ pub struct EventRef {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Container {
     /// Its id.
-    pub id: String,
+    pub id: Arc<str>,
     /// Its application, by its last event.
-    pub application: Option<String>,
+    pub application: Option<Arc<str>>,
     /// Its service, by its last event.
-    pub service: Option<String>,
+    pub service: Option<Arc<str>>,
     /// The state of its last event.
     pub state: State,
     /// When the run of events in that state began.
@@ -97,7 +97,7 @@ pub struct Interval {
     /// The alert's labels, as they were when it began.
     pub labels: BTreeMap<String, String>,
     /// The member: the container that holds it up.
-    pub container: String,
+    pub container: Arc<str>,
     /// When it began: the place of its first occurrence.
     pub start: Timestamp,
     /// When the first occurrence was received.
@@ -424,15 +424,15 @@ pub struct Attempt {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     /// Whether these events are stored already.
-    pub known: BTreeSet<(String, EventRef)>,
+    pub known: BTreeSet<(Arc<str>, EventRef)>,
     /// These containers, with their open intervals.
-    pub containers: BTreeSet<String>,
+    pub containers: BTreeSet<Arc<str>>,
     /// The whole timelines of these containers, with all their intervals.
-    pub timelines: BTreeSet<String>,
+    pub timelines: BTreeSet<Arc<str>>,
     /// These intervals.
     pub intervals: BTreeSet<IntervalId>,
     /// These events of these containers.
-    pub events: BTreeSet<(String, EventRef)>,
+    pub events: BTreeSet<(Arc<str>, EventRef)>,
     /// These groups.
     pub groups: BTreeSet<GroupKey>,
     /// The intervals of which these groups have news.
@@ -471,15 +471,15 @@ pub struct Snapshot {
     /// What was asked for, and so what the rest speaks of.
     pub asked: Keys,
     /// Those of the events asked about that are stored.
-    pub known: HashSet<(String, EventRef)>,
+    pub known: HashSet<(Arc<str>, EventRef)>,
     /// Containers by id.
-    pub containers: HashMap<String, Container>,
+    pub containers: HashMap<Arc<str>, Container>,
     /// Whole timelines by container, in no order.
-    pub timelines: HashMap<String, Vec<Heard>>,
+    pub timelines: HashMap<Arc<str>, Vec<Heard>>,
     /// Every interval that was read, for whichever key.
     pub intervals: HashMap<IntervalId, Interval>,
     /// Events by container and reference.
-    pub events: HashMap<(String, EventRef), Event>,
+    pub events: HashMap<(Arc<str>, EventRef), Arc<Event>>,
     /// Groups by key.
     pub groups: HashMap<GroupKey, Group>,
     /// Deliveries by id.

@@ -79,13 +79,13 @@ fn event(value: Value, text: String) -> Result<Event, DecodeError> {
     let state = State::named(&required_text(fields, "state")?);
     let timestamp = timestamp(fields)?;
     Ok(Event {
-        application: text_field(fields, "application"),
-        service: text_field(fields, "service"),
+        application: text_field(fields, "application").map(Into::into),
+        service: text_field(fields, "service").map(Into::into),
         prev_state: text_field(fields, "prev_state").map(|name| State::named(&name)),
         starts: fields.get("counters").and_then(|counters| counters.get("start")).and_then(whole),
         exit: fields.get("data").and_then(|data| data.get("last_exit_status")).and_then(exit),
         identity: identity(&container, timestamp, fields),
-        container,
+        container: container.into(),
         state,
         timestamp,
         payload: Payload { text, value },

@@ -147,7 +147,9 @@ impl Rule {
     /// The key of the alert that this event belongs to: the values of the `per` fields.
     #[must_use]
     pub fn key(&self, event: &Event) -> Vec<Option<String>> {
-        vec![event.application.clone(), event.service.clone(), Some(event.container.clone())]
+        let fields =
+            [event.application.as_deref(), event.service.as_deref(), Some(&*event.container)];
+        fields.map(|value| value.map(str::to_owned)).into()
     }
 
     /// The labels of the alert with this key: `rule`, `severity`, the rule's own, and the key's

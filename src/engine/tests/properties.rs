@@ -166,7 +166,7 @@ fn derived(world: &World) -> Vec<Derived> {
             });
             (
                 interval.alert.rule.clone(),
-                interval.container.clone(),
+                interval.container.to_string(),
                 interval.start,
                 end,
                 interval.occurrences,

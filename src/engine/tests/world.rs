@@ -1,6 +1,7 @@
 //! A store in memory, with a receiver that answers as it is told: plain maps, obviously right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -25,7 +26,7 @@ pub(super) struct World {
     pub(super) rules: Rules,
     pub(super) now: Timestamp,
     pub(super) events: Vec<Heard>,
-    pub(super) containers: BTreeMap<String, Container>,
+    pub(super) containers: BTreeMap<Arc<str>, Container>,
     pub(super) intervals: BTreeMap<IntervalId, Interval>,
     pub(super) groups: BTreeMap<GroupKey, Group>,
     pub(super) deliveries: BTreeMap<DeliveryId, Delivery>,
@@ -115,7 +116,7 @@ impl World {
                 snapshot.timelines.entry(key.0.clone()).or_default().push(heard.clone());
             }
             if keys.events.contains(&key) {
-                snapshot.events.insert(key, event::Event::clone(&heard.event));
+                snapshot.events.insert(key, heard.event.clone());
             }
         }
         for id in &keys.containers {

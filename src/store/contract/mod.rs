@@ -135,7 +135,7 @@ fn interval(id: i64, heard: &Heard, ledger: Vec<Entry>) -> Interval {
         id: IntervalId(id),
         alert: AlertKey {
             rule: "crashed".into(),
-            values: vec![Some("shop".into()), None, Some(container.clone())],
+            values: vec![Some("shop".into()), None, Some(container.to_string())],
         },
         labels: [("severity".to_owned(), "critical".to_owned())].into(),
         container,
@@ -240,7 +240,7 @@ fn first(limit: usize) -> PageQuery {
 
 /// The intervals of a container, by id.
 async fn intervals_of(store: &dyn Store, container: &str) -> Vec<Interval> {
-    let keys = Keys { timelines: one(container.to_owned()), ..Keys::default() };
+    let keys = Keys { timelines: one(container.into()), ..Keys::default() };
     let mut intervals: Vec<_> = read(store, keys).await.intervals.into_values().collect();
     intervals.sort_by_key(|interval| interval.id);
     intervals

@@ -1,6 +1,7 @@
 //! What is due when: read without a lock; the unit of work that follows looks again.
 
 use std::cmp::max;
+use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
@@ -30,7 +31,7 @@ fn due_containers(
     connection: &Connection,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<Arc<str>>, Failure> {
     let mut statement = connection.prepare_cached(
         "select c.id from intervals i join containers c on c.key = i.container
          where i.due <= ?1 order by i.due limit ?2",

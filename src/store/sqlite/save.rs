@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::containers::{Containers, Row};
 use super::failure::Failure;
 use super::load::{self, group_number};
-use super::places::{Place, Places};
 use super::values::{Json, count};
 use crate::engine::{
     Attempt, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval, IntervalId,
@@ -15,23 +15,25 @@ use crate::engine::{
 /// Writes all of `changes`: each row after those that it refers to.
 pub(super) fn changes(
     connection: &Connection,
-    places: &mut Places,
+    containers: &mut Containers,
     changes: &Changes,
 ) -> Result<(), Failure> {
-    let put: HashSet<&str> =
-        changes.containers.iter().map(|container| container.id.as_str()).collect();
+    let put: HashSet<&str> = changes.containers.iter().map(|container| &*container.id).collect();
     if let Some(heard) = changes.events.iter().find(|heard| !put.contains(&*heard.event.container))
     {
         // Its events are found from the container back.
         let id = &heard.event.container;
         return Err(Failure::Refused(format!("an event of {id:?} is added without it")));
     }
-    changes.events.iter().try_for_each(|heard| add_event(connection, places, heard, None))?;
+    changes.events.iter().try_for_each(|heard| add_event(connection, containers, heard, None))?;
     changes
         .failed
         .iter()
-        .try_for_each(|(heard, why)| add_failed(connection, places, heard, why))?;
-    put_containers(connection, places, &changes.containers)?;
+        .try_for_each(|(heard, why)| add_event(connection, containers, heard, Some(why)))?;
+    changes
+        .containers
+        .iter()
+        .try_for_each(|container| put_container(connection, containers, container))?;
     changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, *id))?;
     changes.intervals.iter().try_for_each(|interval| put_interval(connection, interval))?;
     changes.groups_removed.iter().try_for_each(|key| remove_group(connection, key))?;
@@ -40,84 +42,46 @@ pub(super) fn changes(
     changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
 }
 
-fn put_containers(
+fn put_container(
     connection: &Connection,
-    places: &mut Places,
-    containers: &[Container],
+    containers: &mut Containers,
+    container: &Container,
 ) -> Result<(), Failure> {
-    let mut statement = connection.prepare_cached(
-        "insert or replace into container_states
-             (container, last_event, newest, ahead, facet, since, starts, last_at, derived_to,
-              open)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
-    for container in containers {
-        let Some(place) = places.get(connection, &container.id)? else {
-            let id = &container.id;
-            return Err(Failure::Refused(format!("container {id:?} is put without an event")));
-        };
-        let (application, service) = (container.application.as_ref(), container.service.as_ref());
-        let facet = places.facet(connection, application, service, &container.state)?;
-        statement.execute(params![
-            place.key,
-            place.last_event,
-            place.newest,
-            place.ahead,
-            facet,
-            container.since,
-            container.starts,
-            container.last_at,
-            container.derived_to,
-            container.open,
-        ])?;
-    }
+    let id = &container.id;
+    let (application, service) = (container.application.as_ref(), container.service.as_ref());
+    let facet = containers.facet(connection, application, service, &container.state)?;
+    let Some(row) = containers.get(connection, id)? else {
+        return Err(Failure::Refused(format!("container {id:?} is put without an event")));
+    };
+    let row = Row { facet: Some(facet), container: Some(container.clone()), ..*row };
+    containers.put(id, row);
     Ok(())
 }
 
-/// Adds an event that is kept and no more: its container may have nothing to show but its name.
-fn add_failed(
-    connection: &Connection,
-    places: &mut Places,
-    heard: &Heard,
-    why: &str,
-) -> Result<(), Failure> {
-    add_event(connection, places, heard, Some(why))?;
-    let Some(place) = places.get(connection, &heard.event.container)? else { return Ok(()) };
-    connection
-        .prepare_cached(
-            "insert into container_states
-                 (container, last_event, newest, ahead, since, last_at, derived_to, open)
-             values (?1, ?2, ?3, ?4, 0, 0, 0, 0)
-             on conflict (container) do update set
-                 last_event = excluded.last_event, newest = excluded.newest,
-                 ahead = excluded.ahead",
-        )?
-        .execute(params![place.key, place.last_event, place.newest, place.ahead])?;
-    Ok(())
-}
-
+/// Adds an event. One that `failed` is kept and no more: its container may have nothing to show
+/// but its name.
 fn add_event(
     connection: &Connection,
-    places: &mut Places,
+    containers: &mut Containers,
     heard: &Heard,
     failed: Option<&str>,
 ) -> Result<(), Failure> {
     let event = &heard.event;
-    if load::is_known(connection, places, &event.container, heard.reference())? {
+    let id = &event.container;
+    if load::is_known(connection, containers, id, heard.reference())? {
         return Err(Failure::Refused(format!("event {} is stored already", event.identity)));
     }
-    let before = places.get(connection, &event.container)?;
+    let (application, service) = (event.application.as_ref(), event.service.as_ref());
+    let facet = containers.facet(connection, application, service, &event.state)?;
+    let before = containers.get(connection, id)?;
     let key = match before {
-        Some(place) => place.key,
+        Some(row) => row.key,
         None => {
-            connection
-                .prepare_cached("insert into containers (id) values (?1)")?
-                .execute([&event.container])?;
+            connection.prepare_cached("insert into containers (id) values (?1)")?.execute([id])?;
             connection.last_insert_rowid()
         }
     };
-    let (application, service) = (event.application.as_ref(), event.service.as_ref());
-    let facet = places.facet(connection, application, service, &event.state)?;
+    let ahead = heard.at != event.timestamp;
     connection
         .prepare_cached(
             "insert into events
@@ -126,22 +90,24 @@ fn add_event(
         )?
         .execute(params![
             key,
-            before.map(|place| place.last_event),
+            before.map(|row| row.last_event),
             event.timestamp,
             event.identity,
-            (heard.at != event.timestamp).then_some(heard.at),
+            ahead.then_some(heard.at),
             heard.received_at,
             facet,
             failed,
             event.payload.text,
         ])?;
-    let place = Place {
+    let row = Row {
         key,
         last_event: connection.last_insert_rowid(),
-        newest: before.map_or(heard.at, |place| place.newest.max(heard.at)),
-        ahead: before.map_or(0, |place| place.ahead) + i64::from(heard.at != event.timestamp),
+        newest: before.map_or(heard.at, |row| row.newest.max(heard.at)),
+        ahead: before.map_or(0, |row| row.ahead) + i64::from(ahead),
+        facet: before.and_then(|row| row.facet),
+        container: before.and_then(|row| row.container.clone()),
     };
-    places.put(&event.container, place);
+    containers.put(id, row);
     Ok(())
 }
 

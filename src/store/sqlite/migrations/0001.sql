@@ -44,7 +44,7 @@ create index events_ahead on events (container, timestamp) where at is not null;
 -- container's events are found from the last one back.
 create index events_by_time on events (timestamp, facet);
 
--- What changes with every event, in as few pages as can be.
+-- What changes with every event. The last changes are in the log.
 create table container_states (
     container  integer primary key references containers,
     last_event integer not null,
@@ -56,6 +56,13 @@ create table container_states (
     last_at    integer not null,
     derived_to integer not null,
     open       integer not null
+) strict;
+
+-- What commits changed in container_states and did not write there yet, the first first: an array
+-- of rows, each an array of their columns.
+create table container_log (
+    number integer primary key,
+    rows   text not null
 ) strict;
 
 create table alerts (
