@@ -151,11 +151,7 @@ impl Batches {
     }
 
     async fn commit(&self, heard: Arc<[Heard]>) -> Result<Vec<Decided>, StoreError> {
-        let mut keys = Keys::default();
-        for heard in heard.iter() {
-            keys.known.insert((heard.event.container.clone(), heard.reference()));
-            keys.containers.insert(heard.event.container.clone());
-        }
+        let keys = engine::keys(&self.rules, &heard);
         let rules = Arc::clone(&self.rules);
         let decide = move |snapshot: &engine::Snapshot| {
             Stirred::by(engine::decide(&rules, snapshot, &heard, clock::now()))

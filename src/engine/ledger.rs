@@ -1,5 +1,7 @@
 //! What was told, beside what is true: the difference is the news.
 
+use std::collections::BTreeMap;
+
 use super::draft::{Draft, Missing, each};
 use super::types::*;
 use crate::rules::{Rule, Rules};
@@ -34,12 +36,12 @@ pub(super) fn news(interval: &Interval, entry: &Entry, send_resolved: bool) -> O
     }
 }
 
-/// The group that tells this interval to `receiver`.
-pub(super) fn group_key(rule: &Rule, interval: &Interval, receiver: &str) -> GroupKey {
+/// The group that tells an alert with these labels to `receiver`.
+pub(super) fn group_key(rule: &Rule, alert: &BTreeMap<String, String>, receiver: &str) -> GroupKey {
     let labels = rule
         .group_by
         .iter()
-        .filter_map(|label| Some((label.clone(), interval.labels.get(label)?.clone())))
+        .filter_map(|label| Some((label.clone(), alert.get(label)?.clone())))
         .collect();
     GroupKey { rule: rule.name.clone(), receiver: receiver.to_owned(), labels }
 }
@@ -55,7 +57,7 @@ pub(super) fn refresh(
     if let Some(rule) = rule {
         for receiver in &rule.notify {
             if interval.ledger.iter().all(|entry| entry.group.receiver != *receiver) {
-                let group = group_key(rule, &interval, receiver);
+                let group = group_key(rule, &interval.labels, receiver);
                 interval.ledger.push(Entry::new(group));
             }
         }

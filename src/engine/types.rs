@@ -425,7 +425,7 @@ pub struct Attempt {
 pub struct Keys {
     /// Whether these events are stored already.
     pub known: BTreeSet<(Arc<str>, EventRef)>,
-    /// These containers, with their open intervals.
+    /// These containers, with their open intervals and the groups that tell those.
     pub containers: BTreeSet<Arc<str>>,
     /// The whole timelines of these containers, with all their intervals.
     pub timelines: BTreeSet<Arc<str>>,

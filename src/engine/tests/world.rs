@@ -80,7 +80,7 @@ impl World {
             .map(|payload| Heard::new(event::from_value(payload.clone()).unwrap(), self.now))
             .collect();
         let (rules, now) = (self.rules.clone(), self.now);
-        self.transact(Keys::default(), |snapshot| decide(&rules, snapshot, &heard, now))
+        self.transact(keys(&rules, &heard), |snapshot| decide(&rules, snapshot, &heard, now))
     }
 
     pub(super) fn transact<T>(
@@ -107,6 +107,11 @@ impl World {
 
     fn read(&self, keys: &Keys) -> Snapshot {
         let mut snapshot = Snapshot { asked: keys.clone(), ..Snapshot::default() };
+        let of_containers = self.intervals.values().filter(|interval| {
+            keys.containers.contains(&interval.container) && interval.end.is_none()
+        });
+        let entries = of_containers.flat_map(|interval| &interval.ledger);
+        snapshot.asked.groups.extend(entries.map(|entry| entry.group.clone()));
         for heard in &self.events {
             let key = (heard.event.container.clone(), heard.reference());
             if keys.known.contains(&key) {
@@ -138,7 +143,7 @@ impl World {
                 snapshot.intervals.insert(interval.id, interval.clone());
             }
         }
-        for key in &keys.groups {
+        for key in &snapshot.asked.groups.clone() {
             if let Some(group) = self.groups.get(key) {
                 snapshot.groups.insert(key.clone(), group.clone());
             }

@@ -67,13 +67,16 @@ fn extend(
     connection: &Connection,
     containers: &mut Containers,
     snapshot: &mut Snapshot,
-    keys: Keys,
+    mut keys: Keys,
 ) -> Result<(), Failure> {
     for id in &keys.containers {
         let Some(row) = containers.get(connection, id)? else { continue };
         let Some(container) = row.container.clone() else { continue };
         if container.open > 0 {
-            add(snapshot, open_intervals(connection, row.key)?);
+            let open = open_intervals(connection, row.key)?;
+            let entries = open.iter().flat_map(|interval| &interval.ledger);
+            keys.groups.extend(entries.map(|entry| entry.group.clone()));
+            add(snapshot, open);
         }
         snapshot.containers.insert(id.clone(), container);
     }
