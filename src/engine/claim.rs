@@ -189,8 +189,8 @@ fn compose(
         serde_json::from_value(interval.labels.get("severity")?.as_str().into()).ok()
     });
     Ok(Notification {
-        rule: group.key.rule.clone(),
-        receiver: group.key.receiver.clone(),
+        rule: group.key.rule.to_string(),
+        receiver: group.key.receiver.to_string(),
         severity: rule.map_or(severity.unwrap_or_default(), |rule| rule.severity),
         labels: group.key.labels.clone(),
         runbook_url: rule.and_then(|rule| rule.runbook_url.clone()),

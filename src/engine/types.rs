@@ -1,6 +1,6 @@
 //! What the store keeps and the engine decides on. Plain data.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::Lease;
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
-use crate::rules::Severity;
+use crate::rules::{Labels, Severity};
 
 /// An event with what receiving it added.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,9 +78,9 @@ pub struct Container {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AlertKey {
     /// The rule's name.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// The values of its `per` fields, in their order.
-    pub values: Vec<Option<String>>,
+    pub values: Vec<Option<Arc<str>>>,
 }
 
 /// Names an interval in the store. Those not yet stored have negative numbers, until they are.
@@ -95,7 +95,7 @@ pub struct Interval {
     /// The alert.
     pub alert: AlertKey,
     /// The alert's labels, as they were when it began.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The member: the container that holds it up.
     pub container: Arc<str>,
     /// When it began: the place of its first occurrence.
@@ -204,11 +204,11 @@ pub enum News {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupKey {
     /// The rule's name.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// The receiver's name.
-    pub receiver: String,
+    pub receiver: Arc<str>,
     /// The `group_by` labels and their values.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 /// Alerts told together.
@@ -330,7 +330,7 @@ pub struct Notification {
     /// The severity of its alerts.
     pub severity: Severity,
     /// The group's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// What to do about it.
     pub runbook_url: Option<String>,
     /// When the group came to be; with its key, it names the thread.
@@ -356,7 +356,7 @@ pub const ALERTS: usize = 50;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertNews {
     /// The alert's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The container.
     pub container: String,
     /// What is new.

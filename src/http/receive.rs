@@ -52,7 +52,7 @@ pub(super) async fn post<I: Intake>(
             Recorded::Duplicate => "duplicate",
         },
         event: identity.to_string(),
-        occurrences: matching.iter().map(|rule| rule.name.as_str()).collect(),
+        occurrences: matching.iter().map(|rule| &*rule.name).collect(),
     })))
 }
 
