@@ -451,16 +451,16 @@ impl Keys {
     }
 
     /// Asks for all that `other` asks for as well.
-    pub fn extend(&mut self, other: Keys) {
-        self.known.extend(other.known);
-        self.containers.extend(other.containers);
-        self.timelines.extend(other.timelines);
-        self.intervals.extend(other.intervals);
-        self.events.extend(other.events);
-        self.groups.extend(other.groups);
-        self.news.extend(other.news);
-        self.firing.extend(other.firing);
-        self.deliveries.extend(other.deliveries);
+    pub fn extend(&mut self, mut other: Keys) {
+        self.known.append(&mut other.known);
+        self.containers.append(&mut other.containers);
+        self.timelines.append(&mut other.timelines);
+        self.intervals.append(&mut other.intervals);
+        self.events.append(&mut other.events);
+        self.groups.append(&mut other.groups);
+        self.news.append(&mut other.news);
+        self.firing.append(&mut other.firing);
+        self.deliveries.append(&mut other.deliveries);
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::containers;
 use super::failure::Failure;
 use super::load;
+use super::memory;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
 use crate::engine::{IntervalId, Status};
@@ -129,7 +129,7 @@ pub(super) fn container(
     connection: &Connection,
     id: &Arc<str>,
 ) -> Result<Option<ContainerTimeline>, Failure> {
-    let Some(stored) = containers::stored(connection, id)? else { return Ok(None) };
+    let Some(stored) = memory::stored(connection, id)? else { return Ok(None) };
     let Some(container) = stored.container else { return Ok(None) };
     let row = ContainerRow {
         id: container.id.to_string(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::containers::Containers;
 use super::failure::Failure;
+use super::memory::Memory;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
@@ -22,12 +22,12 @@ const ROUNDS: usize = 32;
 /// Reads `keys`, and whatever else `decide` asks for, until it answers what to write.
 pub(super) fn decided(
     connection: &Connection,
-    containers: &mut Containers,
+    memory: &mut Memory,
     keys: Keys,
     decide: &mut DecideFn,
 ) -> Result<Changes, Failure> {
     let mut snapshot = Snapshot::default();
-    extend(connection, containers, &mut snapshot, keys)?;
+    extend(connection, memory, &mut snapshot, keys)?;
     for _ in 0..ROUNDS {
         match decide(&snapshot) {
             Step::Write(changes) => return Ok(changes),
@@ -38,7 +38,7 @@ pub(super) fn decided(
                         "it asked again for rows that it had seen".into(),
                     ));
                 }
-                extend(connection, containers, &mut snapshot, keys)?;
+                extend(connection, memory, &mut snapshot, keys)?;
             }
         }
     }
@@ -65,12 +65,12 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
 
 fn extend(
     connection: &Connection,
-    containers: &mut Containers,
+    memory: &mut Memory,
     snapshot: &mut Snapshot,
     mut keys: Keys,
 ) -> Result<(), Failure> {
     for id in &keys.containers {
-        let Some(row) = containers.get(connection, id)? else { continue };
+        let Some(row) = memory.get(connection, id)? else { continue };
         let Some(container) = row.container.clone() else { continue };
         if container.open > 0 {
             let open = open_intervals(connection, row.key)?;
@@ -81,12 +81,12 @@ fn extend(
         snapshot.containers.insert(id.clone(), container);
     }
     for (id, reference) in &keys.known {
-        if is_known(connection, containers, id, *reference)? {
+        if is_known(connection, memory, id, *reference)? {
             snapshot.known.insert((id.clone(), *reference));
         }
     }
     for id in &keys.timelines {
-        let Some(row) = containers.get(connection, id)? else {
+        let Some(row) = memory.get(connection, id)? else {
             snapshot.timelines.insert(id.clone(), Vec::new());
             continue;
         };
@@ -97,21 +97,21 @@ fn extend(
         add(snapshot, interval(connection, *id)?);
     }
     for (id, reference) in &keys.events {
-        let Some(row) = containers.get(connection, id)? else { continue };
+        let Some(row) = memory.get(connection, id)? else { continue };
         if let Some(event) = event(connection, row.last_event, *reference)? {
             snapshot.events.insert((id.clone(), *reference), Arc::new(event));
         }
     }
     for key in &keys.groups {
-        if let Some(group) = group(connection, key)? {
+        if let Some(group) = group(connection, memory, key)? {
             snapshot.groups.insert(key.clone(), group);
         }
     }
     for key in &keys.news {
-        add(snapshot, intervals_with_news(connection, key)?);
+        add(snapshot, intervals_with_news(connection, memory, key)?);
     }
     for key in &keys.firing {
-        add(snapshot, intervals_firing(connection, key)?);
+        add(snapshot, intervals_firing(connection, memory, key)?);
     }
     for id in &keys.deliveries {
         if let Some(delivery) = delivery(connection, id)? {
@@ -148,11 +148,11 @@ pub(super) use chain;
 /// what nearly every new event is.
 pub(super) fn is_known(
     connection: &Connection,
-    containers: &mut Containers,
+    memory: &mut Memory,
     id: &Arc<str>,
     reference: EventRef,
 ) -> Result<bool, Failure> {
-    let Some(row) = containers.get(connection, id)? else { return Ok(false) };
+    let Some(row) = memory.get(connection, id)? else { return Ok(false) };
     if reference.timestamp > row.newest {
         if row.ahead == 0 {
             return Ok(false);
@@ -248,20 +248,31 @@ fn container_intervals(connection: &Connection, container: i64) -> Result<Vec<In
     intervals(connection, intervals_where!("i.container = ?1"), [container])
 }
 
-fn intervals_with_news(connection: &Connection, key: &GroupKey) -> Result<Vec<Interval>, Failure> {
+fn intervals_with_news(
+    connection: &Connection,
+    memory: &mut Memory,
+    key: &GroupKey,
+) -> Result<Vec<Interval>, Failure> {
     const WITH_NEWS: &str = intervals_where!(
-        "i.id in (select interval from ledger where group_key = ?1 and news is not null)"
+        "i.id in (select interval from ledger
+                  where group_key = ?1 and (news is not null or firing) and news is not null)"
     );
-    match group_number(connection, key)? {
+    match memory.group(connection, key)? {
         Some(number) => intervals(connection, WITH_NEWS, [number]),
         None => Ok(Vec::new()),
     }
 }
 
-fn intervals_firing(connection: &Connection, key: &GroupKey) -> Result<Vec<Interval>, Failure> {
-    const FIRING: &str =
-        intervals_where!("i.id in (select interval from ledger where group_key = ?1 and firing)");
-    match group_number(connection, key)? {
+fn intervals_firing(
+    connection: &Connection,
+    memory: &mut Memory,
+    key: &GroupKey,
+) -> Result<Vec<Interval>, Failure> {
+    const FIRING: &str = intervals_where!(
+        "i.id in (select interval from ledger
+                      where group_key = ?1 and (news is not null or firing) and firing)"
+    );
+    match memory.group(connection, key)? {
         Some(number) => intervals(connection, FIRING, [number]),
         None => Ok(Vec::new()),
     }
@@ -339,21 +350,12 @@ pub(super) fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupK
     })
 }
 
-/// The number under which a group's key is kept.
-pub(super) fn group_number(
+fn group(
     connection: &Connection,
+    memory: &mut Memory,
     key: &GroupKey,
-) -> Result<Option<i64>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
-    )?;
-    let found =
-        statement.query_row(params![key.rule, key.receiver, Json(&key.labels)], |row| row.get(0));
-    Ok(found.optional()?)
-}
-
-fn group(connection: &Connection, key: &GroupKey) -> Result<Option<Group>, Failure> {
-    let Some(number) = group_number(connection, key)? else { return Ok(None) };
+) -> Result<Option<Group>, Failure> {
+    let Some(number) = memory.group(connection, key)? else { return Ok(None) };
     let mut statement = connection.prepare_cached(
         "select opened_at, last_told, news, firing, waiting, spoken, timer_set_at, timer_due_at
          from groups where key = ?1",

@@ -3,11 +3,11 @@
 //! One connection writes and one reads. What is absent on purpose: a pool, since SQLite has one
 //! writer at a time, and any SQL that another backend shares.
 
-mod containers;
 mod due;
 mod failure;
 mod lists;
 mod load;
+mod memory;
 mod open;
 mod reader;
 mod rules;
@@ -37,8 +37,8 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys};
-use containers::Containers;
 use failure::Failure;
+use memory::Memory;
 
 /// A store in one SQLite file, for one process.
 pub struct SqliteStore {
@@ -79,12 +79,12 @@ impl SqliteStore {
     /// Runs `work` within a transaction, and answers after the commit.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &mut Containers) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Memory) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (done, mut outcome) = oneshot::channel();
         let (answer, committed) = oneshot::channel();
-        let work = Box::new(move |connection: &Connection, containers: &mut Containers| {
-            let value = work(connection, containers)?;
+        let work = Box::new(move |connection: &Connection, memory: &mut Memory| {
+            let value = work(connection, memory)?;
             // Whoever asked may have gone; the work is to be committed all the same.
             let _ = done.send(value);
             Ok(())
@@ -101,8 +101,8 @@ impl SqliteStore {
     /// Brings the table of containers up to date for those who read it. Where nothing can be
     /// written, what was written before has to do.
     async fn settle_containers(&self) {
-        let settled = self.write(|_, containers| {
-            containers.settle();
+        let settled = self.write(|_, memory| {
+            memory.settle();
             Ok(())
         });
         if let Err(error) = settled.await {
@@ -142,9 +142,9 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.write(move |connection, containers| {
-            let changes = load::decided(connection, containers, keys, &mut decide)?;
-            save::changes(connection, containers, &changes)
+        Box::pin(self.write(move |connection, memory| {
+            let changes = load::decided(connection, memory, keys, &mut decide)?;
+            save::changes(connection, memory, &changes)
         }))
     }
 

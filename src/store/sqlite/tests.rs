@@ -337,12 +337,17 @@ async fn lists_and_timers_are_read_by_index() {
             "events_by_time",
         ),
         (
-            "select id from intervals i \
-              where i.end_at is null and i.end_cause is not 'withdrawn' \
-              order by i.start desc, i.id desc limit 5",
+            "select id from intervals i where i.end_at is null and i.due <= 5 \
+              order by i.due limit 5",
             "intervals_open",
         ),
-        ("select id from intervals i where i.due <= 5 order by i.due limit 5", "intervals_due"),
+        ("select min(due) from intervals where end_at is null and due > 5", "intervals_open"),
+        (
+            "select id from intervals i \
+              where i.id in (select interval from ledger \
+                             where group_key = 5 and (news is not null or firing) and firing)",
+            "ledger_alive",
+        ),
         ("select key from groups g where g.timer_due_at <= 5 or g.timer_set_at > 5", "groups_due"),
         (
             "select id from deliveries \

@@ -9,12 +9,12 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::containers::Containers;
 use super::failure::Failure;
+use super::memory::Memory;
 use crate::store::StoreError;
 
 /// Work to be done within a transaction.
-pub(super) type Work = Box<dyn FnOnce(&Connection, &mut Containers) -> Result<(), Failure> + Send>;
+pub(super) type Work = Box<dyn FnOnce(&Connection, &mut Memory) -> Result<(), Failure> + Send>;
 
 /// Work that waits, and where to answer that it is committed.
 pub(super) struct Unit {
@@ -27,13 +27,13 @@ const BATCH: usize = 256;
 
 /// Works until every sender of the queue is gone, then leaves the whole database in its one file.
 pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
-    let mut containers = Containers::default();
+    let mut memory = Memory::default();
     while let Ok(first) = queue.recv() {
         let mut units = vec![first];
         units.extend(queue.try_iter().take(BATCH - 1));
         let (works, answers): (Vec<_>, Vec<_>) =
             units.into_iter().map(|unit| (unit.work, unit.answer)).unzip();
-        let results = match commit(&connection, &mut containers, works) {
+        let results = match commit(&connection, &mut memory, works) {
             Ok(results) => results,
             Err(error) => answers.iter().map(|_| Err(error.clone())).collect(),
         };
@@ -42,8 +42,8 @@ pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
             let _ = answer.send(result);
         }
     }
-    containers.settle();
-    if let Err(error) = commit(&connection, &mut containers, Vec::new()) {
+    memory.settle();
+    if let Err(error) = commit(&connection, &mut memory, Vec::new()) {
         warn!(%error, "the log of containers stays in the database until the next start");
     }
     let checkpoint = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
@@ -55,13 +55,13 @@ pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
 /// Does all of it in one transaction. `Err` means that nothing at all was committed.
 fn commit(
     connection: &Connection,
-    containers: &mut Containers,
+    memory: &mut Memory,
     works: Vec<Work>,
 ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-    let results = within_transaction(connection, containers, works);
+    let results = within_transaction(connection, memory, works);
     match results {
-        Ok(_) => containers.committed(),
-        Err(_) => containers.roll_back(0),
+        Ok(_) => memory.committed(),
+        Err(_) => memory.roll_back(0),
     }
     // A full disk or a failing one may or may not have ended the transaction.
     if results.is_err()
@@ -75,7 +75,7 @@ fn commit(
 
 fn within_transaction(
     connection: &Connection,
-    containers: &mut Containers,
+    memory: &mut Memory,
     works: Vec<Work>,
 ) -> Result<Vec<Result<(), StoreError>>, Failure> {
     command(connection, "begin immediate")?;
@@ -83,13 +83,13 @@ fn within_transaction(
     let mut results = Vec::with_capacity(works.len());
     for work in works {
         if alone {
-            run(connection, containers, work)?;
+            run(connection, memory, work)?;
             results.push(Ok(()));
         } else {
-            results.push(within_savepoint(connection, containers, work)?);
+            results.push(within_savepoint(connection, memory, work)?);
         }
     }
-    containers.write(connection)?;
+    memory.write(connection)?;
     command(connection, "commit")?;
     Ok(results)
 }
@@ -97,14 +97,14 @@ fn within_transaction(
 /// The outer error is one of the whole transaction, the inner one of this work alone.
 fn within_savepoint(
     connection: &Connection,
-    containers: &mut Containers,
+    memory: &mut Memory,
     work: Work,
 ) -> Result<Result<(), StoreError>, Failure> {
     command(connection, "savepoint unit")?;
-    let savepoint = containers.savepoint();
-    let result = run(connection, containers, work);
+    let savepoint = memory.savepoint();
+    let result = run(connection, memory, work);
     if let Err(failure) = result {
-        containers.roll_back(savepoint);
+        memory.roll_back(savepoint);
         if connection.is_autocommit() {
             return Err(failure);
         }
@@ -116,8 +116,8 @@ fn within_savepoint(
     Ok(Ok(()))
 }
 
-fn run(connection: &Connection, containers: &mut Containers, work: Work) -> Result<(), Failure> {
-    catch_unwind(AssertUnwindSafe(|| work(connection, containers))).unwrap_or_else(|panic| {
+fn run(connection: &Connection, memory: &mut Memory, work: Work) -> Result<(), Failure> {
+    catch_unwind(AssertUnwindSafe(|| work(connection, memory))).unwrap_or_else(|panic| {
         let words = panic
             .downcast_ref::<&str>()
             .map(|words| (*words).to_owned())

@@ -93,8 +93,7 @@ create table intervals (
 ) strict;
 create index intervals_by_container on intervals (container, end_at);
 create index intervals_by_start on intervals (start);
-create index intervals_open on intervals (start) where end_at is null;
-create index intervals_due on intervals (due) where due is not null;
+create index intervals_open on intervals (due) where end_at is null;
 
 -- Names of groups. They outlive the groups: a ledger speaks of groups that are gone, and that come
 -- back under the same key.
@@ -117,8 +116,7 @@ create table ledger (
     firing         integer not null,
     primary key (interval, place)
 ) strict, without rowid;
-create index ledger_news on ledger (group_key) where news is not null;
-create index ledger_firing on ledger (group_key) where firing;
+create index ledger_alive on ledger (group_key) where news is not null or firing;
 
 create table groups (
     key          integer primary key references group_keys,

@@ -1,10 +1,11 @@
-//! What is kept of each container beside its events, as the thread that writes knows it.
+//! What the thread that writes keeps in memory: the containers in use, and the numbers of names.
 //!
-//! It changes with every event, and rows all over a table are dear to write. So those in use are
-//! kept in memory; what a commit changed goes into one row of `container_log`, and from time to
-//! time everything that changed is written to its place in `container_states`, and the log is
-//! emptied. Memory, then the log, then the table: the first that has a container has the truth.
+//! What is kept of a container changes with every event, and rows all over a table are dear to
+//! write. So what a commit changed goes into one row of `container_log`, and from time to time
+//! everything that changed is written to its place in `container_states`, and the log is emptied.
+//! Memory, then the log, then the table: the first that has a container has the truth.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -13,10 +14,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::failure::Failure;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
-use crate::engine::Container;
+use crate::engine::{Container, GroupKey};
 use crate::event::State;
 
-/// How many containers are kept in memory, give or take those of one commit: some 3 MB.
+/// How many containers, and how many names, are kept in memory, give or take those of one commit:
+/// some 3 MB.
 const KEPT: usize = 8192;
 
 /// How many rows the log takes before it is emptied: some 400 kB.
@@ -40,11 +42,12 @@ pub(super) struct Row {
 
 type Facet = (Option<Arc<str>>, Option<Arc<str>>, State);
 
-/// The containers of a database, and the numbers of facets.
+/// What is in memory of a database.
 #[derive(Default)]
-pub(super) struct Containers {
+pub(super) struct Memory {
     rows: HashMap<Arc<str>, Row>,
     facets: HashMap<Facet, i64>,
+    groups: HashMap<GroupKey, i64>,
     /// What was there before each change since the last commit, the first change first.
     before: Vec<(Arc<str>, Option<Row>)>,
     /// Those that the table does not have as they are.
@@ -55,18 +58,20 @@ pub(super) struct Containers {
     settle: bool,
 }
 
-impl Containers {
+impl Memory {
     /// What is kept of a container, if anything was heard of it.
     pub(super) fn get(
         &mut self,
         connection: &Connection,
         id: &Arc<str>,
     ) -> Result<Option<&Row>, Failure> {
-        if !self.rows.contains_key(id) {
-            let Some(row) = stored(connection, id)? else { return Ok(None) };
-            self.rows.insert(id.clone(), row);
-        }
-        Ok(self.rows.get(id))
+        Ok(match self.rows.entry(id.clone()) {
+            Entry::Occupied(row) => Some(row.into_mut()),
+            Entry::Vacant(place) => match stored(connection, id)? {
+                Some(row) => Some(place.insert(row)),
+                None => None,
+            },
+        })
     }
 
     pub(super) fn put(&mut self, id: &Arc<str>, row: Row) {
@@ -110,7 +115,52 @@ impl Containers {
         Ok(number)
     }
 
-    /// A point to which [`Containers::roll_back`] goes.
+    /// The number under which a group's key is kept, if it is.
+    pub(super) fn group(
+        &mut self,
+        connection: &Connection,
+        key: &GroupKey,
+    ) -> Result<Option<i64>, Failure> {
+        if let Some(known) = self.groups.get(key) {
+            return Ok(Some(*known));
+        }
+        let number: Option<i64> = connection
+            .prepare_cached(
+                "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
+            )?
+            .query_row(params![key.rule, key.receiver, Json(&key.labels)], |row| row.get(0))
+            .optional()?;
+        if let Some(number) = number {
+            self.keep_group(key, number);
+        }
+        Ok(number)
+    }
+
+    /// The same; it is kept from now on, if it was not.
+    pub(super) fn group_or_new(
+        &mut self,
+        connection: &Connection,
+        key: &GroupKey,
+    ) -> Result<i64, Failure> {
+        if let Some(number) = self.group(connection, key)? {
+            return Ok(number);
+        }
+        connection
+            .prepare_cached("insert into group_keys (rule, receiver, labels) values (?1, ?2, ?3)")?
+            .execute(params![key.rule, key.receiver, Json(&key.labels)])?;
+        let number = connection.last_insert_rowid();
+        self.keep_group(key, number);
+        Ok(number)
+    }
+
+    fn keep_group(&mut self, key: &GroupKey, number: i64) {
+        if self.groups.len() >= KEPT {
+            self.groups.clear();
+        }
+        self.groups.insert(key.clone(), number);
+    }
+
+    /// A point to which [`Memory::roll_back`] goes.
     pub(super) fn savepoint(&self) -> usize {
         self.before.len()
     }
@@ -124,6 +174,7 @@ impl Containers {
             };
         }
         self.facets.clear();
+        self.groups.clear();
     }
 
     /// Has the next commit bring the table up to date, for those who read it.
