@@ -256,6 +256,43 @@ mod tests {
         assert_eq!(event_of(&first).identity, event_of(&without).identity);
     }
 
+    /// They are in databases and in what producers were answered: were they others in a new
+    /// version, every event of before would be taken in again.
+    #[test]
+    fn identities_are_what_they_always_were() {
+        for (payload, identity) in [
+            (r#"{"id": "a", "state": "X", "timestamp": 1}"#, "5f9cb311b2cdff0c6dd68286a07924ec"),
+            (
+                r#"{"id": "é\u00e9\n\"\\/\u0001😀\ud83d\ude00", "state": "x\u007f", "timestamp": 1.5}"#,
+                "42bb7fec357874458d102730e5317d41",
+            ),
+            (
+                r#"{"timestamp": 1448015759.061321, "state": "X", "id": "a", "b": {"z": [1, -2, 2.50,
+                1e300, -0.0, 0, 18446744073709551615, -9223372036854775808, 18446744073709551616,
+                true, null, "", [], {}], "a": {"é": 1, "z": 2, "Z": 3}}, "ab": 7, "a\"b": "a\"b",
+                "counters": {"start": 3, "post_attempts": 9, "post": {"post_attempts": 1}}}"#,
+                "444618d114b455bf736d419a04487ded",
+            ),
+            (
+                r#"{"id": "a", "state": "X", "timestamp": 1, "counters": [{"post_attempts": 1}]}"#,
+                "3114b6ec3438c20af12649bcba320678",
+            ),
+            (
+                r#"{"x": {"a": 1, "b": 2, "a": 3}, "id": "b", "id": "a", "state": "X", "timestamp": 1,
+                "counters": {"start": 1}, "x": {"b": 2, "c": 1, "b": 4}}"#,
+                "21386337326d4a168ec5e9523e5d5780",
+            ),
+        ] {
+            assert_eq!(decode(payload.as_bytes()).unwrap().identity.to_string(), identity);
+        }
+        let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/events/real-containers.jsonl");
+        let mut all = Sha256::new();
+        for line in std::fs::read_to_string(recorded).unwrap().lines() {
+            all.update(decode(line.as_bytes()).unwrap().identity.0);
+        }
+        assert_eq!(all.finalize()[..4], [0x05, 0x51, 0x1a, 0xf9]);
+    }
+
     #[test]
     fn key_order_and_white_space_do_not_change_an_event() {
         let one = decode(br#"{"id":"a","state":"X","timestamp":1}"#).unwrap();
