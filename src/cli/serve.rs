@@ -41,6 +41,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers())
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
@@ -54,6 +55,13 @@ impl Serve {
         runtime.shutdown_background();
         ended.map(|()| Exit::Done)
     }
+}
+
+/// How many threads serve: one for each processor, but for the one that the store's writer keeps
+/// busy. Every event waits for the writer, so that a thread more would take its processor from it,
+/// and the rest of the work is handed from thread to thread for nothing (`benches/README.md`).
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() - 1).max(1))
 }
 
 /// An address to listen on. An empty variable is one that is not set.

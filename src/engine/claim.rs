@@ -175,7 +175,7 @@ fn compose(
         {
             let Some(reference) = reference else { continue };
             match draft.event(&interval.container, reference) {
-                Ok(event) => *slot = event.map(|event| event.payload.value.clone()),
+                Ok(event) => *slot = event.map(|event| event.payload.value().clone()),
                 Err(Missing) => missing = true,
             }
         }

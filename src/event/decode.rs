@@ -1,8 +1,9 @@
 //! Payload → event. Liberal in what it takes (DESIGN.md §3), exact in what it keeps.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::json::{Json, Object};
 use super::{Event, Exit, Identity, Payload, State};
 use crate::clock::Timestamp;
 
@@ -47,7 +48,7 @@ pub(super) const DEPTH: usize = 64;
 /// `timestamp` that is a number, not negative and before the year 10000.
 pub fn decode(body: &[u8]) -> Result<Event, DecodeError> {
     let text = std::str::from_utf8(body).map_err(|error| DecodeError::Utf8(error.valid_up_to()))?;
-    let value: Value = serde_json::from_str(text).map_err(|error| {
+    let json: Json<'_> = serde_json::from_str(text).map_err(|error| {
         // serde_json has no kind for it; beyond 128 levels it says so, and in no other case.
         let words = error.to_string();
         if words.starts_with("recursion limit") {
@@ -56,76 +57,71 @@ pub fn decode(body: &[u8]) -> Result<Event, DecodeError> {
             DecodeError::Json(words)
         }
     })?;
-    if depth(&value) > DEPTH {
+    if json.depth() > DEPTH {
         return Err(DecodeError::Depth);
     }
-    event(value, text.to_owned())
+    let Json::Object(fields) = &json else {
+        return Err(DecodeError::NotAnObject(json.kind()));
+    };
+    let container = required_text(fields, "id")?;
+    let state = required_text(fields, "state")?;
+    let timestamp = timestamp(fields)?;
+    Ok(Event {
+        container: container.into(),
+        application: text_field(fields, "application").map(Into::into),
+        service: text_field(fields, "service").map(Into::into),
+        state: State::named(state),
+        prev_state: text_field(fields, "prev_state").map(State::named),
+        timestamp,
+        starts: fields.get("counters").and_then(|counters| counters.get("start")).and_then(whole),
+        exit: fields.get("data").and_then(|data| data.get("last_exit_status")).and_then(exit),
+        identity: identity(container, timestamp, fields),
+        payload: Payload::new(text.to_owned()),
+    })
 }
 
 /// The event of a payload that was parsed before, such as one kept in a notification.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn from_value(value: Value) -> Result<Event, DecodeError> {
-    let text = value.to_string();
-    event(value, text)
+pub fn from_value(value: &Value) -> Result<Event, DecodeError> {
+    decode(value.to_string().as_bytes())
 }
 
-fn event(value: Value, text: String) -> Result<Event, DecodeError> {
-    let Value::Object(fields) = &value else {
-        return Err(DecodeError::NotAnObject(kind(&value)));
-    };
-    let container = required_text(fields, "id")?;
-    let state = State::named(&required_text(fields, "state")?);
-    let timestamp = timestamp(fields)?;
-    Ok(Event {
-        application: text_field(fields, "application").map(Into::into),
-        service: text_field(fields, "service").map(Into::into),
-        prev_state: text_field(fields, "prev_state").map(|name| State::named(&name)),
-        starts: fields.get("counters").and_then(|counters| counters.get("start")).and_then(whole),
-        exit: fields.get("data").and_then(|data| data.get("last_exit_status")).and_then(exit),
-        identity: identity(&container, timestamp, fields),
-        container: container.into(),
-        state,
-        timestamp,
-        payload: Payload { text, value },
-    })
-}
-
-fn required_text(fields: &Map<String, Value>, field: &'static str) -> Result<String, DecodeError> {
+fn required_text<'a>(fields: &'a Object<'_>, field: &'static str) -> Result<&'a str, DecodeError> {
     const MUST: &str = "a non-empty string";
     match fields.get(field) {
-        None | Some(Value::Null) => Err(DecodeError::Missing(field)),
-        Some(Value::String(text)) if text.is_empty() => {
+        None | Some(Json::Null) => Err(DecodeError::Missing(field)),
+        Some(Json::Text(text)) if text.is_empty() => {
             Err(DecodeError::Wrong { field, must: MUST, is: "empty".into() })
         }
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => Err(DecodeError::Wrong { field, must: MUST, is: kind(other).into() }),
+        Some(Json::Text(text)) => Ok(text),
+        Some(other) => Err(DecodeError::Wrong { field, must: MUST, is: other.kind().into() }),
     }
 }
 
-fn timestamp(fields: &Map<String, Value>) -> Result<Timestamp, DecodeError> {
+fn timestamp(fields: &Object<'_>) -> Result<Timestamp, DecodeError> {
     const MUST: &str = "a number of Unix seconds, not negative and before the year 10000";
     let field = "timestamp";
     match fields.get(field) {
-        None | Some(Value::Null) => Err(DecodeError::Missing(field)),
-        Some(Value::Number(number)) => number
+        None | Some(Json::Null) => Err(DecodeError::Missing(field)),
+        Some(Json::Number(number)) => number
             .as_f64()
             .and_then(Timestamp::from_seconds)
             .ok_or_else(|| DecodeError::Wrong { field, must: MUST, is: number.to_string() }),
-        Some(other) => Err(DecodeError::Wrong { field, must: MUST, is: kind(other).into() }),
+        Some(other) => Err(DecodeError::Wrong { field, must: MUST, is: other.kind().into() }),
     }
 }
 
-fn text_field(fields: &Map<String, Value>, field: &str) -> Option<String> {
-    fields.get(field).and_then(Value::as_str).map(str::to_owned)
+fn text_field<'a>(fields: &'a Object<'_>, field: &str) -> Option<&'a str> {
+    fields.get(field).and_then(Json::as_str)
 }
 
-fn exit(status: &Value) -> Option<Exit> {
+fn exit(status: &Json<'_>) -> Option<Exit> {
     let status = status.as_object()?;
     let number = |field: &str| status.get(field).and_then(whole);
     Some(Exit::new(
-        text_field(status, "reason"),
+        text_field(status, "reason").map(str::to_owned),
         number("exit_status"),
         number("signal"),
         number("raw_exit_status"),
@@ -133,70 +129,71 @@ fn exit(status: &Value) -> Option<Exit> {
 }
 
 /// A whole number, also where it is written with a fraction of zero.
-fn whole(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| {
-        let number = value.as_f64()?;
+fn whole(json: &Json<'_>) -> Option<i64> {
+    let Json::Number(number) = json else { return None };
+    number.as_i64().or_else(|| {
+        let number = number.as_f64()?;
         // 2^53: up to here a float that is whole is exact.
         (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
     })
 }
 
 /// The digest of (id, timestamp, canonical payload without `counters.post_attempts`).
-///
-/// `serde_json` keeps objects sorted by key, so that writing a value gives its canonical form.
-fn identity(container: &str, timestamp: Timestamp, fields: &Map<String, Value>) -> Identity {
-    let mut digest = Sha256::new();
-    digest.update((container.len() as u64).to_le_bytes());
-    digest.update(container.as_bytes());
-    digest.update(timestamp.as_micros().to_le_bytes());
-    let mut text = Vec::new();
-    for (name, value) in fields {
+fn identity(container: &str, timestamp: Timestamp, fields: &Object<'_>) -> Identity {
+    let mut canonical = Canonical::default();
+    canonical.text(container);
+    canonical.0.extend(timestamp.as_micros().to_le_bytes());
+    for (name, value) in fields.iter() {
         match value {
-            Value::Object(counters) if name == "counters" => {
+            Json::Object(counters) if name == "counters" => {
                 for (counter, value) in counters.iter().filter(|(key, _)| *key != "post_attempts") {
-                    update_field(&mut digest, &["counters", counter], value, &mut text);
+                    canonical.text(name);
+                    canonical.text(counter);
+                    canonical.json(value);
                 }
             }
-            _ => update_field(&mut digest, &[name], value, &mut text),
+            _ => {
+                canonical.text(name);
+                canonical.json(value);
+            }
         }
     }
-    let full: [u8; 32] = digest.finalize().into();
+    let digest: [u8; 32] = Sha256::digest(&canonical.0).into();
     let mut short = [0; 16];
-    short.copy_from_slice(&full[..16]);
+    short.copy_from_slice(&digest[..16]);
     Identity(short)
 }
 
-/// Adds a field to the digest; `text` is room to write its value in.
-fn update_field(digest: &mut Sha256, path: &[&str], value: &Value, text: &mut Vec<u8>) {
-    for part in path {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part.as_bytes());
+/// What an identity is the digest of: everything behind its length, so that no two payloads read
+/// the same.
+struct Canonical(Vec<u8>);
+
+impl Default for Canonical {
+    /// With room for a usual payload.
+    fn default() -> Self {
+        Canonical(Vec::with_capacity(1024))
     }
-    text.clear();
-    serde_json::to_writer(&mut *text, value).expect("a vector takes all that is written");
-    digest.update((text.len() as u64).to_le_bytes());
-    digest.update(&*text);
 }
 
-/// How deep a value is nested. Its recursion is bounded by what `serde_json` reads.
-fn depth(value: &Value) -> usize {
-    let below = match value {
-        Value::Array(items) => items.iter().map(depth).max(),
-        Value::Object(fields) => fields.values().map(depth).max(),
-        _ => return 0,
-    };
-    1 + below.unwrap_or(0)
-}
+impl Canonical {
+    fn text(&mut self, text: &str) {
+        self.behind_its_length(|bytes| bytes.extend_from_slice(text.as_bytes()));
+    }
 
-/// What a JSON value is, in words.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+    /// An object's keys are sorted, so that writing a value gives its canonical form.
+    fn json(&mut self, json: &Json<'_>) {
+        self.behind_its_length(|bytes| {
+            serde_json::to_writer(bytes, json).expect("a vector takes all that is written");
+        });
+    }
+
+    fn behind_its_length(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        const ROOM: usize = size_of::<u64>();
+        let place = self.0.len();
+        self.0.extend([0; ROOM]);
+        write(&mut self.0);
+        let length = (self.0.len() - place - ROOM) as u64;
+        self.0[place..place + ROOM].copy_from_slice(&length.to_le_bytes());
     }
 }
 
@@ -236,7 +233,7 @@ mod tests {
         }));
         assert_eq!((event.application, event.service, event.starts), (None, None, None));
         assert_eq!(event.prev_state, None);
-        assert_eq!(event.payload.value["application"], 7);
+        assert_eq!(event.payload.value()["application"], 7);
     }
 
     #[test]
@@ -254,6 +251,43 @@ mod tests {
         let mut without = first.clone();
         without["counters"].as_object_mut().unwrap().remove("post_attempts");
         assert_eq!(event_of(&first).identity, event_of(&without).identity);
+    }
+
+    /// They are in databases and in what producers were answered: were they others in a new
+    /// version, every event of before would be taken in again.
+    #[test]
+    fn identities_are_what_they_always_were() {
+        for (payload, identity) in [
+            (r#"{"id": "a", "state": "X", "timestamp": 1}"#, "5f9cb311b2cdff0c6dd68286a07924ec"),
+            (
+                r#"{"id": "é\u00e9\n\"\\/\u0001😀\ud83d\ude00", "state": "x\u007f", "timestamp": 1.5}"#,
+                "42bb7fec357874458d102730e5317d41",
+            ),
+            (
+                r#"{"timestamp": 1448015759.061321, "state": "X", "id": "a", "b": {"z": [1, -2, 2.50,
+                1e300, -0.0, 0, 18446744073709551615, -9223372036854775808, 18446744073709551616,
+                true, null, "", [], {}], "a": {"é": 1, "z": 2, "Z": 3}}, "ab": 7, "a\"b": "a\"b",
+                "counters": {"start": 3, "post_attempts": 9, "post": {"post_attempts": 1}}}"#,
+                "444618d114b455bf736d419a04487ded",
+            ),
+            (
+                r#"{"id": "a", "state": "X", "timestamp": 1, "counters": [{"post_attempts": 1}]}"#,
+                "3114b6ec3438c20af12649bcba320678",
+            ),
+            (
+                r#"{"x": {"a": 1, "b": 2, "a": 3}, "id": "b", "id": "a", "state": "X", "timestamp": 1,
+                "counters": {"start": 1}, "x": {"b": 2, "c": 1, "b": 4}}"#,
+                "21386337326d4a168ec5e9523e5d5780",
+            ),
+        ] {
+            assert_eq!(decode(payload.as_bytes()).unwrap().identity.to_string(), identity);
+        }
+        let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/events/real-containers.jsonl");
+        let mut all = Sha256::new();
+        for line in std::fs::read_to_string(recorded).unwrap().lines() {
+            all.update(decode(line.as_bytes()).unwrap().identity.0);
+        }
+        assert_eq!(all.finalize()[..4], [0x05, 0x51, 0x1a, 0xf9]);
     }
 
     #[test]

@@ -4,10 +4,11 @@
 
 mod decode;
 mod exit;
+mod json;
 mod state;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,17 +39,41 @@ pub struct Event {
     pub exit: Option<Exit>,
     /// Which event this is: the same for every retry of it.
     pub identity: Identity,
-    /// The payload, as received and parsed.
+    /// The payload, as received.
     pub payload: Payload,
 }
 
-/// A payload: the text as received, and what it parses to.
-#[derive(Clone, Debug, PartialEq)]
+/// A payload: the text as received, and what it parses to, for those few rules and messages that
+/// ask for more of it than the event has.
+#[derive(Clone, Debug)]
 pub struct Payload {
     /// The body, byte for byte.
     pub text: String,
-    /// The same, parsed once.
-    pub value: serde_json::Value,
+    value: OnceLock<serde_json::Value>,
+}
+
+impl Payload {
+    /// The payload of an event. `text` is JSON, as [`decode`] has seen.
+    fn new(text: String) -> Payload {
+        Payload { text, value: OnceLock::new() }
+    }
+
+    /// The payload, parsed when it is first asked for.
+    ///
+    /// # Panics
+    /// Never: [`decode`] has read the same text in the same way.
+    #[must_use]
+    pub fn value(&self) -> &serde_json::Value {
+        self.value.get_or_init(|| {
+            serde_json::from_str(&self.text).expect("only what is JSON becomes an event")
+        })
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Payload) -> bool {
+        self.text == other.text
+    }
 }
 
 /// What makes an event this event (DESIGN.md §3): a digest of the container's id, the timestamp and
@@ -59,7 +84,13 @@ pub struct Identity(pub [u8; 16]);
 /// 32 lower-case hexadecimal digits.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 0xf)];
+        }
+        f.write_str(str::from_utf8(&text).expect("digits are ASCII"))
     }
 }
 

@@ -1,18 +1,17 @@
 //! `POST /api/post`: from a body to a recorded event. It is answered 2xx only after the commit.
 
+use std::fmt::Display;
 use std::pin::pin;
-use std::sync::Arc;
 
 use bytes::BufMut;
 use futures_util::StreamExt;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use warp::{Buf, Stream};
 
 use super::answer::{self, Refusal, Response, STORE_RETRY};
 use super::{Api, Limits};
-use crate::event::{self, Event};
+use crate::event::{self, Event, Identity};
 use crate::ingest::{Ingest, IngestError, Recorded};
-use crate::rules::Rule;
 
 /// Takes events in: [`Ingest`], or what stands for it in a test.
 pub trait Intake: Send + Sync + 'static {
@@ -29,8 +28,17 @@ impl Intake for Ingest {
 #[derive(Serialize)]
 struct Receipt<'a> {
     status: &'static str,
-    event: String,
+    event: Displayed<Identity>,
     occurrences: Vec<&'a str>,
+}
+
+/// What is written as it reads.
+struct Displayed<T>(T);
+
+impl<T: Display> Serialize for Displayed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
 }
 
 pub(super) async fn post<I: Intake>(
@@ -43,7 +51,7 @@ pub(super) async fn post<I: Intake>(
         .await
         .map_err(|_| Refusal::too_slow(limits.body_within.as_secs_f64()))??;
     let event = event::decode(&body).map_err(|error| Refusal::malformed(error.to_string()))?;
-    let matching: Vec<Arc<Rule>> = api.rules.matching(&event).cloned().collect();
+    let occurrences = api.rules.matching(&event).map(|rule| &*rule.name).collect();
     let identity = event.identity;
     let recorded = api.ingest.submit(event).await?;
     Ok(answer::json(answer::text_of(&Receipt {
@@ -51,8 +59,8 @@ pub(super) async fn post<I: Intake>(
             Recorded::New => "recorded",
             Recorded::Duplicate => "duplicate",
         },
-        event: identity.to_string(),
-        occurrences: matching.iter().map(|rule| &*rule.name).collect(),
+        event: Displayed(identity),
+        occurrences,
     })))
 }
 

@@ -216,7 +216,8 @@ struct Story<'a> {
 
 impl Story<'_> {
     fn of(alert: &AlertNews, now: Timestamp) -> Story<'_> {
-        let decode = |payload: &Option<serde_json::Value>| event::from_value(payload.clone()?).ok();
+        let decode =
+            |payload: &Option<serde_json::Value>| event::from_value(payload.as_ref()?).ok();
         Story { alert, event: decode(&alert.event), ended_by: decode(&alert.ended_by), now }
     }
 

@@ -183,8 +183,10 @@ impl Field {
             Field::Id => Found::Text(&event.container),
             Field::State => Found::State(&event.state),
             Field::PrevState => event.prev_state.as_ref().map_or(Found::Missing, Found::State),
-            Field::Type => text(event.payload.value.get("type").and_then(|value| value.as_str())),
-            Field::Event => text(event.payload.value.get("event").and_then(|value| value.as_str())),
+            Field::Type => text(event.payload.value().get("type").and_then(|value| value.as_str())),
+            Field::Event => {
+                text(event.payload.value().get("event").and_then(|value| value.as_str()))
+            }
             Field::Timestamp => Found::Number(Number::Float(event.timestamp.as_seconds())),
             Field::Starts => number(event.starts),
             Field::ExitReason => text(exit.and_then(|exit| exit.reason.as_deref())),
@@ -197,10 +199,11 @@ impl Field {
                 exit.and_then(|exit| exit.core_dumped).map_or(Found::Missing, Found::Bool)
             }
             Field::Payload(path) => {
-                let place = path.iter().try_fold(&event.payload.value, |value, part| match value {
-                    serde_json::Value::Array(items) => items.get(part.parse::<usize>().ok()?),
-                    other => other.get(part),
-                });
+                let place =
+                    path.iter().try_fold(event.payload.value(), |value, part| match value {
+                        serde_json::Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+                        other => other.get(part),
+                    });
                 place.map_or(Found::Missing, Found::from)
             }
         }

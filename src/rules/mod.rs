@@ -131,7 +131,7 @@ impl Rules {
     }
 
     /// Those whose `when` holds for this event, in the order of the file.
-    pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Arc<Rule>> {
+    pub fn matching<'a>(&'a self, event: &Event) -> impl Iterator<Item = &'a Arc<Rule>> {
         self.rules.iter().filter(move |rule| rule.when.matches(event))
     }
 

@@ -96,7 +96,7 @@ fn reference(world: &World, payloads: &[Value]) -> Vec<Derived> {
         for container in ["a", "b", "c"] {
             let mut timeline: Vec<Heard> = Vec::new();
             for payload in payloads.iter().filter(|payload| payload["id"] == container) {
-                let event = crate::event::from_value(payload.clone()).unwrap();
+                let event = crate::event::from_value(payload).unwrap();
                 if timeline.iter().all(|heard| heard.event.identity != event.identity) {
                     timeline.push(Heard::new(event, world.now));
                 }

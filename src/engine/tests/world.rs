@@ -77,7 +77,7 @@ impl World {
     pub(super) fn take(&mut self, payloads: &[serde_json::Value]) -> Vec<Decided> {
         let heard: Vec<Heard> = payloads
             .iter()
-            .map(|payload| Heard::new(event::from_value(payload.clone()).unwrap(), self.now))
+            .map(|payload| Heard::new(event::from_value(payload).unwrap(), self.now))
             .collect();
         let (rules, now) = (self.rules.clone(), self.now);
         self.transact(keys(&rules, &heard), |snapshot| decide(&rules, snapshot, &heard, now))
