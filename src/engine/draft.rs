@@ -286,6 +286,8 @@ impl<'a> Draft<'a> {
                 None => changes.intervals_removed.push(id),
             }
         }
+        // In the order in which they were made: the store numbers them anew.
+        changes.intervals.sort_by_key(|interval| (interval.id.0 < 0, interval.id.0.abs()));
         for (key, group) in self.groups {
             match group {
                 Some(group) => changes.groups.push(group),

@@ -13,12 +13,21 @@ use crate::engine::{DeliveryId, GroupKey, Keys, Timer};
 use crate::store::{Claimable, Due, Unfinished};
 
 /// The containers and groups that have to be looked at, at most `limit`, and when there are more.
-pub(super) fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Due, Failure> {
+///
+/// Timers that were set in what is now the future are due as well (see `Timer::is_due`). There can
+/// be some only where the `clock_went_back`, and they are looked for only then.
+pub(super) fn due(
+    connection: &Connection,
+    now: Timestamp,
+    clock_went_back: bool,
+    limit: usize,
+) -> Result<Due, Failure> {
     let mut keys = Keys::default();
     // Neither may keep the other waiting.
     let half = limit.div_ceil(2);
     let containers = due_containers(connection, now, half)?;
-    let groups = due_groups(connection, now, limit.saturating_sub(containers.len()))?;
+    let groups =
+        due_groups(connection, now, clock_went_back, limit.saturating_sub(containers.len()))?;
     let all = containers.len() < half && containers.len() + groups.len() < limit;
     keys.containers.extend(containers);
     keys.groups.extend(groups);
@@ -43,15 +52,20 @@ fn due_containers(
 fn due_groups(
     connection: &Connection,
     now: Timestamp,
+    clock_went_back: bool,
     limit: usize,
 ) -> Result<Vec<GroupKey>, Failure> {
-    // A timer that was set in what is now the future is due as well: see `Timer::is_due`.
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(if clock_went_back {
         "select k.rule, k.receiver, k.labels
          from groups g join group_keys k on k.id = g.key
          where g.timer_due_at <= ?1 or g.timer_set_at > ?1
-         order by g.timer_due_at limit ?2",
-    )?;
+         order by g.timer_due_at limit ?2"
+    } else {
+        "select k.rule, k.receiver, k.labels
+         from groups g join group_keys k on k.id = g.key
+         where g.timer_due_at <= ?1
+         order by g.timer_due_at limit ?2"
+    })?;
     let keys = statement.query_map(params![now, count(limit)], |row| {
         let mut columns = Columns::of(row);
         Ok(GroupKey {

@@ -143,7 +143,7 @@ pub(super) fn container(
     Ok(Some(ContainerTimeline { row, events: load::timeline(connection, stored.last_event)? }))
 }
 
-/// The alerts, the latest first. What had not happened after all is no alert.
+/// The alerts, the last heard of first. What had not happened after all is no alert.
 pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreError> {
     let mut conditions = Conditions::default();
     match query.firing {
@@ -153,13 +153,11 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
     }
     conditions.hold("i.end_cause is not 'withdrawn'", []);
     if let Some(cursor) = &query.page.cursor {
-        let (start, id) = cursor::parse_pair(cursor)?;
-        conditions.hold("(i.start, i.id) < (?, ?)", [start.into(), id.into()]);
+        conditions.hold("i.id < ?", [cursor::parse_number(cursor)?.into()]);
     }
     let sql = format!(
-        "select i.start, i.id, a.rule, a.labels, i.end_at, i.occurrences, i.heard_at
-         from intervals i join alerts a on a.id = i.alert {}
-         order by i.start desc, i.id desc limit ?",
+        "select i.id, i.start, i.rule, i.labels, i.end_at, i.occurrences, i.heard_at
+         from intervals i {} order by i.id desc limit ?",
         conditions.clause()
     );
     Ok(move |connection: &Connection| {
@@ -169,7 +167,7 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
 
 fn alert(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<(AlertRow, String)> {
     let mut columns = Columns::of(row);
-    let (started_at, id): (Timestamp, IntervalId) = (columns.take()?, columns.take()?);
+    let (id, started_at): (IntervalId, Timestamp) = (columns.take()?, columns.take()?);
     let rule = columns.take()?;
     let Json(labels): Json<BTreeMap<String, String>> = columns.take()?;
     let resolved_at: Option<Timestamp> = columns.take()?;
@@ -184,7 +182,7 @@ fn alert(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<(AlertRow, 
         late: is_late(started_at, columns.take()?),
         held_back: held_back(connection, id)?,
     };
-    Ok((row, cursor::pair(started_at.as_micros(), id.0)))
+    Ok((row, cursor::number(id.0)))
 }
 
 /// Who is not told yet: those whose group has news of it, and nothing on its way.

@@ -223,11 +223,10 @@ fn decode(identity: Identity, payload: &str) -> Result<Event, Failure> {
 macro_rules! intervals_where {
     ($condition:literal) => {
         concat!(
-            "select i.id, a.rule, a.key, a.labels, c.id, i.start, i.heard_at, i.occurrences,
+            "select i.id, i.rule, i.key, i.labels, c.id, i.start, i.heard_at, i.occurrences,
                     i.last_at, i.last_timestamp, i.last_identity,
                     i.end_at, i.end_heard_at, i.end_cause, i.end_timestamp, i.end_identity, i.due
              from intervals i
-             join alerts a on a.id = i.alert
              join containers c on c.key = i.container
              where ",
             $condition

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::failure::Failure;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
-use crate::engine::{Container, GroupKey};
+use crate::engine::{Container, GroupKey, IntervalId};
 use crate::event::State;
 
 /// How many containers, and how many names, are kept in memory, give or take those of one commit:
@@ -23,6 +23,9 @@ const KEPT: usize = 8192;
 
 /// How many rows the log takes before it is emptied: some 400 kB.
 const LOGGED: usize = 4096;
+
+/// The name in `meta` of the last number that was given to an interval.
+const LAST_INTERVAL: &str = "last_interval";
 
 /// Where a container and its events are kept, and what is known of it.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub(super) struct Memory {
     rows: HashMap<Arc<str>, Row>,
     facets: HashMap<Facet, i64>,
     groups: HashMap<GroupKey, i64>,
+    /// The last number that was given to an interval.
+    last_interval: Option<i64>,
     /// What was there before each change since the last commit, the first change first.
     before: Vec<(Arc<str>, Option<Row>)>,
     /// Those that the table does not have as they are.
@@ -153,6 +158,39 @@ impl Memory {
         Ok(number)
     }
 
+    /// A number for an interval: one that none ever had.
+    pub(super) fn new_interval(&mut self, connection: &Connection) -> Result<IntervalId, Failure> {
+        let id = self.last_interval(connection)? + 1;
+        self.last_interval = Some(id);
+        Ok(IntervalId(id))
+    }
+
+    /// To be called before an interval is removed: the last number given outlives it.
+    pub(super) fn keep_last_interval(
+        &mut self,
+        connection: &Connection,
+        removed: IntervalId,
+    ) -> Result<(), Failure> {
+        let last = self.last_interval(connection)?;
+        if removed.0 == last {
+            connection
+                .prepare_cached("insert or replace into meta (name, value) values (?1, ?2)")?
+                .execute(params![LAST_INTERVAL, last])?;
+        }
+        Ok(())
+    }
+
+    fn last_interval(&self, connection: &Connection) -> Result<i64, Failure> {
+        if let Some(last) = self.last_interval {
+            return Ok(last);
+        }
+        let mut statement = connection.prepare_cached(
+            "select max(coalesce((select max(id) from intervals), 0),
+                        coalesce((select value from meta where name = ?1), 0))",
+        )?;
+        Ok(statement.query_row([LAST_INTERVAL], |row| row.get(0))?)
+    }
+
     fn keep_group(&mut self, key: &GroupKey, number: i64) {
         if self.groups.len() >= KEPT {
             self.groups.clear();
@@ -191,7 +229,7 @@ impl Memory {
         }
         let changed = self.rows(self.before.iter().map(|(id, _)| id));
         if !changed.is_empty() {
-            let columns: Vec<_> = changed.into_iter().map(columns).collect();
+            let columns: Vec<_> = changed.into_iter().map(logged).collect();
             self.logged += columns.len();
             connection
                 .prepare_cached("insert into container_log (rows) values (?1)")?
@@ -224,7 +262,7 @@ impl Memory {
     }
 }
 
-/// A row as `container_states` has it, in the order of [`INSERT`].
+/// A row as `container_states` has it, in the order of its columns.
 fn columns(row: &Row) -> [Option<i64>; 10] {
     let container = row.container.as_ref();
     let or_zero = |value: Option<i64>| Some(value.unwrap_or(0));
@@ -241,6 +279,24 @@ fn columns(row: &Row) -> [Option<i64>; 10] {
         or_zero(container.map(|container| container.open.into())),
     ]
 }
+
+/// The same as `container_log` has it: what is equal to the latest place, as it mostly is, is left
+/// out.
+fn logged(row: &Row) -> [Option<i64>; 10] {
+    let mut columns = columns(row);
+    for place in [SINCE, LAST_AT, DERIVED_TO] {
+        if columns[place] == columns[NEWEST] {
+            columns[place] = None;
+        }
+    }
+    columns
+}
+
+/// Where [`columns`] has what is often equal.
+const NEWEST: usize = 2;
+const SINCE: usize = 5;
+const LAST_AT: usize = 7;
+const DERIVED_TO: usize = 8;
 
 /// The beginning of every statement that writes to the table.
 macro_rules! insert {
@@ -271,7 +327,9 @@ pub(super) fn settle_log(connection: &Connection) -> rusqlite::Result<()> {
         "begin immediate;",
         insert!(
             "select r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4,
-                    r.value ->> 5, r.value ->> 6, r.value ->> 7, r.value ->> 8, r.value ->> 9
+                    coalesce(r.value ->> 5, r.value ->> 2), r.value ->> 6,
+                    coalesce(r.value ->> 7, r.value ->> 2),
+                    coalesce(r.value ->> 8, r.value ->> 2), r.value ->> 9
              from container_log l, json_each(l.rows) r order by l.number;"
         ),
         "delete from container_log; commit;"

@@ -47,6 +47,8 @@ pub struct SqliteStore {
     lock: Mutex<Option<File>>,
     /// When a commit last failed, and why.
     last_failure: Mutex<Option<(Instant, String)>>,
+    /// When it was last asked what is due.
+    last_look: Mutex<Timestamp>,
 }
 
 /// For how long a commit that failed says that the next may fail as well.
@@ -65,6 +67,8 @@ impl SqliteStore {
             writer: Worker::start("store-writer", |queue| writer::serve(writer, &queue))?,
             lock: Mutex::new(Some(lock)),
             last_failure: Mutex::new(None),
+            // Nothing is known of the clock before the start.
+            last_look: Mutex::new(Timestamp::from_micros(i64::MAX)),
         })
     }
 
@@ -149,7 +153,18 @@ impl Store for SqliteStore {
     }
 
     fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Due, StoreError>> {
-        Box::pin(self.read(move |connection| due::due(connection, now, limit)))
+        Box::pin(async move {
+            let before = std::mem::replace(&mut *lock(&self.last_look), now);
+            let clock_went_back = before > now;
+            let due =
+                self.read(move |connection| due::due(connection, now, clock_went_back, limit));
+            let due = due.await;
+            if clock_went_back && !due.as_ref().is_ok_and(|due| due.keys.is_empty()) {
+                // Until nothing of it is left, what was set then is to be looked for.
+                *lock(&self.last_look) = before;
+            }
+            due
+        })
     }
 
     fn claimable<'a>(

@@ -75,8 +75,8 @@ fn orphaned(
     let names: Vec<&String> = rules.keys().collect();
     let mut statement = connection.prepare_cached(
         "select distinct c.id
-         from intervals i join alerts a on a.id = i.alert join containers c on c.key = i.container
-         where i.end_at is null and a.rule not in (select value from json_each(?1))
+         from intervals i join containers c on c.key = i.container
+         where i.end_at is null and i.rule not in (select value from json_each(?1))
          order by c.id",
     )?;
     let ids = statement.query_map([Json(names)], |row| row.get(0))?;

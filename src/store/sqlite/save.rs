@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::failure::Failure;
 use super::load;
@@ -34,7 +34,7 @@ pub(super) fn changes(
         .containers
         .iter()
         .try_for_each(|container| put_container(connection, memory, container))?;
-    changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, *id))?;
+    changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, memory, *id))?;
     changes.intervals.iter().try_for_each(|interval| put_interval(connection, memory, interval))?;
     changes.groups_removed.iter().try_for_each(|key| remove_group(connection, memory, key))?;
     changes.groups.iter().try_for_each(|group| put_group(connection, memory, group))?;
@@ -119,73 +119,59 @@ fn put_interval(
     memory: &mut Memory,
     interval: &Interval,
 ) -> Result<(), Failure> {
-    let alert = alert(connection, interval)?;
-    let stored = (interval.id.0 > 0).then_some(interval.id);
+    let Some(container) = memory.get(connection, &interval.container)?.map(|row| row.key) else {
+        let id = &interval.container;
+        return Err(Failure::Refused(format!("an interval of {id:?} is put without it")));
+    };
+    let is_new = interval.id.0 <= 0;
+    let id = if is_new { memory.new_interval(connection)? } else { interval.id };
     let end = interval.end.as_ref();
     let ended_by = end.and_then(|end| end.event);
-    let id: IntervalId = connection
+    connection
         .prepare_cached(
             "insert into intervals
-                 (id, alert, container, start, heard_at, occurrences, last_at, last_timestamp,
-                  last_identity, end_at, end_heard_at, end_cause, end_timestamp, end_identity, due)
-             values (?1, ?2, (select key from containers where id = ?3), ?4, ?5, ?6, ?7, ?8, ?9,
-                     ?10, ?11, ?12, ?13, ?14, ?15)
+                 (id, rule, key, labels, container, start, heard_at, occurrences, last_at,
+                  last_timestamp, last_identity, end_at, end_heard_at, end_cause, end_timestamp,
+                  end_identity, due)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
              on conflict (id) do update set
-                 alert = excluded.alert, container = excluded.container, start = excluded.start,
+                 rule = excluded.rule, key = excluded.key, labels = excluded.labels,
+                 container = excluded.container, start = excluded.start,
                  heard_at = excluded.heard_at, occurrences = excluded.occurrences,
                  last_at = excluded.last_at, last_timestamp = excluded.last_timestamp,
                  last_identity = excluded.last_identity, end_at = excluded.end_at,
                  end_heard_at = excluded.end_heard_at, end_cause = excluded.end_cause,
                  end_timestamp = excluded.end_timestamp, end_identity = excluded.end_identity,
-                 due = excluded.due
-             returning id",
+                 due = excluded.due",
         )?
-        .query_row(
-            params![
-                stored,
-                alert,
-                interval.container,
-                interval.start,
-                interval.heard_at,
-                count(interval.occurrences),
-                interval.last_at,
-                interval.last.timestamp,
-                interval.last.identity,
-                end.map(|end| end.at),
-                end.map(|end| end.heard_at),
-                end.map(|end| end.cause),
-                ended_by.map(|event| event.timestamp),
-                ended_by.map(|event| event.identity),
-                interval.due,
-            ],
-            |row| row.get(0),
-        )?;
+        .execute(params![
+            id,
+            interval.alert.rule,
+            Json(&interval.alert.values),
+            Json(&interval.labels),
+            container,
+            interval.start,
+            interval.heard_at,
+            count(interval.occurrences),
+            interval.last_at,
+            interval.last.timestamp,
+            interval.last.identity,
+            end.map(|end| end.at),
+            end.map(|end| end.heard_at),
+            end.map(|end| end.cause),
+            ended_by.map(|event| event.timestamp),
+            ended_by.map(|event| event.identity),
+            interval.due,
+        ])?;
     for (place, entry) in interval.ledger.iter().enumerate() {
         put_entry(connection, memory, id, count(place), entry)?;
     }
-    if stored.is_some() {
+    if !is_new {
         connection
             .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
             .execute(params![id, count(interval.ledger.len())])?;
     }
     Ok(())
-}
-
-/// The number of an interval's alert and labels.
-fn alert(connection: &Connection, interval: &Interval) -> Result<i64, Failure> {
-    let (key, labels) = (Json(&interval.alert.values), Json(&interval.labels));
-    let params = params![interval.alert.rule, key, labels];
-    let known: Option<i64> = connection
-        .prepare_cached("select id from alerts where rule = ?1 and key = ?2 and labels = ?3")?
-        .query_row(params, |row| row.get(0))
-        .optional()?;
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    connection
-        .prepare_cached("insert into alerts (rule, key, labels) values (?1, ?2, ?3)")?
-        .execute(params)?;
-    Ok(connection.last_insert_rowid())
 }
 
 fn put_entry(
@@ -218,7 +204,12 @@ fn put_entry(
     Ok(())
 }
 
-fn remove_interval(connection: &Connection, id: IntervalId) -> Result<(), Failure> {
+fn remove_interval(
+    connection: &Connection,
+    memory: &mut Memory,
+    id: IntervalId,
+) -> Result<(), Failure> {
+    memory.keep_last_interval(connection, id)?;
     connection.prepare_cached("delete from intervals where id = ?1")?.execute([id])?;
     Ok(())
 }

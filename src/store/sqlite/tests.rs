@@ -348,7 +348,10 @@ async fn lists_and_timers_are_read_by_index() {
                              where group_key = 5 and (news is not null or firing) and firing)",
             "ledger_alive",
         ),
-        ("select key from groups g where g.timer_due_at <= 5 or g.timer_set_at > 5", "groups_due"),
+        (
+            "select key from groups g where g.timer_due_at <= 5 order by g.timer_due_at",
+            "groups_due",
+        ),
         (
             "select id from deliveries \
               where status = 'pending' and receiver = 'x' \

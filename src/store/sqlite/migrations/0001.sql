@@ -59,24 +59,19 @@ create table container_states (
 ) strict;
 
 -- What commits changed in container_states and did not write there yet, the first first: an array
--- of rows, each an array of their columns.
+-- of rows, each an array of their columns. Times that are equal to `newest` are null.
 create table container_log (
     number integer primary key,
     rows   text not null
 ) strict;
 
-create table alerts (
-    id     integer primary key,
-    rule   text not null,
-    key    text not null,
-    labels text not null,
-    unique (rule, key, labels)
-) strict;
-
 create table intervals (
-    -- Notifications name intervals: the number of one that was removed may not come back.
-    id             integer primary key autoincrement,
-    alert          integer not null references alerts,
+    -- Notifications name intervals: the number of one that was removed may not come back. The last
+    -- that was ever given is in `meta` if its interval was removed.
+    id             integer primary key,
+    rule           text not null,
+    key            text not null,
+    labels         text not null,
     container      integer not null references containers,
     start          integer not null,
     heard_at       integer not null,
@@ -92,7 +87,6 @@ create table intervals (
     due            integer
 ) strict;
 create index intervals_by_container on intervals (container, end_at);
-create index intervals_by_start on intervals (start);
 create index intervals_open on intervals (due) where end_at is null;
 
 -- Names of groups. They outlive the groups: a ledger speaks of groups that are gone, and that come
@@ -130,7 +124,6 @@ create table groups (
     timer_due_at integer
 ) strict;
 create index groups_due on groups (timer_due_at) where timer_due_at is not null;
-create index groups_set on groups (timer_set_at) where timer_set_at is not null;
 
 create table deliveries (
     key           integer primary key,
