@@ -128,7 +128,7 @@ async fn take_over(
     wake: &Wake,
 ) -> anyhow::Result<Arc<Rules>> {
     let in_force: BTreeMap<String, String> =
-        config.rules.iter().map(|rule| (rule.name.clone(), rule.fingerprint.clone())).collect();
+        config.rules.iter().map(|rule| (rule.name.to_string(), rule.fingerprint.clone())).collect();
     let adoption = store.adopt(in_force, clock::now()).await?;
     for rule in &adoption.changed {
         info!(rule, "the rule changed: it derives from what is received from now on");
@@ -151,7 +151,8 @@ async fn take_over(
         transact(store, keys, take_back).boxed()
     })
     .await?;
-    schedule::look_at(store, &rules, adoption.orphaned, [], wake).await?;
+    let orphaned = adoption.orphaned.into_iter().map(Into::into);
+    schedule::look_at(store, &rules, orphaned, [], wake).await?;
     let unfinished = store.unfinished().await?;
     in_parts(&unfinished.intervals, |ids| {
         let keys = Keys { intervals: ids.iter().copied().collect(), ..Keys::default() };

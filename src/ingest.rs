@@ -141,7 +141,7 @@ impl Batches {
     /// Keeps an event from which nothing could be derived, so that it is not lost.
     async fn keep(&self, heard: Heard, reason: String) -> Result<Recorded, IngestError> {
         error!(
-            container.id = heard.event.container,
+            container.id = &*heard.event.container,
             event.id = %heard.event.identity,
             reason,
             "an event could not be decided on; it is kept as failed"
@@ -151,11 +151,7 @@ impl Batches {
     }
 
     async fn commit(&self, heard: Arc<[Heard]>) -> Result<Vec<Decided>, StoreError> {
-        let mut keys = Keys::default();
-        for heard in heard.iter() {
-            keys.known.insert((heard.event.container.clone(), heard.reference()));
-            keys.containers.insert(heard.event.container.clone());
-        }
+        let keys = engine::keys(&self.rules, &heard);
         let rules = Arc::clone(&self.rules);
         let decide = move |snapshot: &engine::Snapshot| {
             Stirred::by(engine::decide(&rules, snapshot, &heard, clock::now()))

@@ -83,11 +83,11 @@ async fn step(
 pub async fn look_at(
     store: &dyn Store,
     rules: &Arc<Rules>,
-    containers: impl IntoIterator<Item = String>,
+    containers: impl IntoIterator<Item = Arc<str>>,
     groups: impl IntoIterator<Item = GroupKey>,
     wake: &Wake,
 ) -> Result<bool, StoreError> {
-    let containers: Vec<String> = containers.into_iter().collect();
+    let containers: Vec<Arc<str>> = containers.into_iter().collect();
     let of_containers = in_parts(&containers, |part| {
         let keys = Keys { containers: part.into_iter().collect(), ..Keys::default() };
         decide(store, rules, keys, wake).boxed()

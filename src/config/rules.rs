@@ -187,7 +187,7 @@ impl Reader<'_> {
         let complete = name.is_some() && when.is_some() && resolve.is_some();
         // What cannot be read is stood in for, so that the templates are checked all the same.
         let rule = Rule {
-            name: name.unwrap_or_default(),
+            name: name.unwrap_or_default().into(),
             severity,
             when: when.unwrap_or_else(Condition::default_resolve),
             resolve: resolve.unwrap_or_else(Condition::default_resolve),

@@ -189,8 +189,8 @@ fn compose(
         serde_json::from_value(interval.labels.get("severity")?.as_str().into()).ok()
     });
     Ok(Notification {
-        rule: group.key.rule.clone(),
-        receiver: group.key.receiver.clone(),
+        rule: group.key.rule.to_string(),
+        receiver: group.key.receiver.to_string(),
         severity: rule.map_or(severity.unwrap_or_default(), |rule| rule.severity),
         labels: group.key.labels.clone(),
         runbook_url: rule.and_then(|rule| rule.runbook_url.clone()),
@@ -232,7 +232,7 @@ fn sum_up<'a>(of_alert: &[&'a (Interval, News)]) -> Option<(&'a Interval, AlertN
         last,
         AlertNews {
             labels: last.labels.clone(),
-            container: last.container.clone(),
+            container: last.container.to_string(),
             news,
             started_at,
             ended_at: last.end.as_ref().map(|end| end.at),

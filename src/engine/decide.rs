@@ -15,6 +15,24 @@ pub enum Decided {
     Duplicate,
 }
 
+/// What [`decide`] will have to see of these events for sure, and most of the time no more.
+#[must_use]
+pub fn keys(rules: &Rules, events: &[Heard]) -> Keys {
+    let mut keys = Keys::default();
+    for heard in events {
+        let event = &heard.event;
+        keys.known.insert((event.container.clone(), heard.reference()));
+        keys.containers.insert(event.container.clone());
+        for rule in rules.matching(event) {
+            let labels = rule.labels(&rule.key(event));
+            let groups =
+                rule.notify.iter().map(|receiver| ledger::group_key(rule, &labels, receiver));
+            keys.groups.extend(groups);
+        }
+    }
+    keys
+}
+
 /// Decides what follows from these events, and from the time being `now`: with no events, from the
 /// time alone, for the containers and groups in the snapshot.
 ///
@@ -36,8 +54,11 @@ pub fn decide(
     for container in &draft.asked().containers {
         let _: Result<(), Missing> = intervals::end_what_is_due(&mut draft, rules, container);
     }
-    for key in &draft.asked().groups {
-        draft.touch(key);
+    // Beside events, groups are only read in case these concern them.
+    if events.is_empty() {
+        for key in &draft.asked().groups {
+            draft.touch(key);
+        }
     }
     look_at_touched(&mut draft, rules);
     draft.finish(decided)

@@ -3,6 +3,7 @@
 //! Whatever is asked for and was not read is noted, and the decision is run again with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::types::*;
 use crate::clock::Timestamp;
@@ -30,10 +31,10 @@ pub(super) struct Draft<'a> {
     snapshot: &'a Snapshot,
     need: Keys,
     of_container: HashMap<&'a str, Vec<IntervalId>>,
-    new_intervals: HashMap<String, Vec<IntervalId>>,
+    new_intervals: HashMap<Arc<str>, Vec<IntervalId>>,
     events: Vec<Heard>,
     failed: Vec<(Heard, String)>,
-    containers: BTreeMap<String, Container>,
+    containers: BTreeMap<Arc<str>, Container>,
     intervals: BTreeMap<IntervalId, Option<Interval>>,
     groups: BTreeMap<GroupKey, Option<Group>>,
     deliveries: BTreeMap<DeliveryId, Delivery>,
@@ -88,12 +89,12 @@ impl<'a> Draft<'a> {
         self.failed.push((heard, reason.to_owned()));
     }
 
-    pub(super) fn container(&mut self, id: &str) -> Result<Option<Container>, Missing> {
+    pub(super) fn container(&mut self, id: &Arc<str>) -> Result<Option<Container>, Missing> {
         if let Some(container) = self.containers.get(id) {
             return Ok(Some(container.clone()));
         }
         if !self.snapshot.asked.containers.contains(id) {
-            self.need.containers.insert(id.to_owned());
+            self.need.containers.insert(id.clone());
             return Err(Missing);
         }
         Ok(self.snapshot.containers.get(id).cloned())
@@ -104,14 +105,15 @@ impl<'a> Draft<'a> {
     }
 
     /// The whole timeline of a container, unsorted, with what this draft added.
-    pub(super) fn timeline(&mut self, container: &str) -> Result<Vec<Heard>, Missing> {
+    pub(super) fn timeline(&mut self, container: &Arc<str>) -> Result<Vec<Heard>, Missing> {
         if !self.snapshot.asked.timelines.contains(container) {
-            self.need.timelines.insert(container.to_owned());
+            self.need.timelines.insert(container.clone());
             return Err(Missing);
         }
         let mut timeline = self.snapshot.timelines.get(container).cloned().unwrap_or_default();
-        timeline
-            .extend(self.events.iter().filter(|heard| heard.event.container == container).cloned());
+        timeline.extend(
+            self.events.iter().filter(|heard| heard.event.container == *container).cloned(),
+        );
         Ok(timeline)
     }
 
@@ -146,7 +148,7 @@ impl<'a> Draft<'a> {
     }
 
     /// A number for an interval that the store does not have yet.
-    pub(super) fn new_interval_id(&mut self, container: &str) -> IntervalId {
+    pub(super) fn new_interval_id(&mut self, container: &Arc<str>) -> IntervalId {
         let made: usize = self.new_intervals.values().map(Vec::len).sum();
         let id = IntervalId(-1 - i64::try_from(made).unwrap_or(i64::MAX - 1));
         self.new_intervals.entry(container.to_owned()).or_default().push(id);
@@ -227,10 +229,10 @@ impl<'a> Draft<'a> {
     /// An event of a container, if it is (still) stored.
     pub(super) fn event(
         &mut self,
-        container: &str,
+        container: &Arc<str>,
         reference: EventRef,
-    ) -> Result<Option<Event>, Missing> {
-        let key = (container.to_owned(), reference);
+    ) -> Result<Option<Arc<Event>>, Missing> {
+        let key = (container.clone(), reference);
         if !self.snapshot.asked.events.contains(&key) {
             self.need.events.insert(key);
             return Err(Missing);

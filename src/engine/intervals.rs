@@ -1,5 +1,7 @@
 //! An event takes its place: the intervals that follow from it, carried into the ledger.
 
+use std::sync::Arc;
+
 use super::draft::{Draft, Missing, each};
 use super::types::*;
 use super::{ledger, timeline};
@@ -93,7 +95,7 @@ fn put_changed(
 }
 
 /// Derives a container's intervals from its whole timeline, and carries over what was told.
-fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &str) -> Result<(), Missing> {
+fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), Missing> {
     let mut timeline = draft.timeline(id)?;
     timeline::sort(&mut timeline);
     let now = draft.now;
@@ -298,13 +300,15 @@ fn end_of(interval: &Interval) -> Timestamp {
 pub(super) fn end_what_is_due(
     draft: &mut Draft<'_>,
     rules: &Rules,
-    id: &str,
+    id: &Arc<str>,
 ) -> Result<(), Missing> {
-    let Some(mut container) = draft.container(id)? else { return Ok(()) };
-    let now = draft.now;
-    let mut ended = Vec::new();
     let mut open: Vec<Interval> =
         draft.intervals_of(id).into_iter().filter(|interval| interval.end.is_none()).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let now = draft.now;
+    let mut ended = Vec::new();
     timeline::expire(&mut open, &mut ended, now);
     let expired = ended.iter().filter_map(|interval| interval.end.as_ref()).map(|end| end.at).max();
     let end = End { at: now, heard_at: now, cause: Cause::RuleRemoved, event: None };
@@ -315,6 +319,7 @@ pub(super) fn end_what_is_due(
     if ended.is_empty() {
         return Ok(());
     }
+    let Some(mut container) = draft.container(id)? else { return Ok(()) };
     container.open = u32::try_from(open.len()).unwrap_or(u32::MAX);
     container.derived_to = expired.map_or(container.derived_to, |at| container.derived_to.max(at));
     draft.put_container(container);

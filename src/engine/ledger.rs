@@ -1,5 +1,7 @@
 //! What was told, beside what is true: the difference is the news.
 
+use std::collections::BTreeMap;
+
 use super::draft::{Draft, Missing, each};
 use super::types::*;
 use crate::rules::{Rule, Rules};
@@ -34,14 +36,14 @@ pub(super) fn news(interval: &Interval, entry: &Entry, send_resolved: bool) -> O
     }
 }
 
-/// The group that tells this interval to `receiver`.
-pub(super) fn group_key(rule: &Rule, interval: &Interval, receiver: &str) -> GroupKey {
+/// The group that tells an alert with these labels to `receiver`.
+pub(super) fn group_key(rule: &Rule, alert: &BTreeMap<String, String>, receiver: &str) -> GroupKey {
     let labels = rule
         .group_by
         .iter()
-        .filter_map(|label| Some((label.clone(), interval.labels.get(label)?.clone())))
-        .collect();
-    GroupKey { rule: rule.name.clone(), receiver: receiver.to_owned(), labels }
+        .filter_map(|label| Some((label.clone(), alert.get(label)?.clone())))
+        .collect::<BTreeMap<_, _>>();
+    GroupKey { rule: rule.name.clone(), receiver: receiver.into(), labels: labels.into() }
 }
 
 /// Brings an interval's ledger up to date with the interval, and its groups with the ledger; puts
@@ -54,8 +56,8 @@ pub(super) fn refresh(
     let rule = rules.get(&interval.alert.rule);
     if let Some(rule) = rule {
         for receiver in &rule.notify {
-            if interval.ledger.iter().all(|entry| entry.group.receiver != *receiver) {
-                let group = group_key(rule, &interval, receiver);
+            if interval.ledger.iter().all(|entry| *entry.group.receiver != **receiver) {
+                let group = group_key(rule, &interval.labels, receiver);
                 interval.ledger.push(Entry::new(group));
             }
         }
@@ -64,7 +66,8 @@ pub(super) fn refresh(
     let outcome = each(&mut ledger, |entry| {
         // The end of something goes to whoever took its beginning, be it no longer asked for, so
         // long as it is there to be told.
-        let tells = rule.is_some_and(|rule| rule.notify.contains(&entry.group.receiver));
+        let tells =
+            rule.is_some_and(|rule| rule.notify.iter().any(|name| **name == *entry.group.receiver));
         let took =
             entry.told.or(entry.maybe).is_some() && rules.has_receiver(&entry.group.receiver);
         let news = if tells || (took && interval.end.is_some()) {

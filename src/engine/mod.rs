@@ -17,6 +17,6 @@ mod types;
 mod tests;
 
 pub use claim::{Claimed, Lease, claim};
-pub use decide::{Decided, align, decide, keep};
+pub use decide::{Decided, align, decide, keep, keys};
 pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};
 pub use types::*;

@@ -313,7 +313,7 @@ fn a_rule_that_changed_derives_only_from_what_it_heard_since() {
         .intervals
         .values()
         .filter(|interval| interval.end.is_none())
-        .map(|interval| interval.container.as_str())
+        .map(|interval| &*interval.container)
         .collect();
     assert_eq!(firing, ["b"], "what fired goes on, what was not matched then is not now");
     world.wait(60);

@@ -161,7 +161,7 @@ fn occur(interval: &mut Interval, rule: &Rule, heard: &Heard) {
     }
 }
 
-fn begin(rule: &Rule, values: Vec<Option<String>>, heard: &Heard) -> Interval {
+fn begin(rule: &Rule, values: Vec<Option<Arc<str>>>, heard: &Heard) -> Interval {
     Interval {
         id: UNNAMED,
         labels: rule.labels(&values),
@@ -194,7 +194,7 @@ pub(super) fn derive(
         open: Vec<Interval>,
     }
     let mut ended = Vec::new();
-    let mut derivations: BTreeMap<String, Derivation> = BTreeMap::new();
+    let mut derivations: BTreeMap<Arc<str>, Derivation> = BTreeMap::new();
     for interval in carried {
         let Some(rule) = rules.get(&interval.alert.rule) else { continue };
         derivations

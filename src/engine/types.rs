@@ -1,6 +1,6 @@
 //! What the store keeps and the engine decides on. Plain data.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::Lease;
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
-use crate::rules::Severity;
+use crate::rules::{Labels, Severity};
 
 /// An event with what receiving it added.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,11 +54,11 @@ pub struct EventRef {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Container {
     /// Its id.
-    pub id: String,
+    pub id: Arc<str>,
     /// Its application, by its last event.
-    pub application: Option<String>,
+    pub application: Option<Arc<str>>,
     /// Its service, by its last event.
-    pub service: Option<String>,
+    pub service: Option<Arc<str>>,
     /// The state of its last event.
     pub state: State,
     /// When the run of events in that state began.
@@ -78,9 +78,9 @@ pub struct Container {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AlertKey {
     /// The rule's name.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// The values of its `per` fields, in their order.
-    pub values: Vec<Option<String>>,
+    pub values: Vec<Option<Arc<str>>>,
 }
 
 /// Names an interval in the store. Those not yet stored have negative numbers, until they are.
@@ -95,9 +95,9 @@ pub struct Interval {
     /// The alert.
     pub alert: AlertKey,
     /// The alert's labels, as they were when it began.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The member: the container that holds it up.
-    pub container: String,
+    pub container: Arc<str>,
     /// When it began: the place of its first occurrence.
     pub start: Timestamp,
     /// When the first occurrence was received.
@@ -204,11 +204,11 @@ pub enum News {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupKey {
     /// The rule's name.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// The receiver's name.
-    pub receiver: String,
+    pub receiver: Arc<str>,
     /// The `group_by` labels and their values.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 /// Alerts told together.
@@ -330,7 +330,7 @@ pub struct Notification {
     /// The severity of its alerts.
     pub severity: Severity,
     /// The group's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// What to do about it.
     pub runbook_url: Option<String>,
     /// When the group came to be; with its key, it names the thread.
@@ -356,7 +356,7 @@ pub const ALERTS: usize = 50;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertNews {
     /// The alert's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The container.
     pub container: String,
     /// What is new.
@@ -424,15 +424,15 @@ pub struct Attempt {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     /// Whether these events are stored already.
-    pub known: BTreeSet<(String, EventRef)>,
-    /// These containers, with their open intervals.
-    pub containers: BTreeSet<String>,
+    pub known: BTreeSet<(Arc<str>, EventRef)>,
+    /// These containers, with their open intervals and the groups that tell those.
+    pub containers: BTreeSet<Arc<str>>,
     /// The whole timelines of these containers, with all their intervals.
-    pub timelines: BTreeSet<String>,
+    pub timelines: BTreeSet<Arc<str>>,
     /// These intervals.
     pub intervals: BTreeSet<IntervalId>,
     /// These events of these containers.
-    pub events: BTreeSet<(String, EventRef)>,
+    pub events: BTreeSet<(Arc<str>, EventRef)>,
     /// These groups.
     pub groups: BTreeSet<GroupKey>,
     /// The intervals of which these groups have news.
@@ -451,16 +451,16 @@ impl Keys {
     }
 
     /// Asks for all that `other` asks for as well.
-    pub fn extend(&mut self, other: Keys) {
-        self.known.extend(other.known);
-        self.containers.extend(other.containers);
-        self.timelines.extend(other.timelines);
-        self.intervals.extend(other.intervals);
-        self.events.extend(other.events);
-        self.groups.extend(other.groups);
-        self.news.extend(other.news);
-        self.firing.extend(other.firing);
-        self.deliveries.extend(other.deliveries);
+    pub fn extend(&mut self, mut other: Keys) {
+        self.known.append(&mut other.known);
+        self.containers.append(&mut other.containers);
+        self.timelines.append(&mut other.timelines);
+        self.intervals.append(&mut other.intervals);
+        self.events.append(&mut other.events);
+        self.groups.append(&mut other.groups);
+        self.news.append(&mut other.news);
+        self.firing.append(&mut other.firing);
+        self.deliveries.append(&mut other.deliveries);
     }
 }
 
@@ -471,15 +471,15 @@ pub struct Snapshot {
     /// What was asked for, and so what the rest speaks of.
     pub asked: Keys,
     /// Those of the events asked about that are stored.
-    pub known: HashSet<(String, EventRef)>,
+    pub known: HashSet<(Arc<str>, EventRef)>,
     /// Containers by id.
-    pub containers: HashMap<String, Container>,
+    pub containers: HashMap<Arc<str>, Container>,
     /// Whole timelines by container, in no order.
-    pub timelines: HashMap<String, Vec<Heard>>,
+    pub timelines: HashMap<Arc<str>, Vec<Heard>>,
     /// Every interval that was read, for whichever key.
     pub intervals: HashMap<IntervalId, Interval>,
     /// Events by container and reference.
-    pub events: HashMap<(String, EventRef), Event>,
+    pub events: HashMap<(Arc<str>, EventRef), Arc<Event>>,
     /// Groups by key.
     pub groups: HashMap<GroupKey, Group>,
     /// Deliveries by id.

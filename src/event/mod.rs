@@ -8,7 +8,7 @@ mod json;
 mod state;
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,11 +22,11 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The container's id (`id`).
-    pub container: String,
+    pub container: Arc<str>,
     /// The application it belongs to, if the payload says so.
-    pub application: Option<String>,
+    pub application: Option<Arc<str>>,
     /// The service it belongs to, if the payload says so.
-    pub service: Option<String>,
+    pub service: Option<Arc<str>>,
     /// The state it is in now.
     pub state: State,
     /// The state it was in before, as the producer says.

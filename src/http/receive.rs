@@ -51,7 +51,7 @@ pub(super) async fn post<I: Intake>(
         .await
         .map_err(|_| Refusal::too_slow(limits.body_within.as_secs_f64()))??;
     let event = event::decode(&body).map_err(|error| Refusal::malformed(error.to_string()))?;
-    let occurrences = api.rules.matching(&event).map(|rule| rule.name.as_str()).collect();
+    let occurrences = api.rules.matching(&event).map(|rule| &*rule.name).collect();
     let identity = event.identity;
     let recorded = api.ingest.submit(event).await?;
     Ok(answer::json(answer::text_of(&Receipt {

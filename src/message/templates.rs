@@ -299,8 +299,13 @@ fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
     let started_at = Timestamp::from_micros(1_448_015_759_061_321);
     let made_at = Timestamp::from_micros(1_448_015_940_000_000);
     let firing = matches!(news, News::Firing | News::StillFiring | News::HadNotEnded);
-    let key = ["toto", "hello-python", ID].map(|value| Some(value.to_owned()));
+    let key = ["toto", "hello-python", ID].map(|value| Some(value.into()));
     let labels = rule.labels(&key);
+    let group_labels: BTreeMap<_, _> = labels
+        .iter()
+        .filter(|(label, _)| rule.group_by.contains(label))
+        .map(|(label, value)| (label.clone(), value.clone()))
+        .collect();
     let payload = |state: &str, before: &str| {
         let data = match exit {
             true => json!({"last_exit_status":
@@ -327,10 +332,10 @@ fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
         ended_by: (!firing).then(|| payload("RUNNING", "STARTING")),
     };
     Notification {
-        rule: rule.name.clone(),
+        rule: rule.name.to_string(),
         receiver: rule.notify.first().cloned().unwrap_or_default(),
         severity: rule.severity,
-        labels: labels.into_iter().filter(|(label, _)| rule.group_by.contains(label)).collect(),
+        labels: group_labels.into(),
         runbook_url: rule.runbook_url.clone(),
         group_opened_at: started_at,
         made_at,

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -6,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{AlertNews, Cause, News};
+use crate::rules::Labels;
 
 const ID: &str = "b9e7bef7-d571-4ee4-b80e-835a2377040e";
 
@@ -13,8 +15,9 @@ fn at(text: &str) -> Timestamp {
     Timestamp::parse(&format!("2015-11-20T{text}Z")).unwrap()
 }
 
-fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
+fn map(pairs: &[(&str, &str)]) -> Labels {
+    let labels = pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
+    labels.collect::<BTreeMap<_, _>>().into()
 }
 
 fn payload(id: &str, time: Timestamp, state: &str, before: &str, starts: i64) -> Value {
@@ -329,7 +332,7 @@ fn past_the_first_ten_they_are_counted() {
 #[test]
 fn several_services_are_told_apart() {
     let mut web = alert("c1", News::Firing);
-    web.labels.insert("service".into(), "web".into());
+    Arc::make_mut(&mut web.labels).insert("service".into(), "web".into());
     let mut group = notification(vec![alert("c2", News::Firing), web]);
     group.labels = map(&[("team", "blue")]);
     assert_snapshot!(words(&group), @r"
@@ -352,7 +355,7 @@ fn without_application_payload_or_links_it_still_reads_well() {
     bare.labels = map(&[("id", "c1")]);
     bare.event = None;
     let mut bare = notification(vec![bare]);
-    bare.labels.clear();
+    bare.labels = Labels::default();
     bare.runbook_url = None;
     let context = Context { external_url: None, ..context() };
     assert_snapshot!(word(&bare, &Templates::new(), &context).text(), @r"
@@ -392,7 +395,8 @@ fn names_from_events_cannot_break_lines_or_grow_without_end() {
     event["state"] = json!("BAD\r\nBcc: x\u{1b}[2J");
     event["prev_state"] = json!("x".repeat(5000));
     let mut hostile = notification(vec![hostile]);
-    hostile.labels.insert("application".into(), format!("a\r\nb{}", "y".repeat(5000)));
+    Arc::make_mut(&mut hostile.labels)
+        .insert("application".into(), format!("a\r\nb{}", "y".repeat(5000)));
     let message = word(&hostile, &Templates::new(), &context());
     assert_eq!(message.title.lines().count(), 1);
     assert!(message.text().len() < 1000, "{}", message.text());

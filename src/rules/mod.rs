@@ -20,7 +20,7 @@ use crate::event::Event;
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     rules: Vec<Arc<Rule>>,
-    by_name: BTreeMap<String, usize>,
+    by_name: BTreeMap<Arc<str>, usize>,
     receivers: BTreeSet<String>,
 }
 
@@ -28,7 +28,7 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its unique name.
-    pub name: String,
+    pub name: Arc<str>,
     /// How much it matters.
     pub severity: Severity,
     /// The condition for an occurrence.
@@ -89,6 +89,9 @@ impl Severity {
     }
 }
 
+/// Labels and their values: shared, since they go from hand to hand and never change.
+pub type Labels = Arc<BTreeMap<String, String>>;
+
 /// The fields that an alert's key is made of: `per`, as it is until rules can name others.
 pub const PER: [&str; 3] = ["application", "service", "id"];
 
@@ -135,7 +138,7 @@ impl Rules {
     /// The same rules, each deriving from events received at or after the instant given for it.
     #[must_use]
     pub fn starting_at(self, since: &BTreeMap<String, Timestamp>) -> Rules {
-        let rules = self.rules.into_iter().map(|rule| match since.get(&rule.name) {
+        let rules = self.rules.into_iter().map(|rule| match since.get(&*rule.name) {
             Some(since) => Rule { since: *since, ..Arc::unwrap_or_clone(rule) },
             None => Arc::unwrap_or_clone(rule),
         });
@@ -146,22 +149,22 @@ impl Rules {
 impl Rule {
     /// The key of the alert that this event belongs to: the values of the `per` fields.
     #[must_use]
-    pub fn key(&self, event: &Event) -> Vec<Option<String>> {
+    pub fn key(&self, event: &Event) -> Vec<Option<Arc<str>>> {
         vec![event.application.clone(), event.service.clone(), Some(event.container.clone())]
     }
 
     /// The labels of the alert with this key: `rule`, `severity`, the rule's own, and the key's
     /// fields, as far as they are known.
     #[must_use]
-    pub fn labels(&self, key: &[Option<String>]) -> BTreeMap<String, String> {
+    pub fn labels(&self, key: &[Option<Arc<str>>]) -> Labels {
         let mut labels = self.labels.clone();
-        labels.insert("rule".into(), self.name.clone());
+        labels.insert("rule".into(), self.name.to_string());
         labels.insert("severity".into(), self.severity.as_str().into());
         for (field, value) in PER.iter().zip(key) {
             if let Some(value) = value {
-                labels.insert((*field).into(), value.clone());
+                labels.insert((*field).into(), value.to_string());
             }
         }
-        labels
+        labels.into()
     }
 }

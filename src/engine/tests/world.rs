@@ -1,6 +1,7 @@
 //! A store in memory, with a receiver that answers as it is told: plain maps, obviously right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -25,7 +26,7 @@ pub(super) struct World {
     pub(super) rules: Rules,
     pub(super) now: Timestamp,
     pub(super) events: Vec<Heard>,
-    pub(super) containers: BTreeMap<String, Container>,
+    pub(super) containers: BTreeMap<Arc<str>, Container>,
     pub(super) intervals: BTreeMap<IntervalId, Interval>,
     pub(super) groups: BTreeMap<GroupKey, Group>,
     pub(super) deliveries: BTreeMap<DeliveryId, Delivery>,
@@ -79,7 +80,7 @@ impl World {
             .map(|payload| Heard::new(event::from_value(payload).unwrap(), self.now))
             .collect();
         let (rules, now) = (self.rules.clone(), self.now);
-        self.transact(Keys::default(), |snapshot| decide(&rules, snapshot, &heard, now))
+        self.transact(keys(&rules, &heard), |snapshot| decide(&rules, snapshot, &heard, now))
     }
 
     pub(super) fn transact<T>(
@@ -106,6 +107,11 @@ impl World {
 
     fn read(&self, keys: &Keys) -> Snapshot {
         let mut snapshot = Snapshot { asked: keys.clone(), ..Snapshot::default() };
+        let of_containers = self.intervals.values().filter(|interval| {
+            keys.containers.contains(&interval.container) && interval.end.is_none()
+        });
+        let entries = of_containers.flat_map(|interval| &interval.ledger);
+        snapshot.asked.groups.extend(entries.map(|entry| entry.group.clone()));
         for heard in &self.events {
             let key = (heard.event.container.clone(), heard.reference());
             if keys.known.contains(&key) {
@@ -115,7 +121,7 @@ impl World {
                 snapshot.timelines.entry(key.0.clone()).or_default().push(heard.clone());
             }
             if keys.events.contains(&key) {
-                snapshot.events.insert(key, event::Event::clone(&heard.event));
+                snapshot.events.insert(key, heard.event.clone());
             }
         }
         for id in &keys.containers {
@@ -137,7 +143,7 @@ impl World {
                 snapshot.intervals.insert(interval.id, interval.clone());
             }
         }
-        for key in &keys.groups {
+        for key in &snapshot.asked.groups.clone() {
             if let Some(group) = self.groups.get(key) {
                 snapshot.groups.insert(key.clone(), group.clone());
             }

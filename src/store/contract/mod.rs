@@ -22,7 +22,7 @@ use crate::engine::{
     Snapshot, Status, Timer, Told,
 };
 use crate::event::{self, State};
-use crate::rules::Severity;
+use crate::rules::{Labels, Severity};
 
 /// Runs every fact of the contract against the stores that `$open` answers.
 macro_rules! contract {
@@ -108,7 +108,7 @@ pub(crate) fn container(heard: &Heard) -> Container {
 }
 
 fn group_key(receiver: &str) -> GroupKey {
-    let labels = [("application".to_owned(), "shop".to_owned())].into();
+    let labels = BTreeMap::from([("application".to_owned(), "shop".to_owned())]).into();
     GroupKey { rule: "crashed".into(), receiver: receiver.into(), labels }
 }
 
@@ -137,7 +137,7 @@ fn interval(id: i64, heard: &Heard, ledger: Vec<Entry>) -> Interval {
             rule: "crashed".into(),
             values: vec![Some("shop".into()), None, Some(container.clone())],
         },
-        labels: [("severity".to_owned(), "critical".to_owned())].into(),
+        labels: BTreeMap::from([("severity".to_owned(), "critical".to_owned())]).into(),
         container,
         start: heard.at,
         heard_at: heard.received_at,
@@ -190,7 +190,7 @@ fn notification(interval: IntervalId) -> Notification {
         resolved: 0,
         firing_in_group: 1,
         alerts: vec![AlertNews {
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             container: "a".into(),
             news: News::Firing,
             started_at: at(100),
@@ -240,7 +240,7 @@ fn first(limit: usize) -> PageQuery {
 
 /// The intervals of a container, by id.
 async fn intervals_of(store: &dyn Store, container: &str) -> Vec<Interval> {
-    let keys = Keys { timelines: one(container.to_owned()), ..Keys::default() };
+    let keys = Keys { timelines: one(container.into()), ..Keys::default() };
     let mut intervals: Vec<_> = read(store, keys).await.intervals.into_values().collect();
     intervals.sort_by_key(|interval| interval.id);
     intervals

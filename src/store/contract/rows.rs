@@ -66,7 +66,7 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     assert_eq!(snapshot.containers["b"], stranger);
     assert_eq!(snapshot.timelines["a"], [early.clone()]);
     assert_eq!(snapshot.timelines["b"], std::slice::from_ref(&other));
-    assert_eq!(snapshot.events[&("b".into(), other.reference())], *other.event);
+    assert_eq!(snapshot.events[&("b".into(), other.reference())], other.event);
     assert_eq!(snapshot.groups[&speaking.key], speaking);
     assert_eq!(snapshot.groups[&quiet.key], quiet);
     assert_eq!(snapshot.deliveries[&sent.id], sent);

@@ -1,6 +1,7 @@
 //! What is due when: read without a lock; the unit of work that follows looks again.
 
 use std::cmp::max;
+use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
@@ -30,10 +31,10 @@ fn due_containers(
     connection: &Connection,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<Arc<str>>, Failure> {
     let mut statement = connection.prepare_cached(
         "select c.id from intervals i join containers c on c.key = i.container
-         where i.due <= ?1 order by i.due limit ?2",
+         where i.end_at is null and i.due <= ?1 order by i.due limit ?2",
     )?;
     let ids = statement.query_map(params![now, count(limit)], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
@@ -66,7 +67,7 @@ fn next_due(connection: &Connection, now: Timestamp) -> Result<Option<Timestamp>
     let first = |sql: &str| -> Result<Option<Timestamp>, Failure> {
         Ok(connection.prepare_cached(sql)?.query_row([now], |row| row.get(0))?)
     };
-    let interval = first("select min(due) from intervals where due > ?1")?;
+    let interval = first("select min(due) from intervals where end_at is null and due > ?1")?;
     let group = first("select min(timer_due_at) from groups where timer_due_at > ?1")?;
     Ok([interval, group].into_iter().flatten().min())
 }
@@ -118,7 +119,8 @@ pub(super) fn leased(connection: &Connection) -> Result<Vec<DeliveryId>, Failure
 pub(super) fn unfinished(connection: &Connection) -> Result<Unfinished, Failure> {
     let mut intervals = connection.prepare_cached(
         "select id from intervals where end_at is null
-         union select interval from ledger where news is not null",
+         union select interval from ledger
+             where (news is not null or firing) and news is not null",
     )?;
     let intervals = intervals.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut groups = connection.prepare_cached(

@@ -1,12 +1,14 @@
 //! Pages of what is stored, for people and programs to look at.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::failure::Failure;
 use super::load;
+use super::memory;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
 use crate::engine::{IntervalId, Status};
@@ -30,7 +32,15 @@ pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError>
     // Without statistics SQLite would rather sort than walk the index of time.
     let index = if query.container.is_some() { "" } else { "indexed by events_by_time" };
     if let Some(id) = query.container {
-        let theirs = concat!("seq in (", load::chain!("?", "select seq from chain"), ")");
+        let theirs = concat!(
+            "seq in (",
+            load::chain!(
+                "select s.last_event from containers c
+                 join container_states s on s.container = c.key where c.id = ?",
+                "select seq from chain"
+            ),
+            ")"
+        );
         conditions.hold(theirs, [id.into()]);
     }
     if let Some(facets) = facets(query.application, query.service, query.state.as_ref()) {
@@ -117,19 +127,20 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
 /// One container with all its events.
 pub(super) fn container(
     connection: &Connection,
-    id: &str,
+    id: &Arc<str>,
 ) -> Result<Option<ContainerTimeline>, Failure> {
-    let Some(container) = load::container(connection, id)? else { return Ok(None) };
+    let Some(stored) = memory::stored(connection, id)? else { return Ok(None) };
+    let Some(container) = stored.container else { return Ok(None) };
     let row = ContainerRow {
-        id: container.id,
-        application: container.application,
-        service: container.service,
+        id: container.id.to_string(),
+        application: container.application.map(|application| application.to_string()),
+        service: container.service.map(|service| service.to_string()),
         state: container.state,
         since: container.since,
         starts: container.starts,
         missing: None,
     };
-    Ok(Some(ContainerTimeline { row, events: load::timeline(connection, id)? }))
+    Ok(Some(ContainerTimeline { row, events: load::timeline(connection, stored.last_event)? }))
 }
 
 /// The alerts, the latest first. What had not happened after all is no alert.

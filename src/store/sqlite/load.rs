@@ -6,14 +6,14 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::failure::Failure;
-use super::places::{Place, Places};
+use super::memory::Memory;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
-    AlertKey, Changes, Container, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey,
-    Heard, Interval, IntervalId, Keys, Lease, Snapshot, Timer,
+    AlertKey, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Heard,
+    Interval, IntervalId, Keys, Lease, Snapshot, Timer,
 };
-use crate::event::{self, Event, Identity, State};
+use crate::event::{self, Event, Identity};
 use crate::store::{DecideFn, Step};
 
 /// How often a decision may ask for more. A sound one needs three or four rounds.
@@ -22,12 +22,12 @@ const ROUNDS: usize = 32;
 /// Reads `keys`, and whatever else `decide` asks for, until it answers what to write.
 pub(super) fn decided(
     connection: &Connection,
-    places: &mut Places,
+    memory: &mut Memory,
     keys: Keys,
     decide: &mut DecideFn,
 ) -> Result<Changes, Failure> {
     let mut snapshot = Snapshot::default();
-    extend(connection, places, &mut snapshot, keys)?;
+    extend(connection, memory, &mut snapshot, keys)?;
     for _ in 0..ROUNDS {
         match decide(&snapshot) {
             Step::Write(changes) => return Ok(changes),
@@ -38,7 +38,7 @@ pub(super) fn decided(
                         "it asked again for rows that it had seen".into(),
                     ));
                 }
-                extend(connection, places, &mut snapshot, keys)?;
+                extend(connection, memory, &mut snapshot, keys)?;
             }
         }
     }
@@ -65,47 +65,53 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
 
 fn extend(
     connection: &Connection,
-    places: &mut Places,
+    memory: &mut Memory,
     snapshot: &mut Snapshot,
-    keys: Keys,
+    mut keys: Keys,
 ) -> Result<(), Failure> {
     for id in &keys.containers {
-        let Some(found) = placed_container(connection, id)? else { continue };
-        places.put(id, found.place);
-        if let Some(container) = found.container {
-            if container.open > 0 {
-                add(snapshot, open_intervals(connection, id)?);
-            }
-            snapshot.containers.insert(id.clone(), container);
+        let Some(row) = memory.get(connection, id)? else { continue };
+        let Some(container) = row.container.clone() else { continue };
+        if container.open > 0 {
+            let open = open_intervals(connection, row.key)?;
+            let entries = open.iter().flat_map(|interval| &interval.ledger);
+            keys.groups.extend(entries.map(|entry| entry.group.clone()));
+            add(snapshot, open);
         }
+        snapshot.containers.insert(id.clone(), container);
     }
-    for (id, reference) in keys.known.iter() {
-        if is_known(connection, places, id, *reference)? {
+    for (id, reference) in &keys.known {
+        if is_known(connection, memory, id, *reference)? {
             snapshot.known.insert((id.clone(), *reference));
         }
     }
     for id in &keys.timelines {
-        snapshot.timelines.insert(id.clone(), timeline(connection, id)?);
-        add(snapshot, container_intervals(connection, id)?);
+        let Some(row) = memory.get(connection, id)? else {
+            snapshot.timelines.insert(id.clone(), Vec::new());
+            continue;
+        };
+        snapshot.timelines.insert(id.clone(), timeline(connection, row.last_event)?);
+        add(snapshot, container_intervals(connection, row.key)?);
     }
     for id in &keys.intervals {
         add(snapshot, interval(connection, *id)?);
     }
-    for (container, reference) in &keys.events {
-        if let Some(event) = event(connection, container, *reference)? {
-            snapshot.events.insert((container.clone(), *reference), event);
+    for (id, reference) in &keys.events {
+        let Some(row) = memory.get(connection, id)? else { continue };
+        if let Some(event) = event(connection, row.last_event, *reference)? {
+            snapshot.events.insert((id.clone(), *reference), Arc::new(event));
         }
     }
     for key in &keys.groups {
-        if let Some(group) = group(connection, key)? {
+        if let Some(group) = group(connection, memory, key)? {
             snapshot.groups.insert(key.clone(), group);
         }
     }
     for key in &keys.news {
-        add(snapshot, intervals_with_news(connection, key)?);
+        add(snapshot, intervals_with_news(connection, memory, key)?);
     }
     for key in &keys.firing {
-        add(snapshot, intervals_firing(connection, key)?);
+        add(snapshot, intervals_firing(connection, memory, key)?);
     }
     for id in &keys.deliveries {
         if let Some(delivery) = delivery(connection, id)? {
@@ -120,15 +126,14 @@ fn add(snapshot: &mut Snapshot, intervals: Vec<Interval>) {
     snapshot.intervals.extend(intervals.into_iter().map(|interval| (interval.id, interval)));
 }
 
-/// A query over the events of the container with this id, the last received first.
+/// A query over the events of one container, from the last received, which `$last` selects.
 macro_rules! chain {
-    ($id:literal, $rest:literal) => {
+    ($last:literal, $rest:literal) => {
         concat!(
             "with recursive chain (seq) as (
-                 select last_event from container_states
-                     where container = (select key from containers where id = ",
-            $id,
-            ")
+                 ",
+            $last,
+            "
                  union all
                  select e.before from chain c join events e on e.seq = c.seq
                      where e.before is not null)
@@ -143,88 +148,38 @@ pub(super) use chain;
 /// what nearly every new event is.
 pub(super) fn is_known(
     connection: &Connection,
-    places: &mut Places,
-    container: &str,
+    memory: &mut Memory,
+    id: &Arc<str>,
     reference: EventRef,
 ) -> Result<bool, Failure> {
-    let Some(place) = places.get(connection, container)? else { return Ok(false) };
-    if reference.timestamp > place.newest {
-        if place.ahead == 0 {
+    let Some(row) = memory.get(connection, id)? else { return Ok(false) };
+    if reference.timestamp > row.newest {
+        if row.ahead == 0 {
             return Ok(false);
         }
         let mut statement = connection.prepare_cached(
             "select 1 from events indexed by events_ahead
              where container = ?1 and timestamp = ?2 and identity = ?3 and at is not null",
         )?;
-        let ahead = params![place.key, reference.timestamp, reference.identity];
+        let ahead = params![row.key, reference.timestamp, reference.identity];
         return Ok(statement.exists(ahead)?);
     }
     let mut statement = connection.prepare_cached(chain!(
-        "?1",
+        "select ?1",
         "select 1 from chain c join events e on e.seq = c.seq
          where e.timestamp = ?2 and e.identity = ?3 limit 1"
     ))?;
-    Ok(statement.exists(params![container, reference.timestamp, reference.identity])?)
+    Ok(statement.exists(params![row.last_event, reference.timestamp, reference.identity])?)
 }
 
-/// A container with where it is kept. `container` is `None` if nothing but failed events was heard
-/// of it.
-struct Placed {
-    place: Place,
-    container: Option<Container>,
-}
-
-fn placed_container(connection: &Connection, id: &str) -> Result<Option<Placed>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select c.key, s.last_event, s.newest, s.ahead, f.application, f.service, f.state, s.since, s.starts,
-                s.last_at, s.derived_to, s.open
-         from containers c
-         join container_states s on s.container = c.key
-         left join facets f on f.id = s.facet
-         where c.id = ?1",
-    )?;
-    let found = statement.query_row([id], |row| {
-        let mut columns = Columns::of(row);
-        let place = Place {
-            key: columns.take()?,
-            last_event: columns.take()?,
-            newest: columns.take()?,
-            ahead: columns.take()?,
-        };
-        let (application, service) = (columns.take()?, columns.take()?);
-        let state: Option<State> = columns.take()?;
-        let container = match state {
-            None => None,
-            Some(state) => Some(Container {
-                id: id.to_owned(),
-                application,
-                service,
-                state,
-                since: columns.take()?,
-                starts: columns.take()?,
-                last_at: columns.take()?,
-                derived_to: columns.take()?,
-                open: columns.take()?,
-            }),
-        };
-        Ok(Placed { place, container })
-    });
-    Ok(found.optional()?)
-}
-
-/// What is known of a container.
-pub(super) fn container(connection: &Connection, id: &str) -> Result<Option<Container>, Failure> {
-    Ok(placed_container(connection, id)?.and_then(|found| found.container))
-}
-
-/// Every event of a container that did not fail, in no order.
-pub(super) fn timeline(connection: &Connection, container: &str) -> Result<Vec<Heard>, Failure> {
+/// Every event of a container that did not fail, in no order; `last` is the one received last.
+pub(super) fn timeline(connection: &Connection, last: i64) -> Result<Vec<Heard>, Failure> {
     let mut statement = connection.prepare_cached(chain!(
-        "?1",
+        "select ?1",
         "select e.timestamp, e.identity, e.at, e.received_at, e.payload
          from chain c join events e on e.seq = c.seq where e.failed is null"
     ))?;
-    let mut rows = statement.query([container])?;
+    let mut rows = statement.query([last])?;
     let mut timeline = Vec::new();
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of(row);
@@ -232,7 +187,7 @@ pub(super) fn timeline(connection: &Connection, container: &str) -> Result<Vec<H
         let identity = columns.take()?;
         let at: Option<Timestamp> = columns.take()?;
         let received_at = columns.take()?;
-        let event = decode(container, identity, &columns.take::<String>()?)?;
+        let event = decode(identity, &columns.take::<String>()?)?;
         timeline.push(Heard { event: Arc::new(event), received_at, at: at.unwrap_or(timestamp) });
     }
     Ok(timeline)
@@ -240,27 +195,27 @@ pub(super) fn timeline(connection: &Connection, container: &str) -> Result<Vec<H
 
 fn event(
     connection: &Connection,
-    container: &str,
+    last: i64,
     reference: EventRef,
 ) -> Result<Option<Event>, Failure> {
     let mut statement = connection.prepare_cached(chain!(
-        "?1",
+        "select ?1",
         "select e.payload from chain c join events e on e.seq = c.seq
          where e.timestamp = ?2 and e.identity = ?3 limit 1"
     ))?;
     let payload: Option<String> = statement
-        .query_row(params![container, reference.timestamp, reference.identity], |row| row.get(0))
+        .query_row(params![last, reference.timestamp, reference.identity], |row| row.get(0))
         .optional()?;
-    payload.map(|payload| decode(container, reference.identity, &payload)).transpose()
+    payload.map(|payload| decode(reference.identity, &payload)).transpose()
 }
 
 /// The event of a kept payload. It keeps the identity that it was stored under.
-fn decode(container: &str, identity: Identity, payload: &str) -> Result<Event, Failure> {
+fn decode(identity: Identity, payload: &str) -> Result<Event, Failure> {
     match event::decode(payload.as_bytes()) {
         Ok(event) => Ok(Event { identity, ..event }),
-        Err(error) => Err(Failure::Refused(format!(
-            "event {identity} of container {container:?} cannot be read again: {error}"
-        ))),
+        Err(error) => {
+            Err(Failure::Refused(format!("event {identity} cannot be read again: {error}")))
+        }
     }
 }
 
@@ -284,32 +239,40 @@ fn interval(connection: &Connection, id: IntervalId) -> Result<Vec<Interval>, Fa
     intervals(connection, intervals_where!("i.id = ?1"), [id])
 }
 
-fn open_intervals(connection: &Connection, container: &str) -> Result<Vec<Interval>, Failure> {
-    const OPEN: &str = intervals_where!(
-        "i.container = (select key from containers where id = ?1) and i.end_at is null"
-    );
+fn open_intervals(connection: &Connection, container: i64) -> Result<Vec<Interval>, Failure> {
+    const OPEN: &str = intervals_where!("i.container = ?1 and i.end_at is null");
     intervals(connection, OPEN, [container])
 }
 
-fn container_intervals(connection: &Connection, container: &str) -> Result<Vec<Interval>, Failure> {
-    const ALL: &str = intervals_where!("i.container = (select key from containers where id = ?1)");
-    intervals(connection, ALL, [container])
+fn container_intervals(connection: &Connection, container: i64) -> Result<Vec<Interval>, Failure> {
+    intervals(connection, intervals_where!("i.container = ?1"), [container])
 }
 
-fn intervals_with_news(connection: &Connection, key: &GroupKey) -> Result<Vec<Interval>, Failure> {
+fn intervals_with_news(
+    connection: &Connection,
+    memory: &mut Memory,
+    key: &GroupKey,
+) -> Result<Vec<Interval>, Failure> {
     const WITH_NEWS: &str = intervals_where!(
-        "i.id in (select interval from ledger where group_key = ?1 and news is not null)"
+        "i.id in (select interval from ledger
+                  where group_key = ?1 and (news is not null or firing) and news is not null)"
     );
-    match group_number(connection, key)? {
+    match memory.group(connection, key)? {
         Some(number) => intervals(connection, WITH_NEWS, [number]),
         None => Ok(Vec::new()),
     }
 }
 
-fn intervals_firing(connection: &Connection, key: &GroupKey) -> Result<Vec<Interval>, Failure> {
-    const FIRING: &str =
-        intervals_where!("i.id in (select interval from ledger where group_key = ?1 and firing)");
-    match group_number(connection, key)? {
+fn intervals_firing(
+    connection: &Connection,
+    memory: &mut Memory,
+    key: &GroupKey,
+) -> Result<Vec<Interval>, Failure> {
+    const FIRING: &str = intervals_where!(
+        "i.id in (select interval from ledger
+                      where group_key = ?1 and (news is not null or firing) and firing)"
+    );
+    match memory.group(connection, key)? {
         Some(number) => intervals(connection, FIRING, [number]),
         None => Ok(Vec::new()),
     }
@@ -387,21 +350,12 @@ pub(super) fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupK
     })
 }
 
-/// The number under which a group's key is kept.
-pub(super) fn group_number(
+fn group(
     connection: &Connection,
+    memory: &mut Memory,
     key: &GroupKey,
-) -> Result<Option<i64>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
-    )?;
-    let found =
-        statement.query_row(params![key.rule, key.receiver, Json(&key.labels)], |row| row.get(0));
-    Ok(found.optional()?)
-}
-
-fn group(connection: &Connection, key: &GroupKey) -> Result<Option<Group>, Failure> {
-    let Some(number) = group_number(connection, key)? else { return Ok(None) };
+) -> Result<Option<Group>, Failure> {
+    let Some(number) = memory.group(connection, key)? else { return Ok(None) };
     let mut statement = connection.prepare_cached(
         "select opened_at, last_told, news, firing, waiting, spoken, timer_set_at, timer_due_at
          from groups where key = ?1",

@@ -7,8 +7,8 @@ mod due;
 mod failure;
 mod lists;
 mod load;
+mod memory;
 mod open;
-mod places;
 mod reader;
 mod rules;
 mod save;
@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
@@ -37,7 +38,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys};
 use failure::Failure;
-use places::Places;
+use memory::Memory;
 
 /// A store in one SQLite file, for one process.
 pub struct SqliteStore {
@@ -78,12 +79,12 @@ impl SqliteStore {
     /// Runs `work` within a transaction, and answers after the commit.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Memory) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (done, mut outcome) = oneshot::channel();
         let (answer, committed) = oneshot::channel();
-        let work = Box::new(move |connection: &Connection| {
-            let value = work(connection)?;
+        let work = Box::new(move |connection: &Connection, memory: &mut Memory| {
+            let value = work(connection, memory)?;
             // Whoever asked may have gone; the work is to be committed all the same.
             let _ = done.send(value);
             Ok(())
@@ -95,6 +96,18 @@ impl SqliteStore {
         }
         result?;
         outcome.try_recv().map_err(|_| StoreError::Closed)
+    }
+
+    /// Brings the table of containers up to date for those who read it. Where nothing can be
+    /// written, what was written before has to do.
+    async fn settle_containers(&self) {
+        let settled = self.write(|_, memory| {
+            memory.settle();
+            Ok(())
+        });
+        if let Err(error) = settled.await {
+            debug!(%error, "the table of containers is not up to date");
+        }
     }
 
     /// Asks `question` of one state of the database.
@@ -129,10 +142,9 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.write(move |connection| {
-            let mut places = Places::default();
-            let changes = load::decided(connection, &mut places, keys, &mut decide)?;
-            save::changes(connection, &mut places, &changes)
+        Box::pin(self.write(move |connection, memory| {
+            let changes = load::decided(connection, memory, keys, &mut decide)?;
+            save::changes(connection, memory, &changes)
         }))
     }
 
@@ -170,22 +182,36 @@ impl Store for SqliteStore {
         rules: BTreeMap<String, String>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Adoption, StoreError>> {
-        Box::pin(self.write(move |connection| rules::adopt(connection, rules, now)))
+        Box::pin(self.write(move |connection, _| rules::adopt(connection, rules, now)))
     }
 
     fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Page<String>, StoreError>> {
-        Box::pin(async move { self.read(lists::events(query)?).await })
+        Box::pin(async move {
+            let of_container = query.container.is_some();
+            let list = lists::events(query)?;
+            if of_container {
+                self.settle_containers().await;
+            }
+            self.read(list).await
+        })
     }
 
     fn containers(&self, page: PageQuery) -> BoxFuture<'_, Result<Page<ContainerRow>, StoreError>> {
-        Box::pin(async move { self.read(lists::containers(page)?).await })
+        Box::pin(async move {
+            let list = lists::containers(page)?;
+            self.settle_containers().await;
+            self.read(list).await
+        })
     }
 
     fn container(
         &self,
         id: String,
     ) -> BoxFuture<'_, Result<Option<ContainerTimeline>, StoreError>> {
-        Box::pin(self.read(move |connection| lists::container(connection, &id)))
+        Box::pin(async move {
+            self.settle_containers().await;
+            self.read(move |connection| lists::container(connection, &id.into())).await
+        })
     }
 
     fn alerts(&self, query: AlertQuery) -> BoxFuture<'_, Result<Page<AlertRow>, StoreError>> {
@@ -201,7 +227,7 @@ impl Store for SqliteStore {
 
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.write(rules::note_check).await?;
+            self.write(|connection, _| rules::note_check(connection)).await?;
             // A disk may have room for this one row, and none for what comes in.
             match &*lock(&self.last_failure) {
                 Some((when, reason)) if when.elapsed() < RECENT => {

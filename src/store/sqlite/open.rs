@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+use super::memory;
 use crate::store::StoreError;
 
 /// Each brings the database from the version that is its index to the next, which `user_version`
@@ -55,6 +56,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let version = version(&writer, &path)?;
     make_durable(&writer, &path)?;
     migrate(&mut writer, version).map_err(explain)?;
+    memory::settle_log(&writer).map_err(explain)?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(explain)?;
     writer.pragma_update(None, "journal_size_limit", WAL_LIMIT).map_err(explain)?;
     writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(explain)?;

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
-use super::load::{self, group_number};
-use super::places::{Place, Places};
+use super::load;
+use super::memory::{Memory, Row};
 use super::values::{Json, count};
 use crate::engine::{
     Attempt, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval, IntervalId,
@@ -15,109 +15,76 @@ use crate::engine::{
 /// Writes all of `changes`: each row after those that it refers to.
 pub(super) fn changes(
     connection: &Connection,
-    places: &mut Places,
+    memory: &mut Memory,
     changes: &Changes,
 ) -> Result<(), Failure> {
-    let put: HashSet<&str> =
-        changes.containers.iter().map(|container| container.id.as_str()).collect();
+    let put: HashSet<&str> = changes.containers.iter().map(|container| &*container.id).collect();
     if let Some(heard) = changes.events.iter().find(|heard| !put.contains(&*heard.event.container))
     {
         // Its events are found from the container back.
         let id = &heard.event.container;
         return Err(Failure::Refused(format!("an event of {id:?} is added without it")));
     }
-    changes.events.iter().try_for_each(|heard| add_event(connection, places, heard, None))?;
+    changes.events.iter().try_for_each(|heard| add_event(connection, memory, heard, None))?;
     changes
         .failed
         .iter()
-        .try_for_each(|(heard, why)| add_failed(connection, places, heard, why))?;
-    put_containers(connection, places, &changes.containers)?;
+        .try_for_each(|(heard, why)| add_event(connection, memory, heard, Some(why)))?;
+    changes
+        .containers
+        .iter()
+        .try_for_each(|container| put_container(connection, memory, container))?;
     changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, *id))?;
-    changes.intervals.iter().try_for_each(|interval| put_interval(connection, interval))?;
-    changes.groups_removed.iter().try_for_each(|key| remove_group(connection, key))?;
-    changes.groups.iter().try_for_each(|group| put_group(connection, group))?;
-    changes.deliveries.iter().try_for_each(|delivery| put_delivery(connection, delivery))?;
+    changes.intervals.iter().try_for_each(|interval| put_interval(connection, memory, interval))?;
+    changes.groups_removed.iter().try_for_each(|key| remove_group(connection, memory, key))?;
+    changes.groups.iter().try_for_each(|group| put_group(connection, memory, group))?;
+    changes
+        .deliveries
+        .iter()
+        .try_for_each(|delivery| put_delivery(connection, memory, delivery))?;
     changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
 }
 
-fn put_containers(
+fn put_container(
     connection: &Connection,
-    places: &mut Places,
-    containers: &[Container],
+    memory: &mut Memory,
+    container: &Container,
 ) -> Result<(), Failure> {
-    let mut statement = connection.prepare_cached(
-        "insert or replace into container_states
-             (container, last_event, newest, ahead, facet, since, starts, last_at, derived_to,
-              open)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
-    for container in containers {
-        let Some(place) = places.get(connection, &container.id)? else {
-            let id = &container.id;
-            return Err(Failure::Refused(format!("container {id:?} is put without an event")));
-        };
-        let (application, service) = (container.application.as_ref(), container.service.as_ref());
-        let facet = places.facet(connection, application, service, &container.state)?;
-        statement.execute(params![
-            place.key,
-            place.last_event,
-            place.newest,
-            place.ahead,
-            facet,
-            container.since,
-            container.starts,
-            container.last_at,
-            container.derived_to,
-            container.open,
-        ])?;
-    }
+    let id = &container.id;
+    let (application, service) = (container.application.as_ref(), container.service.as_ref());
+    let facet = memory.facet(connection, application, service, &container.state)?;
+    let Some(row) = memory.get(connection, id)? else {
+        return Err(Failure::Refused(format!("container {id:?} is put without an event")));
+    };
+    let row = Row { facet: Some(facet), container: Some(container.clone()), ..*row };
+    memory.put(id, row);
     Ok(())
 }
 
-/// Adds an event that is kept and no more: its container may have nothing to show but its name.
-fn add_failed(
-    connection: &Connection,
-    places: &mut Places,
-    heard: &Heard,
-    why: &str,
-) -> Result<(), Failure> {
-    add_event(connection, places, heard, Some(why))?;
-    let Some(place) = places.get(connection, &heard.event.container)? else { return Ok(()) };
-    connection
-        .prepare_cached(
-            "insert into container_states
-                 (container, last_event, newest, ahead, since, last_at, derived_to, open)
-             values (?1, ?2, ?3, ?4, 0, 0, 0, 0)
-             on conflict (container) do update set
-                 last_event = excluded.last_event, newest = excluded.newest,
-                 ahead = excluded.ahead",
-        )?
-        .execute(params![place.key, place.last_event, place.newest, place.ahead])?;
-    Ok(())
-}
-
+/// Adds an event. One that `failed` is kept and no more: its container may have nothing to show
+/// but its name.
 fn add_event(
     connection: &Connection,
-    places: &mut Places,
+    memory: &mut Memory,
     heard: &Heard,
     failed: Option<&str>,
 ) -> Result<(), Failure> {
     let event = &heard.event;
-    if load::is_known(connection, places, &event.container, heard.reference())? {
+    let id = &event.container;
+    if load::is_known(connection, memory, id, heard.reference())? {
         return Err(Failure::Refused(format!("event {} is stored already", event.identity)));
     }
-    let before = places.get(connection, &event.container)?;
+    let (application, service) = (event.application.as_ref(), event.service.as_ref());
+    let facet = memory.facet(connection, application, service, &event.state)?;
+    let before = memory.get(connection, id)?;
     let key = match before {
-        Some(place) => place.key,
+        Some(row) => row.key,
         None => {
-            connection
-                .prepare_cached("insert into containers (id) values (?1)")?
-                .execute([&event.container])?;
+            connection.prepare_cached("insert into containers (id) values (?1)")?.execute([id])?;
             connection.last_insert_rowid()
         }
     };
-    let (application, service) = (event.application.as_ref(), event.service.as_ref());
-    let facet = places.facet(connection, application, service, &event.state)?;
+    let ahead = heard.at != event.timestamp;
     connection
         .prepare_cached(
             "insert into events
@@ -126,26 +93,32 @@ fn add_event(
         )?
         .execute(params![
             key,
-            before.map(|place| place.last_event),
+            before.map(|row| row.last_event),
             event.timestamp,
             event.identity,
-            (heard.at != event.timestamp).then_some(heard.at),
+            ahead.then_some(heard.at),
             heard.received_at,
             facet,
             failed,
             event.payload.text,
         ])?;
-    let place = Place {
+    let row = Row {
         key,
         last_event: connection.last_insert_rowid(),
-        newest: before.map_or(heard.at, |place| place.newest.max(heard.at)),
-        ahead: before.map_or(0, |place| place.ahead) + i64::from(heard.at != event.timestamp),
+        newest: before.map_or(heard.at, |row| row.newest.max(heard.at)),
+        ahead: before.map_or(0, |row| row.ahead) + i64::from(ahead),
+        facet: before.and_then(|row| row.facet),
+        container: before.and_then(|row| row.container.clone()),
     };
-    places.put(&event.container, place);
+    memory.put(id, row);
     Ok(())
 }
 
-fn put_interval(connection: &Connection, interval: &Interval) -> Result<(), Failure> {
+fn put_interval(
+    connection: &Connection,
+    memory: &mut Memory,
+    interval: &Interval,
+) -> Result<(), Failure> {
     let alert = alert(connection, interval)?;
     let stored = (interval.id.0 > 0).then_some(interval.id);
     let end = interval.end.as_ref();
@@ -188,11 +161,13 @@ fn put_interval(connection: &Connection, interval: &Interval) -> Result<(), Fail
             |row| row.get(0),
         )?;
     for (place, entry) in interval.ledger.iter().enumerate() {
-        put_entry(connection, id, count(place), entry)?;
+        put_entry(connection, memory, id, count(place), entry)?;
     }
-    connection
-        .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
-        .execute(params![id, count(interval.ledger.len())])?;
+    if stored.is_some() {
+        connection
+            .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
+            .execute(params![id, count(interval.ledger.len())])?;
+    }
     Ok(())
 }
 
@@ -215,11 +190,12 @@ fn alert(connection: &Connection, interval: &Interval) -> Result<i64, Failure> {
 
 fn put_entry(
     connection: &Connection,
+    memory: &mut Memory,
     interval: IntervalId,
     place: i64,
     entry: &Entry,
 ) -> Result<(), Failure> {
-    let group = known_group_number(connection, &entry.group)?;
+    let group = memory.group_or_new(connection, &entry.group)?;
     connection
         .prepare_cached(
             "insert into ledger
@@ -247,19 +223,8 @@ fn remove_interval(connection: &Connection, id: IntervalId) -> Result<(), Failur
     Ok(())
 }
 
-/// The number under which a group's key is kept; it is kept from now on, if it was not.
-fn known_group_number(connection: &Connection, key: &GroupKey) -> Result<i64, Failure> {
-    if let Some(number) = group_number(connection, key)? {
-        return Ok(number);
-    }
-    connection
-        .prepare_cached("insert into group_keys (rule, receiver, labels) values (?1, ?2, ?3)")?
-        .execute(params![key.rule, key.receiver, Json(&key.labels)])?;
-    Ok(connection.last_insert_rowid())
-}
-
-fn put_group(connection: &Connection, group: &Group) -> Result<(), Failure> {
-    let number = known_group_number(connection, &group.key)?;
+fn put_group(connection: &Connection, memory: &mut Memory, group: &Group) -> Result<(), Failure> {
+    let number = memory.group_or_new(connection, &group.key)?;
     connection
         .prepare_cached(
             "insert or replace into groups
@@ -281,15 +246,23 @@ fn put_group(connection: &Connection, group: &Group) -> Result<(), Failure> {
     Ok(())
 }
 
-fn remove_group(connection: &Connection, key: &GroupKey) -> Result<(), Failure> {
-    if let Some(number) = group_number(connection, key)? {
+fn remove_group(
+    connection: &Connection,
+    memory: &mut Memory,
+    key: &GroupKey,
+) -> Result<(), Failure> {
+    if let Some(number) = memory.group(connection, key)? {
         connection.prepare_cached("delete from groups where key = ?1")?.execute([number])?;
     }
     Ok(())
 }
 
-fn put_delivery(connection: &Connection, delivery: &Delivery) -> Result<(), Failure> {
-    let group = known_group_number(connection, &delivery.group)?;
+fn put_delivery(
+    connection: &Connection,
+    memory: &mut Memory,
+    delivery: &Delivery,
+) -> Result<(), Failure> {
+    let group = memory.group_or_new(connection, &delivery.group)?;
     let lease = delivery.lease.as_ref();
     connection
         .prepare_cached(

@@ -51,10 +51,76 @@ async fn what_was_committed_is_there_after_reopening() {
     assert_eq!(payloads(&store).await, 1);
 }
 
+/// The containers of the store at `path`, with their states, as a start finds them.
+async fn containers_at(path: &Path) -> Vec<(String, String)> {
+    let store = SqliteStore::open(path).unwrap();
+    let page = store.containers(PageQuery { limit: 100_000, cursor: None }).await.unwrap();
+    page.items.into_iter().map(|row| (row.id, row.state.as_str().to_owned())).collect()
+}
+
+#[tokio::test]
+async fn containers_in_the_log_are_there_after_a_kill() {
+    let (store, folder) = open_new();
+    for (second, state) in [(1, "X"), (2, "Y"), (3, "Z")] {
+        write_events(&store, vec![heard("a", second, state)]).await;
+    }
+    write_events(&store, vec![heard("b", 1, "X")]).await;
+    // What a process that is killed leaves behind.
+    let left = tempfile::tempdir().unwrap();
+    for name in ["tocsin.db", "tocsin.db-wal"] {
+        std::fs::copy(folder.path().join(name), left.path().join(name)).unwrap();
+    }
+    let both = [("a".into(), "Z".into()), ("b".into(), "X".into())];
+    assert_eq!(containers_at(&left.path().join("tocsin.db")).await, both);
+    drop(store);
+    assert_eq!(containers_at(&folder.path().join("tocsin.db")).await, both);
+}
+
+#[tokio::test]
+async fn containers_beyond_those_in_memory_are_read_again() {
+    let (store, folder) = open_new();
+    for second in [1, 2] {
+        for part in 0..20 {
+            let ids = (part * 500)..((part + 1) * 500);
+            let events: Vec<_> =
+                ids.map(|id| heard(&id.to_string(), second, &format!("S{second}"))).collect();
+            write_events(&store, events).await;
+        }
+    }
+    let timeline = store.container("123".into()).await.unwrap().unwrap();
+    assert_eq!(timeline.events.len(), 2);
+    drop(store);
+    let found = containers_at(&folder.path().join("tocsin.db")).await;
+    assert_eq!(found.len(), 10_000);
+    assert!(found.iter().all(|(_, state)| state == "S2"));
+}
+
+#[tokio::test]
+async fn a_container_is_as_it_was_where_the_work_failed() {
+    let (store, _folder) = open_new();
+    write_events(&store, vec![heard("a", 1, "X")]).await;
+    let event = heard("a", 2, "Y");
+    let put_without_an_event = {
+        let strange = container(&heard("nobody", 2, "Y"));
+        Changes {
+            containers: vec![container(&event), strange],
+            events: vec![event],
+            ..Changes::default()
+        }
+    };
+    let failed = write(&store, put_without_an_event).await;
+    assert!(matches!(failed, Err(StoreError::Refused(_))), "{failed:?}");
+    let a = store.container("a".into()).await.unwrap().unwrap();
+    assert_eq!((a.row.state.as_str(), a.events.len()), ("X", 1));
+    write_events(&store, vec![heard("a", 3, "Z")]).await;
+    let a = store.container("a".into()).await.unwrap().unwrap();
+    assert_eq!((a.row.state.as_str(), a.events.len()), ("Z", 2));
+}
+
 #[tokio::test]
 async fn every_commit_is_synced() {
     let (store, _folder) = open_new();
-    let settings = store.write(|db| {
+    let settings = store.write(|db, _| {
         let mode: String = db.query_row("pragma journal_mode", [], |row| row.get(0))?;
         let synchronous: i32 = db.query_row("pragma synchronous", [], |row| row.get(0))?;
         let keys: bool = db.query_row("pragma foreign_keys", [], |row| row.get(0))?;
@@ -68,7 +134,7 @@ async fn units_that_wait_share_a_commit_and_fail_alone() {
     let (store, _folder) = open_new();
     let (started, has_started) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    let blocker = store.write(move |_| {
+    let blocker = store.write(move |_, _| {
         started.send(()).unwrap();
         released.recv().unwrap();
         Ok(())
@@ -84,7 +150,7 @@ async fn units_that_wait_share_a_commit_and_fail_alone() {
     };
     let panicking = store.run(Keys::default(), Box::new(|_: &Snapshot| -> Step { panic!("no") }));
     let twice = add("a");
-    let orders = store.write(|db| {
+    let orders = store.write(|db, _| {
         db.execute_batch("insert into meta values ('half', 1)")?;
         Err::<(), _>(Failure::Refused("on second thoughts".into()))
     });
@@ -115,7 +181,7 @@ async fn units_that_wait_share_a_commit_and_fail_alone() {
 async fn a_full_disk_is_survived() {
     let (store, _folder) = open_new();
     let limit = |pages: u32| {
-        store.write(move |db| {
+        store.write(move |db, _| {
             let pages = pages.max(1);
             db.query_row(&format!("pragma max_page_count = {pages}"), [], |_| Ok(()))?;
             Ok(())
@@ -271,12 +337,17 @@ async fn lists_and_timers_are_read_by_index() {
             "events_by_time",
         ),
         (
-            "select id from intervals i \
-              where i.end_at is null and i.end_cause is not 'withdrawn' \
-              order by i.start desc, i.id desc limit 5",
+            "select id from intervals i where i.end_at is null and i.due <= 5 \
+              order by i.due limit 5",
             "intervals_open",
         ),
-        ("select id from intervals i where i.due <= 5 order by i.due limit 5", "intervals_due"),
+        ("select min(due) from intervals where end_at is null and due > 5", "intervals_open"),
+        (
+            "select id from intervals i \
+              where i.id in (select interval from ledger \
+                             where group_key = 5 and (news is not null or firing) and firing)",
+            "ledger_alive",
+        ),
         ("select key from groups g where g.timer_due_at <= 5 or g.timer_set_at > 5", "groups_due"),
         (
             "select id from deliveries \

@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::failure::Failure;
+use super::memory::Memory;
 use crate::store::StoreError;
 
 /// Work to be done within a transaction.
-pub(super) type Work = Box<dyn FnOnce(&Connection) -> Result<(), Failure> + Send>;
+pub(super) type Work = Box<dyn FnOnce(&Connection, &mut Memory) -> Result<(), Failure> + Send>;
 
 /// Work that waits, and where to answer that it is committed.
 pub(super) struct Unit {
@@ -26,12 +27,13 @@ const BATCH: usize = 256;
 
 /// Works until every sender of the queue is gone, then leaves the whole database in its one file.
 pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
+    let mut memory = Memory::default();
     while let Ok(first) = queue.recv() {
         let mut units = vec![first];
         units.extend(queue.try_iter().take(BATCH - 1));
         let (works, answers): (Vec<_>, Vec<_>) =
             units.into_iter().map(|unit| (unit.work, unit.answer)).unzip();
-        let results = match commit(&connection, works) {
+        let results = match commit(&connection, &mut memory, works) {
             Ok(results) => results,
             Err(error) => answers.iter().map(|_| Err(error.clone())).collect(),
         };
@@ -39,6 +41,10 @@ pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
             // Whoever asked may have gone; what was done is done.
             let _ = answer.send(result);
         }
+    }
+    memory.settle();
+    if let Err(error) = commit(&connection, &mut memory, Vec::new()) {
+        warn!(%error, "the log of containers stays in the database until the next start");
     }
     let checkpoint = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
     if let Err(error) = checkpoint.and_then(|()| connection.close().map_err(|(_, error)| error)) {
@@ -49,9 +55,14 @@ pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
 /// Does all of it in one transaction. `Err` means that nothing at all was committed.
 fn commit(
     connection: &Connection,
+    memory: &mut Memory,
     works: Vec<Work>,
 ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-    let results = within_transaction(connection, works);
+    let results = within_transaction(connection, memory, works);
+    match results {
+        Ok(_) => memory.committed(),
+        Err(_) => memory.roll_back(0),
+    }
     // A full disk or a failing one may or may not have ended the transaction.
     if results.is_err()
         && !connection.is_autocommit()
@@ -64,6 +75,7 @@ fn commit(
 
 fn within_transaction(
     connection: &Connection,
+    memory: &mut Memory,
     works: Vec<Work>,
 ) -> Result<Vec<Result<(), StoreError>>, Failure> {
     command(connection, "begin immediate")?;
@@ -71,12 +83,13 @@ fn within_transaction(
     let mut results = Vec::with_capacity(works.len());
     for work in works {
         if alone {
-            run(connection, work)?;
+            run(connection, memory, work)?;
             results.push(Ok(()));
         } else {
-            results.push(within_savepoint(connection, work)?);
+            results.push(within_savepoint(connection, memory, work)?);
         }
     }
+    memory.write(connection)?;
     command(connection, "commit")?;
     Ok(results)
 }
@@ -84,11 +97,14 @@ fn within_transaction(
 /// The outer error is one of the whole transaction, the inner one of this work alone.
 fn within_savepoint(
     connection: &Connection,
+    memory: &mut Memory,
     work: Work,
 ) -> Result<Result<(), StoreError>, Failure> {
     command(connection, "savepoint unit")?;
-    let result = run(connection, work);
+    let savepoint = memory.savepoint();
+    let result = run(connection, memory, work);
     if let Err(failure) = result {
+        memory.roll_back(savepoint);
         if connection.is_autocommit() {
             return Err(failure);
         }
@@ -100,8 +116,8 @@ fn within_savepoint(
     Ok(Ok(()))
 }
 
-fn run(connection: &Connection, work: Work) -> Result<(), Failure> {
-    catch_unwind(AssertUnwindSafe(|| work(connection))).unwrap_or_else(|panic| {
+fn run(connection: &Connection, memory: &mut Memory, work: Work) -> Result<(), Failure> {
+    catch_unwind(AssertUnwindSafe(|| work(connection, memory))).unwrap_or_else(|panic| {
         let words = panic
             .downcast_ref::<&str>()
             .map(|words| (*words).to_owned())

@@ -44,7 +44,7 @@ create index events_ahead on events (container, timestamp) where at is not null;
 -- container's events are found from the last one back.
 create index events_by_time on events (timestamp, facet);
 
--- What changes with every event, in as few pages as can be.
+-- What changes with every event. The last changes are in the log.
 create table container_states (
     container  integer primary key references containers,
     last_event integer not null,
@@ -56,6 +56,13 @@ create table container_states (
     last_at    integer not null,
     derived_to integer not null,
     open       integer not null
+) strict;
+
+-- What commits changed in container_states and did not write there yet, the first first: an array
+-- of rows, each an array of their columns.
+create table container_log (
+    number integer primary key,
+    rows   text not null
 ) strict;
 
 create table alerts (
@@ -86,8 +93,7 @@ create table intervals (
 ) strict;
 create index intervals_by_container on intervals (container, end_at);
 create index intervals_by_start on intervals (start);
-create index intervals_open on intervals (start) where end_at is null;
-create index intervals_due on intervals (due) where due is not null;
+create index intervals_open on intervals (due) where end_at is null;
 
 -- Names of groups. They outlive the groups: a ledger speaks of groups that are gone, and that come
 -- back under the same key.
@@ -110,8 +116,7 @@ create table ledger (
     firing         integer not null,
     primary key (interval, place)
 ) strict, without rowid;
-create index ledger_news on ledger (group_key) where news is not null;
-create index ledger_firing on ledger (group_key) where firing;
+create index ledger_alive on ledger (group_key) where news is not null or firing;
 
 create table groups (
     key          integer primary key references group_keys,
