@@ -53,7 +53,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The payload of an event. `text` is JSON, as [`decode`] has seen.
+    /// The payload of an event. `text` is JSON, as [`decode()`] has seen.
     fn new(text: String) -> Payload {
         Payload { text, value: OnceLock::new() }
     }
@@ -61,7 +61,7 @@ impl Payload {
     /// The payload, parsed when it is first asked for.
     ///
     /// # Panics
-    /// Never: [`decode`] has read the same text in the same way.
+    /// Never: [`decode()`] has read the same text in the same way.
     #[must_use]
     pub fn value(&self) -> &serde_json::Value {
         self.value.get_or_init(|| {
