@@ -2,13 +2,17 @@
 //!
 //! The answer to each event leaves only after the commit that holds it.
 
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::clock;
-use crate::engine::{self, Decided, Heard, Keys};
+use crate::engine::{self, Decided, Decision, Heard, Keys, Snapshot};
 use crate::event::Event;
 use crate::rules::Rules;
 use crate::store::{Store, StoreError, transact};
@@ -52,25 +56,37 @@ pub struct Ingest {
 
 /// The other end of [`Ingest`]: stores what waits.
 pub struct Batches {
-    queue: mpsc::Receiver<Arrival>,
+    inbox: Arc<Inbox>,
+    storing: Arc<Storing>,
+}
+
+/// What waits to be stored.
+struct Inbox(Mutex<(Vec<Arrival>, mpsc::Receiver<Arrival>)>);
+
+/// What storing a batch takes.
+struct Storing {
     store: Arc<dyn Store>,
     rules: Arc<Rules>,
     wake: Arc<Wake>,
     /// Whether the last batch could not be stored: it is said once, and once that it is over.
-    failing: bool,
+    failing: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Arrival {
     heard: Heard,
-    answer: oneshot::Sender<Result<Recorded, IngestError>>,
+    answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<Recorded, IngestError>>;
 
 /// A queue into `store`, and what empties it.
 #[must_use]
 pub fn channel(store: Arc<dyn Store>, rules: Arc<Rules>, wake: Arc<Wake>) -> (Ingest, Batches) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Ingest { queue: sender }, Batches { queue: receiver, store, rules, wake, failing: false })
+    let inbox = Arc::new(Inbox(Mutex::new((Vec::new(), receiver))));
+    let storing = Storing { store, rules, wake, failing: AtomicBool::new(false) };
+    (Ingest { queue: sender }, Batches { inbox, storing: Arc::new(storing) })
 }
 
 impl Ingest {
@@ -91,30 +107,90 @@ impl Ingest {
 
 impl Batches {
     /// Stores what comes, until every [`Ingest`] is gone and the queue is empty.
-    pub async fn run(mut self) {
-        let mut arrivals = Vec::with_capacity(BATCH);
-        while self.queue.recv_many(&mut arrivals, BATCH).await > 0 {
-            let (heard, answers): (Vec<Heard>, Vec<_>) =
-                arrivals.drain(..).map(|arrival| (arrival.heard, arrival.answer)).unzip();
-            for (answer, result) in answers.into_iter().zip(self.store_all(heard).await) {
-                // Whoever went away before the answer will ask again, and be told: a duplicate.
-                let _: Result<(), _> = answer.send(result);
+    pub async fn run(self) {
+        let batches = TaskTracker::new();
+        while self.inbox.arrival().await {
+            // While one batch is committed the next waits its turn, and takes all that came by then:
+            // the store is never idle between two, and its commits are as large as they can be.
+            let (start, started) = oneshot::channel();
+            let (inbox, storing) = (Arc::clone(&self.inbox), Arc::clone(&self.storing));
+            batches.spawn(async move { storing.store_next(&inbox, start).await });
+            // If it never starts, it has answered.
+            let _: Result<(), _> = started.await;
+        }
+        batches.close();
+        batches.wait().await;
+    }
+}
+
+impl Inbox {
+    /// Waits until something is there; `false` if nothing will ever be.
+    async fn arrival(&self) -> bool {
+        poll_fn(|context| {
+            let (arrivals, queue) = &mut *lock(&self.0);
+            match ready!(queue.poll_recv(context)) {
+                Some(arrival) => arrivals.push(arrival),
+                None => return Poll::Ready(false),
             }
+            Poll::Ready(true)
+        })
+        .await
+    }
+
+    /// Takes what is there, up to the size of a batch.
+    fn take(&self) -> (Arc<[Heard]>, Vec<Answer>) {
+        let (arrivals, queue) = &mut *lock(&self.0);
+        while arrivals.len() < BATCH
+            && let Ok(arrival) = queue.try_recv()
+        {
+            arrivals.push(arrival);
+        }
+        let (heard, answers): (Vec<_>, _) =
+            arrivals.drain(..).map(|arrival| (arrival.heard, arrival.answer)).unzip();
+        (heard.into(), answers)
+    }
+}
+
+impl Storing {
+    /// Stores, when its turn comes, what is in the inbox then; says so by `start`.
+    async fn store_next(&self, inbox: &Arc<Inbox>, start: oneshot::Sender<()>) {
+        let batch = Arc::new(Mutex::new(None));
+        let committed = {
+            let (batch, inbox) = (Arc::clone(&batch), Arc::clone(inbox));
+            let mut start = Some(start);
+            let taken = move || {
+                let batch = &mut *lock(&batch);
+                let (heard, _) = batch.get_or_insert_with(|| inbox.take());
+                start.take().map(|start| start.send(()));
+                Arc::clone(heard)
+            };
+            self.commit(taken).await
+        };
+        // Where the store could not even begin, what is there by now shares its fate.
+        let batch = lock(&batch).take();
+        let (heard, answers) = batch.unwrap_or_else(|| inbox.take());
+        for (answer, result) in answers.into_iter().zip(self.results(heard, committed).await) {
+            // Whoever went away before the answer will ask again, and be told: a duplicate.
+            let _: Result<(), _> = answer.send(result);
         }
     }
 
-    async fn store_all(&mut self, heard: Vec<Heard>) -> Vec<Result<Recorded, IngestError>> {
-        let heard: Arc<[Heard]> = heard.into();
-        let committed = self.commit(Arc::clone(&heard)).await;
+    /// What came of each event of a batch. Where the batch failed and the store is not at fault,
+    /// they are done one by one.
+    async fn results(
+        &self,
+        heard: Arc<[Heard]>,
+        committed: Result<Vec<Decided>, StoreError>,
+    ) -> Vec<Result<Recorded, IngestError>> {
+        let failing = matches!(committed, Err(StoreError::Unavailable(_) | StoreError::Closed));
+        let failed_before = self.failing.swap(failing, Ordering::Relaxed);
         match &committed {
-            Err(StoreError::Refused(_)) => {}
-            Err(reason) if !self.failing => {
+            Err(reason) if failing && !failed_before => {
                 error!(%reason, "events cannot be stored; their producers are told to try again");
             }
-            Ok(_) if self.failing => info!("events can be stored again"),
+            _ if failed_before && !failing => info!("events can be stored again"),
             _ => {}
         }
-        self.failing = matches!(committed, Err(StoreError::Unavailable(_) | StoreError::Closed));
         match committed {
             Ok(decided) => decided.into_iter().map(|decided| Ok(recorded(decided))).collect(),
             Err(StoreError::Refused(reason)) if heard.len() > 1 => {
@@ -125,13 +201,17 @@ impl Batches {
                 }
                 results
             }
-            Err(StoreError::Refused(reason)) => vec![self.keep(heard[0].clone(), reason).await],
+            Err(StoreError::Refused(reason)) => match heard.first() {
+                Some(heard) => vec![self.keep(heard.clone(), reason).await],
+                None => Vec::new(),
+            },
             Err(reason) => heard.iter().map(|_| Err(reason.clone().into())).collect(),
         }
     }
 
     async fn store_one(&self, heard: Heard) -> Result<Recorded, IngestError> {
-        match self.commit([heard.clone()].into()).await {
+        let batch: Arc<[Heard]> = [heard.clone()].into();
+        match self.commit(move || Arc::clone(&batch)).await {
             Ok(decided) => Ok(decided.first().copied().map_or(Recorded::New, recorded)),
             Err(StoreError::Refused(reason)) => self.keep(heard, reason).await,
             Err(error) => Err(error.into()),
@@ -146,20 +226,32 @@ impl Batches {
             reason,
             "an event could not be decided on; it is kept as failed"
         );
-        let keep = move |snapshot: &engine::Snapshot| engine::keep(snapshot, &heard, &reason);
+        let keep = move |snapshot: &Snapshot| engine::keep(snapshot, &heard, &reason);
         Ok(recorded(transact(&*self.store, Keys::default(), keep).await?))
     }
 
-    async fn commit(&self, heard: Arc<[Heard]>) -> Result<Vec<Decided>, StoreError> {
-        let keys = engine::keys(&self.rules, &heard);
+    /// Decides on a batch, which is asked for when its turn comes, and commits it.
+    async fn commit(
+        &self,
+        mut batch: impl FnMut() -> Arc<[Heard]> + Send + 'static,
+    ) -> Result<Vec<Decided>, StoreError> {
         let rules = Arc::clone(&self.rules);
-        let decide = move |snapshot: &engine::Snapshot| {
+        let mut asked = false;
+        let decide = move |snapshot: &Snapshot| {
+            let heard = batch();
+            if !std::mem::replace(&mut asked, true) {
+                return Decision::Need(engine::keys(&rules, &heard));
+            }
             Stirred::by(engine::decide(&rules, snapshot, &heard, clock::now()))
         };
-        let (decided, stirred) = transact(&*self.store, keys, decide).await?;
+        let (decided, stirred) = transact(&*self.store, Keys::default(), decide).await?;
         self.wake.wake(stirred);
         Ok(decided)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn recorded(decided: Decided) -> Recorded {
