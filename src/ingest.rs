@@ -6,8 +6,10 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -23,6 +25,9 @@ const QUEUE: usize = 4096;
 
 /// How many events one commit takes at most.
 const BATCH: usize = 512;
+
+/// How long a batch waits at most to be as large as those before it.
+const COMPANY: Duration = Duration::from_millis(1);
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,14 +114,18 @@ impl Batches {
     /// Stores what comes, until every [`Ingest`] is gone and the queue is empty.
     pub async fn run(self) {
         let batches = TaskTracker::new();
-        while self.inbox.arrival().await {
-            // While one batch is committed the next waits its turn, and takes all that came by then:
-            // the store is never idle between two, and its commits are as large as they can be.
+        let mut last_two = [0, 0];
+        while self.inbox.has(1).await {
+            // A commit costs much the same for one event and for many. While there is one batch in
+            // the store and another on its way to it, each should be half of all that is in flight.
+            let half = last_two.iter().sum::<usize>() / 2;
+            let _: Result<bool, _> = timeout(COMPANY, self.inbox.has(half * 3 / 4)).await;
+            // While one batch is committed the next waits its turn, and takes all that came by then.
             let (start, started) = oneshot::channel();
             let (inbox, storing) = (Arc::clone(&self.inbox), Arc::clone(&self.storing));
             batches.spawn(async move { storing.store_next(&inbox, start).await });
             // If it never starts, it has answered.
-            let _: Result<(), _> = started.await;
+            last_two = [last_two[1], started.await.unwrap_or(0)];
         }
         batches.close();
         batches.wait().await;
@@ -124,13 +133,14 @@ impl Batches {
 }
 
 impl Inbox {
-    /// Waits until something is there; `false` if nothing will ever be.
-    async fn arrival(&self) -> bool {
+    /// Waits until so many have arrived; `false` if there will never be so many.
+    async fn has(&self, count: usize) -> bool {
         poll_fn(|context| {
             let (arrivals, queue) = &mut *lock(&self.0);
-            match ready!(queue.poll_recv(context)) {
-                Some(arrival) => arrivals.push(arrival),
-                None => return Poll::Ready(false),
+            while arrivals.len() < count {
+                if ready!(queue.poll_recv_many(context, arrivals, BATCH)) == 0 {
+                    return Poll::Ready(false);
+                }
             }
             Poll::Ready(true)
         })
@@ -153,7 +163,7 @@ impl Inbox {
 
 impl Storing {
     /// Stores, when its turn comes, what is in the inbox then; says so by `start`.
-    async fn store_next(&self, inbox: &Arc<Inbox>, start: oneshot::Sender<()>) {
+    async fn store_next(&self, inbox: &Arc<Inbox>, start: oneshot::Sender<usize>) {
         let batch = Arc::new(Mutex::new(None));
         let committed = {
             let (batch, inbox) = (Arc::clone(&batch), Arc::clone(inbox));
@@ -161,7 +171,7 @@ impl Storing {
             let taken = move || {
                 let batch = &mut *lock(&batch);
                 let (heard, _) = batch.get_or_insert_with(|| inbox.take());
-                start.take().map(|start| start.send(()));
+                start.take().map(|start| start.send(heard.len()));
                 Arc::clone(heard)
             };
             self.commit(taken).await

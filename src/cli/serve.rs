@@ -42,6 +42,8 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers())
+            // What the store answers comes from its own thread: it is to be passed on at once.
+            .global_queue_interval(1)
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
