@@ -29,14 +29,12 @@ impl<T, F: FnOnce(&Connection) -> Result<Page<T>, Failure> + Send + 'static> Lis
 /// The newest payloads that meet the query, in ascending order.
 pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError> {
     let mut conditions = Conditions::default();
-    // Without statistics SQLite would rather sort than walk the index of time.
-    let index = if query.container.is_some() { "" } else { "indexed by events_by_time" };
     if let Some(id) = query.container {
         let theirs = concat!(
-            "seq in (",
+            "t.seq in (",
             load::chain!(
                 "select s.last_event from containers c
-                 join container_states s on s.container = c.key where c.id = ?",
+                 join containers_now s on s.container = c.key where c.id = ?",
                 "select seq from chain"
             ),
             ")"
@@ -44,23 +42,32 @@ pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError>
         conditions.hold(theirs, [id.into()]);
     }
     if let Some(facets) = facets(query.application, query.service, query.state.as_ref()) {
-        let facets_hold = format!("facet in (select id from facets {})", facets.clause());
+        let facets_hold = format!("t.facet in (select id from facets {})", facets.clause());
         conditions.hold(facets_hold, facets.values);
     }
     if let Some(since) = query.since {
-        conditions.hold("timestamp >= ?", [since.as_micros().into()]);
+        conditions.hold("t.timestamp >= ?", [since.as_micros().into()]);
     }
     if let Some(until) = query.until {
-        conditions.hold("timestamp <= ?", [until.as_micros().into()]);
+        conditions.hold("t.timestamp <= ?", [until.as_micros().into()]);
     }
     if let Some(cursor) = &query.page.cursor {
         let (timestamp, seq) = cursor::parse_pair(cursor)?;
-        conditions.hold("(timestamp, seq) < (?, ?)", [timestamp.into(), seq.into()]);
+        conditions.hold("(t.timestamp, t.seq) < (?, ?)", [timestamp.into(), seq.into()]);
     }
+    // Those that were put in order, and those that came since.
+    let in_order = conditions.clause();
+    conditions.values.extend_from_within(..);
+    conditions
+        .hold("t.seq > coalesce((select value from meta where name = 'last_in_order'), 0)", []);
+    let since = conditions.clause();
     let sql = format!(
-        "select payload, timestamp, seq from events {index} {}
-         order by timestamp desc, seq desc limit ?",
-        conditions.clause()
+        "select e.payload, n.timestamp, n.seq
+         from (select t.timestamp, t.seq from events_by_time t {in_order}
+               union all select t.timestamp, t.seq from events t {since}
+               order by 1 desc, 2 desc limit ?) n
+         cross join events e on e.seq = n.seq
+         order by n.timestamp desc, n.seq desc"
     );
     Ok(move |connection: &Connection| {
         let mut page = conditions.page(connection, &sql, query.page.limit, |row| {
@@ -101,7 +108,7 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
     let sql = format!(
         "select c.id, f.application, f.service, f.state, s.since, s.starts
          from containers c
-         join container_states s on s.container = c.key
+         join containers_now s on s.container = c.key
          join facets f on f.id = s.facet {}
          order by c.id limit ?",
         conditions.clause()
@@ -129,7 +136,7 @@ pub(super) fn container(
     connection: &Connection,
     id: &Arc<str>,
 ) -> Result<Option<ContainerTimeline>, Failure> {
-    let Some(stored) = memory::stored(connection, id)? else { return Ok(None) };
+    let Some(stored) = memory::now(connection, id)? else { return Ok(None) };
     let Some(container) = stored.container else { return Ok(None) };
     let row = ContainerRow {
         id: container.id.to_string(),

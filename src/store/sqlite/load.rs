@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::failure::Failure;
-use super::memory::Memory;
+use super::memory::{Kept, Memory};
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
@@ -73,10 +73,21 @@ fn extend(
         let Some(row) = memory.get(connection, id)? else { continue };
         let Some(container) = row.container.clone() else { continue };
         if container.open > 0 {
-            let open = open_intervals(connection, row.key)?;
+            let open = match row.open.clone() {
+                Some(open) => {
+                    debug_assert_eq!(*open, open_intervals(connection, row.key)?);
+                    open
+                }
+                None => {
+                    let open = Arc::new(open_intervals(connection, row.key)?);
+                    let row = Kept { open: Some(Arc::clone(&open)), ..row.clone() };
+                    memory.put(id, row);
+                    open
+                }
+            };
             let entries = open.iter().flat_map(|interval| &interval.ledger);
             keys.groups.extend(entries.map(|entry| entry.group.clone()));
-            add(snapshot, open);
+            add(snapshot, open.iter().cloned());
         }
         snapshot.containers.insert(id.clone(), container);
     }
@@ -122,7 +133,7 @@ fn extend(
     Ok(())
 }
 
-fn add(snapshot: &mut Snapshot, intervals: Vec<Interval>) {
+fn add(snapshot: &mut Snapshot, intervals: impl IntoIterator<Item = Interval>) {
     snapshot.intervals.extend(intervals.into_iter().map(|interval| (interval.id, interval)));
 }
 

@@ -3,10 +3,11 @@
 //! What is kept of a container changes with every event, and rows all over a table are dear to
 //! write. So what a commit changed goes into one row of `container_log`, and from time to time
 //! everything that changed is written to its place in `container_states`, and the log is emptied.
-//! Memory, then the log, then the table: the first that has a container has the truth.
+//! Memory, then the log, then the table: the first that has a container has the truth. In the same
+//! way, the events since then take their places in `events_by_time`.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -14,22 +15,39 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::failure::Failure;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
-use crate::engine::{Container, GroupKey, IntervalId};
+use crate::engine::{Container, GroupKey, Interval, IntervalId};
 use crate::event::State;
+
+/// A query for what `$states` has of the container with this id.
+macro_rules! stored {
+    ($states:literal) => {
+        concat!(
+            "select c.key, s.last_event, s.newest, s.ahead, s.facet, f.application, f.service,
+                    f.state, s.since, s.starts, s.last_at, s.derived_to, s.open
+             from containers c
+             join ",
+            $states,
+            " s on s.container = c.key
+             left join facets f on f.id = s.facet
+             where c.id = ?1"
+        )
+    };
+}
 
 /// How many containers, and how many names, are kept in memory, give or take those of one commit:
 /// some 3 MB.
 const KEPT: usize = 8192;
 
-/// How many rows the log takes before it is emptied: some 400 kB.
-const LOGGED: usize = 4096;
+/// After how many changes, of which an event makes two, the tables are brought up to date. The log
+/// has some 300 kB by then.
+const UNSETTLED: usize = 8192;
 
 /// The name in `meta` of the last number that was given to an interval.
 const LAST_INTERVAL: &str = "last_interval";
 
 /// Where a container and its events are kept, and what is known of it.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(super) struct Kept {
     pub(super) key: i64,
     /// The event that was received last.
     pub(super) last_event: i64,
@@ -41,6 +59,26 @@ pub(super) struct Row {
     pub(super) facet: Option<i64>,
     /// `None` if nothing but failed events was heard of it.
     pub(super) container: Option<Container>,
+    /// Its open intervals, if they are known here.
+    pub(super) open: Option<Arc<Vec<Interval>>>,
+    /// Whether the table has it otherwise.
+    pub(super) unwritten: bool,
+}
+
+impl Kept {
+    /// The row of a container of which nothing was heard before.
+    pub(super) fn new(key: i64, at: Timestamp) -> Kept {
+        Kept {
+            key,
+            last_event: 0,
+            newest: at,
+            ahead: 0,
+            facet: None,
+            container: None,
+            open: Some(Arc::default()),
+            unwritten: true,
+        }
+    }
 }
 
 type Facet = (Option<Arc<str>>, Option<Arc<str>>, State);
@@ -48,18 +86,16 @@ type Facet = (Option<Arc<str>>, Option<Arc<str>>, State);
 /// What is in memory of a database.
 #[derive(Default)]
 pub(super) struct Memory {
-    rows: HashMap<Arc<str>, Row>,
+    rows: HashMap<Arc<str>, Kept>,
     facets: HashMap<Facet, i64>,
     groups: HashMap<GroupKey, i64>,
     /// The last number that was given to an interval.
     last_interval: Option<i64>,
     /// What was there before each change since the last commit, the first change first.
-    before: Vec<(Arc<str>, Option<Row>)>,
-    /// Those that the table does not have as they are.
-    unwritten: HashSet<Arc<str>>,
-    /// How many rows are in the log, or a few more where a commit failed.
-    logged: usize,
-    /// Whether the next commit is to bring the table up to date.
+    before: Vec<(Arc<str>, Option<Kept>)>,
+    /// How many changes were committed since the tables were brought up to date.
+    unsettled: usize,
+    /// Whether the next commit is to bring them up to date.
     settle: bool,
 }
 
@@ -69,18 +105,18 @@ impl Memory {
         &mut self,
         connection: &Connection,
         id: &Arc<str>,
-    ) -> Result<Option<&Row>, Failure> {
+    ) -> Result<Option<&Kept>, Failure> {
         Ok(match self.rows.entry(id.clone()) {
             Entry::Occupied(row) => Some(row.into_mut()),
-            Entry::Vacant(place) => match stored(connection, id)? {
+            Entry::Vacant(place) => match read(connection, stored!("container_states"), id)? {
                 Some(row) => Some(place.insert(row)),
                 None => None,
             },
         })
     }
 
-    pub(super) fn put(&mut self, id: &Arc<str>, row: Row) {
-        let before = self.rows.insert(id.clone(), row);
+    pub(super) fn put(&mut self, id: &Arc<str>, row: Kept) {
+        let before = self.rows.insert(id.clone(), Kept { unwritten: true, ..row });
         self.before.push((id.clone(), before));
     }
 
@@ -166,11 +202,12 @@ impl Memory {
     }
 
     /// To be called before an interval is removed: the last number given outlives it.
-    pub(super) fn keep_last_interval(
+    pub(super) fn forget_interval(
         &mut self,
         connection: &Connection,
         removed: IntervalId,
     ) -> Result<(), Failure> {
+        self.remove_interval(removed);
         let last = self.last_interval(connection)?;
         if removed.0 == last {
             connection
@@ -215,22 +252,49 @@ impl Memory {
         self.groups.clear();
     }
 
-    /// Has the next commit bring the table up to date, for those who read it.
+    /// Notes an interval as it is stored now.
+    pub(super) fn put_interval(&mut self, interval: Interval) {
+        let id = Arc::clone(&interval.container);
+        let Some(row) = self.rows.get(&id).filter(|row| row.open.is_some()) else { return };
+        let mut row = row.clone();
+        if let Some(open) = &mut row.open {
+            let open = Arc::make_mut(open);
+            open.retain(|other| other.id != interval.id);
+            if interval.end.is_none() {
+                open.push(interval);
+                open.sort_unstable_by_key(|interval| interval.id);
+            }
+        }
+        self.put(&id, row);
+    }
+
+    /// Forgets an interval, whosever it was.
+    fn remove_interval(&mut self, removed: IntervalId) {
+        let has =
+            |row: &Kept| row.open.iter().flat_map(|open| &**open).any(|one| one.id == removed);
+        let of = self.rows.iter().find(|(_, row)| has(row));
+        if let Some((id, row)) = of.map(|(id, row)| (Arc::clone(id), row.clone())) {
+            self.put(&id, Kept { open: None, ..row });
+        }
+    }
+
+    /// Has the next commit bring the tables up to date.
     pub(super) fn settle(&mut self) {
         self.settle = true;
     }
 
     /// Writes what was changed; to be called last before a commit.
     pub(super) fn write(&mut self, connection: &Connection) -> Result<(), Failure> {
-        self.settle |= self.logged >= LOGGED || self.rows.len() >= KEPT;
+        self.settle |= self.unsettled >= UNSETTLED || self.rows.len() >= KEPT;
         if self.settle {
-            let changed = self.before.iter().map(|(id, _)| id);
-            return write_to_table(connection, self.rows(changed.chain(&self.unwritten)));
+            let mut rows: Vec<&Kept> = self.rows.values().filter(|row| row.unwritten).collect();
+            rows.sort_unstable_by_key(|row| row.key);
+            write_to_table(connection, rows)?;
+            return Ok(connection.execute_batch(IN_ORDER)?);
         }
-        let changed = self.rows(self.before.iter().map(|(id, _)| id));
+        let changed = self.changed();
         if !changed.is_empty() {
             let columns: Vec<_> = changed.into_iter().map(logged).collect();
-            self.logged += columns.len();
             connection
                 .prepare_cached("insert into container_log (rows) values (?1)")?
                 .execute([Json(columns)])?;
@@ -240,22 +304,24 @@ impl Memory {
 
     /// To be called after a commit.
     pub(super) fn committed(&mut self) {
-        if self.settle {
-            self.settle = false;
-            self.before.clear();
-            self.unwritten.clear();
-            self.logged = 0;
-            if self.rows.len() >= KEPT {
-                self.rows.clear();
-            }
-        } else {
-            self.unwritten.extend(self.before.drain(..).map(|(id, _)| id));
+        self.unsettled += self.before.len();
+        self.before.clear();
+        if !std::mem::take(&mut self.settle) {
+            return;
+        }
+        self.unsettled = 0;
+        if self.rows.len() >= KEPT {
+            self.rows.clear();
+        }
+        for row in self.rows.values_mut() {
+            row.unwritten = false;
         }
     }
 
-    /// The rows of these containers, each once, in the order of the table.
-    fn rows<'a>(&'a self, ids: impl Iterator<Item = &'a Arc<str>>) -> Vec<&'a Row> {
-        let mut rows: Vec<&Row> = ids.filter_map(|id| self.rows.get(id)).collect();
+    /// The containers that were changed since the last commit, each once, in the order of the table.
+    fn changed(&self) -> Vec<&Kept> {
+        let mut rows: Vec<&Kept> =
+            self.before.iter().filter_map(|(id, _)| self.rows.get(id)).collect();
         rows.sort_unstable_by_key(|row| row.key);
         rows.dedup_by_key(|row| row.key);
         rows
@@ -263,7 +329,7 @@ impl Memory {
 }
 
 /// A row as `container_states` has it, in the order of its columns.
-fn columns(row: &Row) -> [Option<i64>; 10] {
+fn columns(row: &Kept) -> [Option<i64>; 10] {
     let container = row.container.as_ref();
     let or_zero = |value: Option<i64>| Some(value.unwrap_or(0));
     [
@@ -282,7 +348,7 @@ fn columns(row: &Row) -> [Option<i64>; 10] {
 
 /// The same as `container_log` has it: what is equal to the latest place, as it mostly is, is left
 /// out.
-fn logged(row: &Row) -> [Option<i64>; 10] {
+fn logged(row: &Kept) -> [Option<i64>; 10] {
     let mut columns = columns(row);
     for place in [SINCE, LAST_AT, DERIVED_TO] {
         if columns[place] == columns[NEWEST] {
@@ -311,7 +377,7 @@ macro_rules! insert {
     };
 }
 
-fn write_to_table(connection: &Connection, rows: Vec<&Row>) -> Result<(), Failure> {
+fn write_to_table(connection: &Connection, rows: Vec<&Kept>) -> Result<(), Failure> {
     let mut statement =
         connection.prepare_cached(insert!("values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"))?;
     for row in rows {
@@ -321,40 +387,47 @@ fn write_to_table(connection: &Connection, rows: Vec<&Row>) -> Result<(), Failur
     Ok(())
 }
 
-/// Brings the table up to date after the program was killed.
-pub(super) fn settle_log(connection: &Connection) -> rusqlite::Result<()> {
+/// Puts the events that came since the last time in order.
+const IN_ORDER: &str = "
+    insert into events_by_time (timestamp, seq, facet)
+        select timestamp, seq, facet from events
+        where seq > coalesce((select value from meta where name = 'last_in_order'), 0)
+        order by timestamp, seq;
+    insert or replace into meta (name, value)
+        select 'last_in_order', max(seq) from events having max(seq) is not null;";
+
+/// Brings the tables up to date after the program was killed.
+pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("begin immediate;")?;
     connection.execute_batch(concat!(
-        "begin immediate;",
         insert!(
-            "select r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4,
-                    coalesce(r.value ->> 5, r.value ->> 2), r.value ->> 6,
-                    coalesce(r.value ->> 7, r.value ->> 2),
-                    coalesce(r.value ->> 8, r.value ->> 2), r.value ->> 9
-             from container_log l, json_each(l.rows) r order by l.number;"
+            "select * from containers_now where container in
+                     (select r.value ->> 0 from container_log l, json_each(l.rows) r);"
         ),
-        "delete from container_log; commit;"
-    ))
+        "delete from container_log;"
+    ))?;
+    connection.execute_batch(IN_ORDER)?;
+    connection.execute_batch("commit;")
 }
 
-/// What the table has of a container.
-pub(super) fn stored(connection: &Connection, id: &Arc<str>) -> Result<Option<Row>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select c.key, s.last_event, s.newest, s.ahead, s.facet, f.application, f.service, f.state,
-                s.since, s.starts, s.last_at, s.derived_to, s.open
-         from containers c
-         join container_states s on s.container = c.key
-         left join facets f on f.id = s.facet
-         where c.id = ?1",
-    )?;
+/// What is kept of a container, for those who do not know what is in memory.
+pub(super) fn now(connection: &Connection, id: &Arc<str>) -> Result<Option<Kept>, Failure> {
+    read(connection, stored!("containers_now"), id)
+}
+
+fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept>, Failure> {
+    let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_row([id], |row| {
         let mut columns = Columns::of(row);
-        let row = Row {
+        let row = Kept {
             key: columns.take()?,
             last_event: columns.take()?,
             newest: columns.take()?,
             ahead: columns.take()?,
             facet: columns.take()?,
             container: None,
+            open: None,
+            unwritten: false,
         };
         let (application, service) = (columns.take()?, columns.take()?);
         let state: Option<State> = columns.take()?;
@@ -370,7 +443,8 @@ pub(super) fn stored(connection: &Connection, id: &Arc<str>) -> Result<Option<Ro
             derived_to: columns.take()?,
             open: columns.take()?,
         };
-        Ok(Row { container: Some(container), ..row })
+        let open = (container.open == 0).then(Arc::default);
+        Ok(Kept { container: Some(container), open, ..row })
     });
     Ok(found.optional()?)
 }

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
-use tracing::debug;
 
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
@@ -100,18 +99,6 @@ impl SqliteStore {
         }
         result?;
         outcome.try_recv().map_err(|_| StoreError::Closed)
-    }
-
-    /// Brings the table of containers up to date for those who read it. Where nothing can be
-    /// written, what was written before has to do.
-    async fn settle_containers(&self) {
-        let settled = self.write(|_, memory| {
-            memory.settle();
-            Ok(())
-        });
-        if let Err(error) = settled.await {
-            debug!(%error, "the table of containers is not up to date");
-        }
     }
 
     /// Asks `question` of one state of the database.
@@ -201,32 +188,18 @@ impl Store for SqliteStore {
     }
 
     fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Page<String>, StoreError>> {
-        Box::pin(async move {
-            let of_container = query.container.is_some();
-            let list = lists::events(query)?;
-            if of_container {
-                self.settle_containers().await;
-            }
-            self.read(list).await
-        })
+        Box::pin(async move { self.read(lists::events(query)?).await })
     }
 
     fn containers(&self, page: PageQuery) -> BoxFuture<'_, Result<Page<ContainerRow>, StoreError>> {
-        Box::pin(async move {
-            let list = lists::containers(page)?;
-            self.settle_containers().await;
-            self.read(list).await
-        })
+        Box::pin(async move { self.read(lists::containers(page)?).await })
     }
 
     fn container(
         &self,
         id: String,
     ) -> BoxFuture<'_, Result<Option<ContainerTimeline>, StoreError>> {
-        Box::pin(async move {
-            self.settle_containers().await;
-            self.read(move |connection| lists::container(connection, &id.into())).await
-        })
+        Box::pin(self.read(move |connection| lists::container(connection, &id.into())))
     }
 
     fn alerts(&self, query: AlertQuery) -> BoxFuture<'_, Result<Page<AlertRow>, StoreError>> {

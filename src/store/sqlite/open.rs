@@ -56,7 +56,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let version = version(&writer, &path)?;
     make_durable(&writer, &path)?;
     migrate(&mut writer, version).map_err(explain)?;
-    memory::settle_log(&writer).map_err(explain)?;
+    memory::settle(&writer).map_err(explain)?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(explain)?;
     writer.pragma_update(None, "journal_size_limit", WAL_LIMIT).map_err(explain)?;
     writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(explain)?;

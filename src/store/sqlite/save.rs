@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::failure::Failure;
 use super::load;
-use super::memory::{Memory, Row};
+use super::memory::{Kept, Memory};
 use super::values::{Json, count};
 use crate::engine::{
     Attempt, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval, IntervalId,
@@ -56,7 +56,7 @@ fn put_container(
     let Some(row) = memory.get(connection, id)? else {
         return Err(Failure::Refused(format!("container {id:?} is put without an event")));
     };
-    let row = Row { facet: Some(facet), container: Some(container.clone()), ..*row };
+    let row = Kept { facet: Some(facet), container: Some(container.clone()), ..row.clone() };
     memory.put(id, row);
     Ok(())
 }
@@ -76,12 +76,13 @@ fn add_event(
     }
     let (application, service) = (event.application.as_ref(), event.service.as_ref());
     let facet = memory.facet(connection, application, service, &event.state)?;
-    let before = memory.get(connection, id)?;
-    let key = match before {
-        Some(row) => row.key,
+    let before = memory.get(connection, id)?.cloned();
+    let last_event = before.as_ref().map(|row| row.last_event);
+    let row = match before {
+        Some(row) => row,
         None => {
             connection.prepare_cached("insert into containers (id) values (?1)")?.execute([id])?;
-            connection.last_insert_rowid()
+            Kept::new(connection.last_insert_rowid(), heard.at)
         }
     };
     let ahead = heard.at != event.timestamp;
@@ -92,8 +93,8 @@ fn add_event(
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
-            key,
-            before.map(|row| row.last_event),
+            row.key,
+            last_event,
             event.timestamp,
             event.identity,
             ahead.then_some(heard.at),
@@ -102,13 +103,11 @@ fn add_event(
             failed,
             event.payload.text,
         ])?;
-    let row = Row {
-        key,
+    let row = Kept {
         last_event: connection.last_insert_rowid(),
-        newest: before.map_or(heard.at, |row| row.newest.max(heard.at)),
-        ahead: before.map_or(0, |row| row.ahead) + i64::from(ahead),
-        facet: before.and_then(|row| row.facet),
-        container: before.and_then(|row| row.container.clone()),
+        newest: row.newest.max(heard.at),
+        ahead: row.ahead + i64::from(ahead),
+        ..row
     };
     memory.put(id, row);
     Ok(())
@@ -166,6 +165,7 @@ fn put_interval(
     for (place, entry) in interval.ledger.iter().enumerate() {
         put_entry(connection, memory, id, count(place), entry)?;
     }
+    memory.put_interval(Interval { id, ..interval.clone() });
     if !is_new {
         connection
             .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
@@ -209,7 +209,7 @@ fn remove_interval(
     memory: &mut Memory,
     id: IntervalId,
 ) -> Result<(), Failure> {
-    memory.keep_last_interval(connection, id)?;
+    memory.forget_interval(connection, id)?;
     connection.prepare_cached("delete from intervals where id = ?1")?.execute([id])?;
     Ok(())
 }

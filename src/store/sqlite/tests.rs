@@ -325,16 +325,17 @@ async fn lists_and_timers_are_read_by_index() {
     let (store, _folder) = open_new();
     for (sql, index) in [
         (
-            "select payload from events indexed by events_by_time \
-              where (timestamp, seq) < (5, 5) \
-              order by timestamp desc, seq desc limit 5",
-            "events_by_time",
+            "select t.timestamp, t.seq from events_by_time t \
+              where (t.timestamp, t.seq) < (5, 5) \
+              union all select t.timestamp, t.seq from events t where t.seq > 5 \
+              order by 1 desc, 2 desc limit 5",
+            "SEARCH t USING PRIMARY KEY",
         ),
         (
-            "select payload from events indexed by events_by_time \
-              where facet in (select id from facets where service = 'x') \
-              order by timestamp desc, seq desc limit 5",
-            "events_by_time",
+            "select t.timestamp, t.seq from events_by_time t \
+              where t.facet in (select id from facets where service = 'x') \
+              order by 1 desc, 2 desc limit 5",
+            "SCAN t",
         ),
         (
             "select id from intervals i where i.end_at is null and i.due <= 5 \
@@ -370,7 +371,9 @@ async fn lists_and_timers_are_read_by_index() {
         });
         let plan = plan.await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
-        assert!(!plan.contains("FOR ORDER BY"), "{sql}\n{plan}");
+        // To the right of a merge are the few events that are not in order yet.
+        let sorted = plan.split("RIGHT").next().unwrap_or_default().contains("FOR ORDER BY");
+        assert!(!sorted, "{sql}\n{plan}");
     }
 }
 

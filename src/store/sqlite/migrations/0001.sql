@@ -42,7 +42,15 @@ create table events (
 create index events_ahead on events (container, timestamp) where at is not null;
 -- There is no other index by container: it would have a page written for each event of a batch. A
 -- container's events are found from the last one back.
-create index events_by_time on events (timestamp, facet);
+
+-- The events by time, those up to the one that `meta` has as `last_in_order`: the last ones are put
+-- in order many at a time.
+create table events_by_time (
+    timestamp integer not null,
+    seq       integer not null,
+    facet     integer not null,
+    primary key (timestamp, seq)
+) strict, without rowid;
 
 -- What changes with every event. The last changes are in the log.
 create table container_states (
@@ -64,6 +72,21 @@ create table container_log (
     number integer primary key,
     rows   text not null
 ) strict;
+
+-- container_states as it is with what is in the log.
+create view containers_now as
+    with logged as (
+        select max(l.number), r.value ->> 0 as container, r.value ->> 1 as last_event,
+               r.value ->> 2 as newest, r.value ->> 3 as ahead, r.value ->> 4 as facet,
+               coalesce(r.value ->> 5, r.value ->> 2) as since, r.value ->> 6 as starts,
+               coalesce(r.value ->> 7, r.value ->> 2) as last_at,
+               coalesce(r.value ->> 8, r.value ->> 2) as derived_to, r.value ->> 9 as open
+        from container_log l, json_each(l.rows) r group by 2)
+    select container, last_event, newest, ahead, facet, since, starts, last_at, derived_to, open
+        from logged
+    union all
+    select container, last_event, newest, ahead, facet, since, starts, last_at, derived_to, open
+        from container_states where container not in (select container from logged);
 
 create table intervals (
     -- Notifications name intervals: the number of one that was removed may not come back. The last
