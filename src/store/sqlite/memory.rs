@@ -394,7 +394,7 @@ const IN_ORDER: &str = "
         where seq > coalesce((select value from meta where name = 'last_in_order'), 0)
         order by timestamp, seq;
     insert or replace into meta (name, value)
-        select 'last_in_order', max(seq) from events having max(seq) is not null;";
+        select 'last_in_order', seq from events order by seq desc limit 1;";
 
 /// Brings the tables up to date after the program was killed.
 pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
