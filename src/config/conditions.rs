@@ -1,6 +1,6 @@
 //! `when` and `resolve` → a [`Condition`] (DESIGN.md §5, "Fields" and "Patterns").
 
-use regex::RegexBuilder;
+use regex::Regex;
 
 use super::report::{Report, did_you_mean, quoted};
 use super::yaml::{Key, Node, Text, Value};
@@ -235,7 +235,8 @@ impl Subject<'_> {
         }
         // The names of states and signals compare without regard to case.
         let any_case = flags == "i" || matches!(self.kind, Kind::State | Kind::Signal);
-        match RegexBuilder::new(source).case_insensitive(any_case).build() {
+        let flags = if any_case { "(?i)" } else { "" };
+        match Regex::new(&format!("{flags}{source}")) {
             Ok(regex) => Some(Pattern::Regex(regex)),
             Err(error) => self.wrong(node, format!("this regex is wrong: {}", in_a_line(&error))),
         }

@@ -12,7 +12,7 @@ pub struct Condition {
     clause: Clause,
 }
 
-/// A condition's parts. Open to be read, so that an index can be built over its equalities.
+/// A condition's parts. Open to be read, for the index over them.
 #[derive(Clone, Debug)]
 pub enum Clause {
     /// All of these hold; so does the empty one.
@@ -26,7 +26,7 @@ pub enum Clause {
 }
 
 /// A place in an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     /// `application`.
     Application,
@@ -175,7 +175,12 @@ impl Field {
         }
     }
 
-    fn find<'a>(&self, event: &'a Event) -> Found<'a> {
+    /// Whether it is found only in the payload, which has to be parsed for that.
+    pub(super) fn is_in_payload(&self) -> bool {
+        matches!(self, Field::Type | Field::Event | Field::Payload(_))
+    }
+
+    pub(super) fn find<'a>(&self, event: &'a Event) -> Found<'a> {
         let exit = event.exit.as_ref();
         match self {
             Field::Application => text(event.application.as_deref()),

@@ -3,6 +3,7 @@
 //! Knows events only. Does no I/O; `config` reads the file and builds what is here.
 
 pub mod condition;
+mod index;
 pub mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use condition::Condition;
+use index::Index;
 
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -21,6 +23,7 @@ use crate::event::Event;
 pub struct Rules {
     rules: Vec<Arc<Rule>>,
     by_name: BTreeMap<Arc<str>, usize>,
+    index: Arc<Index>,
     receivers: BTreeSet<String>,
 }
 
@@ -103,7 +106,8 @@ impl Rules {
         let by_name =
             rules.iter().enumerate().map(|(index, rule)| (rule.name.clone(), index)).collect();
         let receivers = rules.iter().flat_map(|rule| rule.notify.iter().cloned()).collect();
-        Rules { rules: rules.into_iter().map(Arc::new).collect(), by_name, receivers }
+        let index = Arc::new(Index::new(rules.iter().map(|rule| &rule.when)));
+        Rules { rules: rules.into_iter().map(Arc::new).collect(), by_name, index, receivers }
     }
 
     /// The same rules, in a file that has these receivers too.
@@ -131,18 +135,27 @@ impl Rules {
     }
 
     /// Those whose `when` holds for this event, in the order of the file.
-    pub fn matching<'a>(&'a self, event: &Event) -> impl Iterator<Item = &'a Arc<Rule>> {
-        self.rules.iter().filter(move |rule| rule.when.matches(event))
+    pub fn matching<'a>(&'a self, event: &Event) -> impl Iterator<Item = &'a Arc<Rule>> + use<'a> {
+        let mut places = Vec::new();
+        self.index.visit(event, &mut |place| {
+            if self.rules[place].when.matches(event) {
+                places.push(place);
+            }
+        });
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().map(|place| &self.rules[place])
     }
 
     /// The same rules, each deriving from events received at or after the instant given for it.
     #[must_use]
-    pub fn starting_at(self, since: &BTreeMap<String, Timestamp>) -> Rules {
-        let rules = self.rules.into_iter().map(|rule| match since.get(&*rule.name) {
-            Some(since) => Rule { since: *since, ..Arc::unwrap_or_clone(rule) },
-            None => Arc::unwrap_or_clone(rule),
-        });
-        Rules::new(rules.collect()).with_receivers(self.receivers)
+    pub fn starting_at(mut self, since: &BTreeMap<String, Timestamp>) -> Rules {
+        for rule in &mut self.rules {
+            if let Some(since) = since.get(&*rule.name) {
+                Arc::make_mut(rule).since = *since;
+            }
+        }
+        self
     }
 }
 

@@ -24,7 +24,8 @@ pub enum Pattern {
     State(State),
     /// This signal.
     Signal(Signal),
-    /// A text in which this is found; a state or a signal by its name in upper case.
+    /// A text in which this is found; a state or a signal by its name in upper case. Its flags are
+    /// in its text, as in `(?i)x`, so that it can be put into a set.
     Regex(Regex),
     /// A number that compares so.
     Compare(Comparison, Number),
@@ -129,7 +130,7 @@ impl Number {
         text.parse::<f64>().ok().filter(|float| float.is_finite()).map(Number::Float)
     }
 
-    fn as_float(self) -> f64 {
+    pub(super) fn as_float(self) -> f64 {
         match self {
             Number::Whole(whole) => whole as f64,
             Number::Float(float) => float,
