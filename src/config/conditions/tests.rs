@@ -192,6 +192,17 @@ fn what_means_nothing_is_refused_in_words() {
 }
 
 #[test]
+fn the_flags_of_a_regex_are_part_of_its_text() {
+    let text_of = |when: &str| match compile(when).unwrap().clause() {
+        Clause::Field(_, Pattern::Regex(regex)) => regex.as_str().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(text_of("{ service: /web/ }"), "web");
+    assert_eq!(text_of("{ service: /web/i }"), "(?i)web");
+    assert_eq!(text_of("{ state: /crash/ }"), "(?i)crash");
+}
+
+#[test]
 fn a_rule_ends_with_running_or_deleted_unless_it_says_otherwise() {
     let resolve = Condition::default_resolve();
     for (state, ends) in [("RUNNING", true), ("deleted", true), ("STOPPED", false), ("X", false)] {

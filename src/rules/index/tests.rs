@@ -14,7 +14,7 @@ const WORDS: [&str; 7] = ["web", "shop", "Web", "true", "null", "9", "CRASHED"];
 const REGEXES: [&str; 8] = ["^web", "(?i)WEB", "sh.p$", "9", "(?i)crash|run", "KILL", "^$", "e"];
 const STATES: [&str; 4] = ["CRASHED", "running", "STARVED", "odd"];
 /// 2^53 and its neighbours are one float, and three whole numbers.
-const NUMBERS: [Number; 9] = [
+const NUMBERS: [Number; 10] = [
     Number::Whole(0),
     Number::Float(-0.0),
     Number::Whole(1),
@@ -22,6 +22,7 @@ const NUMBERS: [Number; 9] = [
     Number::Float(1.5),
     Number::Whole(9),
     Number::Whole(-3),
+    Number::Float(-1.5),
     Number::Whole(9_007_199_254_740_993),
     Number::Float(9_007_199_254_740_992.0),
 ];
@@ -100,7 +101,7 @@ fn payload() -> impl Strategy<Value = Json> {
     let word = || prop::option::of(select(WORDS.to_vec()));
     let number = || {
         prop_oneof![
-            select(vec![json!(null), json!(0), json!(1), json!(9), json!(-3)]),
+            select(vec![json!(null), json!(0), json!(1), json!(9), json!(-3), json!(-2)]),
             select(vec![json!(1.5), json!(9_007_199_254_740_993_i64), json!(-0.0)]),
         ]
     };
