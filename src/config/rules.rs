@@ -14,17 +14,13 @@ use super::yaml::{Node, Place, Text, Value};
 use super::{CONSOLE, Receiver};
 use crate::clock::Timestamp;
 use crate::message::Templates;
-use crate::rules::{Condition, PER, Rule, Rules, Severity};
+use crate::rules::{Condition, EXPIRE_AFTER, Field, Late, PER, Resolve, Rule, Rules, Severity};
 
 /// Keys that a later version has.
-const LATER: [&str; 9] =
-    ["on", "for", "count", "within", "per", "expire_after", "mute_during", "late", "tests"];
+const LATER: [&str; 5] = ["on", "count", "within", "mute_during", "tests"];
 
 /// Labels that every alert has, beside its key.
 const OWN: [&str; 2] = ["rule", "severity"];
-
-/// How long after its last occurrence a container leaves an alert by itself (DESIGN.md §5).
-const EXPIRE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 const AT_LEAST_0: (Duration, &str) = (Duration::ZERO, "0s");
 const AT_LEAST_1S: (Duration, &str) = (Duration::from_secs(1), "1s");
@@ -64,7 +60,7 @@ impl Reader<'_> {
         let mut templates = Templates::new();
         let mut read = Vec::new();
         let mut names = HashSet::new();
-        let mut labels: BTreeSet<String> = known_labels().map(str::to_owned).collect();
+        let mut labels = known_labels(&PER);
         let items = match rules.map(|node| (node, &node.value)) {
             None | Some((_, Value::Null)) => &[],
             Some((_, Value::List(items))) => items.as_slice(),
@@ -79,6 +75,7 @@ impl Reader<'_> {
         }
         for item in items {
             if let Some(rule) = self.rule(item, &defaults, &mut names, &mut templates) {
+                labels.extend(known_labels(&rule.per));
                 labels.extend(rule.labels.keys().cloned());
                 read.push(rule);
             }
@@ -162,11 +159,20 @@ impl Reader<'_> {
                 None
             }
         };
-        let resolve = fields.get("resolve");
-        let resolve = resolve.map(|node| (node, self.resolve(node)));
-        let labels = self.labels(&mut fields);
+        let hold = fields.duration("for", AT_LEAST_1S);
+        let per = self.per(&mut fields);
+        let resolve_node = fields.get("resolve");
+        let resolve = match resolve_node {
+            Some(node) => self.resolve(node),
+            None if fields.get("for").is_some() => Some(Resolve::EndOfRun),
+            None => Some(Resolve::When(Condition::default_resolve())),
+        };
+        let expire_after = self.expire_after(&mut fields, hold, resolve.as_ref());
+        let late = self.late(&mut fields);
+        let known = known_labels(&per);
+        let labels = self.labels(&mut fields, &known);
         let notify = self.notify(&mut fields, &rule_words, defaults);
-        let group_by = self.group_by(&mut fields, &labels, defaults);
+        let group_by = self.group_by(&mut fields, &known, &labels, defaults);
         let timing = defaults.timing.read(&mut fields);
         let severity = self.severity(&mut fields);
         let description = fields.text("description");
@@ -177,21 +183,28 @@ impl Reader<'_> {
         fields.finish(&LATER);
 
         let when_node = when.as_ref().map(|(node, _)| *node);
-        let resolve_node = resolve.as_ref().map(|(node, _)| *node);
-        let fingerprint = fingerprint(when_node, resolve_node, &labels);
+        let json = |node: Option<&Node>| node.map(|node| node.value.to_json());
+        let names: Vec<String> = per.iter().map(Field::to_string).collect();
+        let fingerprint = fingerprint(&serde_json::json!([
+            json(when_node),
+            json(resolve_node),
+            labels,
+            names,
+            hold,
+            expire_after
+        ]));
         let when = when.and_then(|(_, condition)| condition);
-        let resolve = match resolve {
-            Some((_, resolve)) => resolve,
-            None => Some(Condition::default_resolve()),
-        };
         let complete = name.is_some() && when.is_some() && resolve.is_some();
         // What cannot be read is stood in for, so that the templates are checked all the same.
         let rule = Rule {
             name: name.unwrap_or_default().into(),
             severity,
             when: when.unwrap_or_else(Condition::default_resolve),
-            resolve: resolve.unwrap_or_else(Condition::default_resolve),
-            expire_after: EXPIRE_AFTER,
+            hold,
+            per,
+            resolve: resolve.unwrap_or(Resolve::Never),
+            expire_after,
+            late,
             notify,
             group_by,
             group_wait: timing.group_wait,
@@ -227,19 +240,129 @@ impl Reader<'_> {
         Some(name)
     }
 
-    fn resolve(&self, node: &Node) -> Option<Condition> {
-        if matches!(&node.value, Value::Text(text) if text.value == "never") {
-            self.report.wrong(node.place, "\"resolve: never\" is not supported yet");
-            return None;
+    /// The fields that an alert's key is made of.
+    fn per(&self, fields: &mut Fields<'_>) -> Vec<Field> {
+        let Some(node) = fields.get("per") else { return PER.to_vec() };
+        let Some(written) = fields.texts("per") else { return PER.to_vec() };
+        let mut per: Vec<Field> = Vec::new();
+        for (place, text) in &written {
+            match Field::named(&text.value) {
+                Some(field) if per.contains(&field) => {
+                    self.report.wrong(*place, format!("{} is here twice", quoted(&text.written)));
+                }
+                Some(field) => per.push(field),
+                None => {
+                    let message = match text.hint(Field::names()) {
+                        hint if hint.is_empty() => {
+                            "; other places in the payload are written payload.a.b".to_owned()
+                        }
+                        hint => hint,
+                    };
+                    let message = format!("unknown field {}{message}", quoted(&text.written));
+                    self.report.wrong(*place, message);
+                }
+            }
         }
-        conditions::condition(node, "\"resolve\"", self.report)
+        if written.is_empty() {
+            self.report.wrong(node.place, "\"per\" lists no field");
+        } else if per.len() == written.len() && !per.contains(&Field::Id) {
+            let message = "alerts of several containers, as by \"per\" without \"id\", are not \
+                           supported yet";
+            self.report.wrong(node.place, message);
+        }
+        per
     }
 
-    fn labels(&self, fields: &mut Fields<'_>) -> BTreeMap<String, String> {
+    fn resolve(&self, node: &Node) -> Option<Resolve> {
+        match &node.value {
+            Value::Text(text) if text.value == "never" => Some(Resolve::Never),
+            Value::Text(text) => {
+                let hint = match text.hint(["never"]) {
+                    hint if hint.is_empty() => "; write never, or { state: RUNNING }".to_owned(),
+                    hint => hint,
+                };
+                let message = format!("\"resolve\" must be a condition or never{hint}");
+                self.report.wrong(node.place, message);
+                None
+            }
+            _ => conditions::condition(node, "\"resolve\"", self.report).map(Resolve::When),
+        }
+    }
+
+    /// How long after its last occurrence a container leaves the alert by itself, where that means
+    /// something.
+    fn expire_after(
+        &self,
+        fields: &mut Fields<'_>,
+        hold: Option<Duration>,
+        resolve: Option<&Resolve>,
+    ) -> Duration {
+        let never = matches!(resolve, Some(Resolve::Never));
+        if let Some(node) = fields.get("for").filter(|_| never) {
+            let message = "\"for\" makes an alert that lasts, and \"resolve: never\" one that does \
+                           not; keep one of them";
+            self.report.wrong(node.place, message);
+        }
+        let Some(node) = fields.get("expire_after") else {
+            if let (Some(node), Some(hold)) = (fields.get("for"), hold)
+                && hold >= EXPIRE_AFTER
+            {
+                let message = "what is to last for a day or longer would expire before; give the \
+                               rule a longer \"expire_after\"";
+                self.report.wrong(node.place, message);
+            }
+            return EXPIRE_AFTER;
+        };
+        let expire_after = fields.duration("expire_after", AT_LEAST_1S);
+        if never {
+            let message =
+                "\"expire_after\" means nothing beside \"resolve: never\"; keep one of them";
+            self.report.wrong(node.place, message);
+        } else if let (Some(expire_after), Some(hold)) = (expire_after, hold)
+            && expire_after <= hold
+        {
+            let message =
+                "\"expire_after\" must be longer than \"for\", or nothing would ever fire";
+            self.report.wrong(node.place, message);
+        }
+        expire_after.unwrap_or(EXPIRE_AFTER)
+    }
+
+    fn late(&self, fields: &mut Fields<'_>) -> Late {
+        const ALL: [(&str, Late); 2] = [("notify", Late::Notify), ("record", Late::Record)];
+        self.choice(fields, "late", &ALL, "notify or record").unwrap_or_default()
+    }
+
+    /// One of some words.
+    fn choice<T: Copy>(
+        &self,
+        fields: &mut Fields<'_>,
+        key: &'static str,
+        all: &[(&str, T)],
+        words: &str,
+    ) -> Option<T> {
+        let node = fields.get(key)?;
+        let name = fields.text(key)?;
+        let found = all.iter().find(|(known, _)| *known == name);
+        if found.is_none() {
+            let hint = match &node.value {
+                Value::Text(text) => text.hint(all.iter().map(|(known, _)| *known)),
+                _ => String::new(),
+            };
+            self.report.wrong(node.place, format!("\"{key}\" must be {words}{hint}"));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    fn labels(
+        &self,
+        fields: &mut Fields<'_>,
+        known: &BTreeSet<String>,
+    ) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         let Some(node) = fields.get("labels") else { return labels };
         for (key, value) in fields::entries(node, "\"labels\"", self.report).unwrap_or_default() {
-            if known_labels().any(|known| known == key.text) {
+            if known.contains(&key.text) {
                 let message =
                     format!("every alert has its own label \"{}\"; take another name", key.text);
                 self.report.wrong(key.place, message);
@@ -271,19 +394,18 @@ impl Reader<'_> {
     fn group_by(
         &self,
         fields: &mut Fields<'_>,
+        known: &BTreeSet<String>,
         labels: &BTreeMap<String, String>,
         defaults: &Defaults<'_>,
     ) -> Vec<String> {
-        let there = |label: &String| {
-            known_labels().any(|known| known == label) || labels.contains_key(label)
-        };
+        let there = |label: &String| known.contains(label) || labels.contains_key(label);
         let Some(written) = fields.texts("group_by") else {
             return defaults.group_by.iter().filter(|label| there(label)).cloned().collect();
         };
         let mut group_by: Vec<String> = Vec::new();
         for (place, text) in written {
             if !there(&text.value) {
-                let known = known_labels().chain(labels.keys().map(String::as_str));
+                let known = known.iter().chain(labels.keys()).map(String::as_str);
                 self.unknown_label(place, text, known);
             } else if !group_by.contains(&text.value) {
                 group_by.push(text.value.clone());
@@ -293,18 +415,9 @@ impl Reader<'_> {
     }
 
     fn severity(&self, fields: &mut Fields<'_>) -> Severity {
-        const ALL: [Severity; 3] = [Severity::Critical, Severity::Warning, Severity::Info];
-        let Some(node) = fields.get("severity") else { return Severity::default() };
-        let Some(name) = fields.text("severity") else { return Severity::default() };
-        ALL.into_iter().find(|severity| severity.as_str() == name).unwrap_or_else(|| {
-            let hint = match &node.value {
-                Value::Text(text) => text.hint(ALL.iter().map(|severity| severity.as_str())),
-                _ => String::new(),
-            };
-            let message = format!("\"severity\" must be critical, warning or info{hint}");
-            self.report.wrong(node.place, message);
-            Severity::default()
-        })
+        let all = [Severity::Critical, Severity::Warning, Severity::Info]
+            .map(|severity| (severity.as_str(), severity));
+        self.choice(fields, "severity", &all, "critical, warning or info").unwrap_or_default()
     }
 }
 
@@ -328,20 +441,14 @@ fn names_nobody(fields: &mut Fields<'_>) -> bool {
     !fields.get("notify").is_some_and(listed)
 }
 
-/// The labels of every alert.
-fn known_labels<'a>() -> impl Iterator<Item = &'a str> + Clone {
-    OWN.into_iter().chain(PER)
+/// The labels that every alert of a rule with this key has.
+fn known_labels(per: &[Field]) -> BTreeSet<String> {
+    OWN.into_iter().map(str::to_owned).chain(per.iter().map(Field::to_string)).collect()
 }
 
 /// A digest of what the rule derives from, and not of how that is told.
-fn fingerprint(
-    when: Option<&Node>,
-    resolve: Option<&Node>,
-    labels: &BTreeMap<String, String>,
-) -> String {
+fn fingerprint(derived_from: &serde_json::Value) -> String {
     // Objects in JSON are sorted by key, so that the order in the file does not count.
-    let json = |node: Option<&Node>| node.map(|node| node.value.to_json());
-    let derived_from = serde_json::json!([json(when), json(resolve), labels, PER]);
     let digest = Sha256::digest(derived_from.to_string());
     digest.iter().take(16).fold(String::new(), |mut hex, byte| {
         // Writing to a string cannot fail.

@@ -155,7 +155,7 @@ rules:
   - name: crashed
     when: { sate: CRASHED }
     notify: [ops-slak]
-    for: 5m
+    for: 5
     severity: critcal
   - when: { state: CRASHED }
     notify: [ops-slack]
@@ -197,9 +197,9 @@ rules:
     rules.yaml:17:14: unknown receiver "ops-slak"; did you mean "ops-slack"?
             notify: [ops-slak]
                      ^
-    rules.yaml:18:5: "for" is not supported yet
-            for: 5m
-            ^
+    rules.yaml:18:10: "for" needs a unit; write 5s for seconds
+            for: 5
+                 ^
     rules.yaml:19:15: "severity" must be critical, warning or info; did you mean "critical"?
             severity: critcal
                       ^
@@ -224,7 +224,7 @@ rules:
     rules.yaml:26:15: every alert has its own label "rule"; take another name
             labels: { rule: x }
                       ^
-    rules.yaml:27:16: unknown label "team"; there are rule, severity, application, service, id
+    rules.yaml:27:16: unknown label "team"; there are application, id, rule, service, severity
             group_by: [team]
                        ^
     "#);
@@ -288,9 +288,33 @@ fn each_bad_file_gets_one_clear_sentence() {
         ("rules: [~]", "rules.yaml:1:9: a rule must be a mapping, and is empty"),
         ("rules: [{ name: '', when: {} }]", "rules.yaml:1:17: \"name\" is empty"),
         (
-            "rules: [{ name: a, when: {}, resolve: never }]",
-            "\"resolve: never\" is not supported yet",
+            "rules: [{ name: a, when: {}, resolve: nver }]",
+            "\"resolve\" must be a condition or never; did you mean \"never\"?",
         ),
+        (
+            "rules: [{ name: a, when: {}, for: 5m, resolve: never }]",
+            "\"for\" makes an alert that lasts, and \"resolve: never\" one that does not; keep one of \
+             them",
+        ),
+        (
+            "rules: [{ name: a, when: {}, for: 5m, expire_after: 5m }]",
+            "\"expire_after\" must be longer than \"for\", or nothing would ever fire",
+        ),
+        (
+            "rules: [{ name: a, when: {}, for: 1d }]",
+            "what is to last for a day or longer would expire before; give the rule a longer \
+             \"expire_after\"",
+        ),
+        (
+            "rules: [{ name: a, when: {}, resolve: never, expire_after: 1h }]",
+            "\"expire_after\" means nothing beside \"resolve: never\"; keep one of them",
+        ),
+        (
+            "rules: [{ name: a, when: {}, per: [id, aplication] }]",
+            "unknown field \"aplication\"; did you mean \"application\"?",
+        ),
+        ("rules: [{ name: a, when: {}, per: [] }]", "\"per\" lists no field"),
+        ("rules: [{ name: a, when: {}, late: ignore }]", "\"late\" must be notify or record"),
         (
             "rules: [{ name: a, when: {}, repeat_interval: 10ms }]",
             "\"repeat_interval\" must be at least 1s",

@@ -163,8 +163,8 @@ fn compose(
     }
     let mut alerts: Vec<(&Interval, AlertNews)> =
         by_alert.values().filter_map(|of_alert| sum_up(of_alert)).collect();
-    alerts.sort_by_key(|(interval, news)| (!news.news.is_firing(), interval.start, interval.id));
-    let firing = alerts.iter().filter(|(_, news)| news.news.is_firing()).count();
+    alerts.sort_by_key(|(interval, news)| (!news.news.is_alarm(), interval.start, interval.id));
+    let firing = alerts.iter().filter(|(_, news)| news.news.is_alarm()).count();
     let resolved = alerts.len() - firing;
     let mut missing = false;
     let mut full = Vec::new();
@@ -255,5 +255,11 @@ impl News {
     #[must_use]
     pub fn is_firing(self) -> bool {
         matches!(self, News::Firing | News::HadNotEnded | News::StillFiring)
+    }
+
+    /// Whether it is for people to act on, and not the end of something.
+    #[must_use]
+    pub fn is_alarm(self) -> bool {
+        self.is_firing() || self == News::Happened
     }
 }

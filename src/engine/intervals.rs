@@ -13,9 +13,10 @@ use crate::rules::{Rule, Rules};
 pub(super) fn place(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<(), Missing> {
     let container = draft.container(&heard.event.container)?;
     draft.add_event(heard.clone());
-    match container {
-        Some(container) if !is_last(&container, heard) => rederive(draft, rules, &container.id),
-        container => append(draft, rules, container, heard),
+    if container.as_ref().is_none_or(|container| is_last(container, heard)) {
+        append(draft, rules, container, heard)
+    } else {
+        rederive(draft, rules, &heard.event.container)
     }
 }
 
@@ -61,6 +62,12 @@ fn append(
         open_now += open.len();
         after.append(&mut open);
     }
+    // A run that ended before it counted leaves nothing, unless people were told of it.
+    let (gone, stay): (Vec<Interval>, Vec<Interval>) =
+        before.into_iter().partition(|interval| after.iter().all(|other| other.id != interval.id));
+    if gone.iter().any(|interval| interval.ledger.iter().any(Entry::was_told)) {
+        return rederive(draft, rules, &event.container);
+    }
     draft.put_container(Container {
         id: event.container.clone(),
         application: event.application.clone(),
@@ -75,7 +82,8 @@ fn append(
         derived_to: heard.at,
         open: u32::try_from(open_now).unwrap_or(u32::MAX),
     });
-    put_changed(draft, rules, &before, after)
+    let removed = each(gone, |interval| ledger::remove(draft, interval));
+    put_changed(draft, rules, &stay, after).and(removed)
 }
 
 /// Puts those of a container's intervals that are not as they were before.
@@ -109,7 +117,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
         if began_before_the_rule && ended_before_the_rule {
             continue;
         }
-        if began_before_the_rule {
+        if began_before_the_rule && interval.start <= rule.since {
             carried.push(carry(&interval, rule, &timeline));
         }
         before.push(interval);
@@ -157,7 +165,6 @@ fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
         last,
         occurrences: interval.occurrences.saturating_sub(occurred_since).max(1),
         end: None,
-        due: Some(last_at.plus(rule.expire_after)),
         ..interval.clone()
     }
 }
@@ -178,6 +185,17 @@ pub(super) fn reconcile(
         interval.ledger.clear();
     }
     for old in &before {
+        // A moment is the event that it is.
+        if old.is_moment() {
+            let same = derived.iter_mut().find(|interval| {
+                interval.is_moment() && interval.alert == old.alert && interval.last == old.last
+            });
+            match same {
+                Some(interval) => *interval = old.clone(),
+                None => unnamed.push(old.clone()),
+            }
+            continue;
+        }
         // Of those it could go on as, the one that was told of keeps the name.
         let told = old.ledger.iter().find_map(|entry| entry.told.or(entry.maybe));
         let (from, until) = told.map_or((old.start, end_of(old)), |told| (told.from, told.until));
@@ -185,6 +203,7 @@ pub(super) fn reconcile(
             .iter_mut()
             .filter(|interval| {
                 interval.id == timeline::UNNAMED
+                    && !interval.is_moment()
                     && interval.alert == old.alert
                     && interval.start <= end_of(old)
                     && old.start <= end_of(interval)
@@ -209,7 +228,7 @@ pub(super) fn reconcile(
     }
     let mut withdrawn = Vec::new();
     let mut gone = Vec::new();
-    for old in &before {
+    for old in before.iter().filter(|old| !old.is_moment()) {
         let mut orphaned = false;
         for entry in &old.ledger {
             for (slot, told) in [
@@ -265,7 +284,11 @@ fn hand_over(
     let until = if told.over { told.from } else { told.until };
     let mut spoken_of: Vec<&mut Interval> = derived
         .iter_mut()
-        .filter(|interval| interval.alert == old.alert && overlaps(interval, told.from, until))
+        .filter(|interval| {
+            !interval.is_moment()
+                && interval.alert == old.alert
+                && overlaps(interval, told.from, until)
+        })
         .collect();
     let last = spoken_of.len().saturating_sub(1);
     for (index, interval) in spoken_of.iter_mut().enumerate() {
@@ -287,7 +310,7 @@ fn hand_over(
 /// Whether the interval has part of this stretch in common: the occurrence that it began with, or
 /// some time. An end alone is no part.
 fn overlaps(interval: &Interval, from: Timestamp, until: Timestamp) -> bool {
-    (interval.start..=interval.last_at).contains(&from)
+    (interval.start..=interval.last_at.max(interval.start)).contains(&from)
         || (interval.start < from && from < end_of(interval))
         || (from < interval.start && interval.start < until)
 }
@@ -302,26 +325,46 @@ pub(super) fn end_what_is_due(
     rules: &Rules,
     id: &Arc<str>,
 ) -> Result<(), Missing> {
-    let mut open: Vec<Interval> =
-        draft.intervals_of(id).into_iter().filter(|interval| interval.end.is_none()).collect();
-    if open.is_empty() {
-        return Ok(());
-    }
     let now = draft.now;
-    let mut ended = Vec::new();
-    timeline::expire(&mut open, &mut ended, now);
-    let expired = ended.iter().filter_map(|interval| interval.end.as_ref()).map(|end| end.at).max();
-    let end = End { at: now, heard_at: now, cause: Cause::RuleRemoved, event: None };
-    ended.extend(
-        open.extract_if(.., |interval| rules.get(&interval.alert.rule).is_none())
-            .map(|interval| Interval { end: Some(end.clone()), due: None, ..interval }),
-    );
-    if ended.is_empty() {
+    let mut open = 0;
+    let (mut changed, mut gone) = (Vec::new(), Vec::new());
+    let mut expired = None;
+    for interval in draft.intervals_of(id) {
+        if interval.end.is_some() {
+            continue;
+        }
+        let Some(rule) = rules.get(&interval.alert.rule) else {
+            let end = End { at: now, heard_at: now, cause: Cause::RuleRemoved, event: None };
+            changed.push(Interval { end: Some(end), due: None, ..interval });
+            continue;
+        };
+        let mut still_open = vec![interval];
+        timeline::expire(rule, &mut still_open, &mut changed, now);
+        let Some(interval) = still_open.pop() else {
+            expired = changed
+                .last()
+                .and_then(|interval| interval.end.as_ref())
+                .map(|end| end.at)
+                .max(expired);
+            continue;
+        };
+        // What ran when its rule changed, and had not run for long enough by then.
+        if interval.heard_at < rule.since && rule.since < interval.start {
+            gone.push(interval);
+            continue;
+        }
+        open += 1;
+        if interval.due.is_some_and(|due| due <= now) {
+            changed.push(interval);
+        }
+    }
+    if changed.is_empty() && gone.is_empty() {
         return Ok(());
     }
     let Some(mut container) = draft.container(id)? else { return Ok(()) };
-    container.open = u32::try_from(open.len()).unwrap_or(u32::MAX);
+    container.open = open;
     container.derived_to = expired.map_or(container.derived_to, |at| container.derived_to.max(at));
     draft.put_container(container);
-    each(ended, |interval| ledger::refresh(draft, rules, interval))
+    let removed = each(gone, |interval| ledger::remove(draft, interval));
+    each(changed, |interval| ledger::refresh(draft, rules, interval)).and(removed)
 }

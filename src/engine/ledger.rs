@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Missing, each};
+use super::timeline;
 use super::types::*;
-use crate::rules::{Rule, Rules};
+use crate::clock::Timestamp;
+use crate::rules::{Late, Rule, Rules};
 
 /// What there is to tell of an interval to one who was told this of it.
-pub(super) fn news(interval: &Interval, entry: &Entry, send_resolved: bool) -> Option<News> {
+fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp) -> Option<News> {
     let given_up = entry.given_up.is_some_and(|given_up| match &interval.end {
         None => !given_up.over,
         Some(end) => given_up.over && given_up.until >= end.at,
@@ -20,6 +22,9 @@ pub(super) fn news(interval: &Interval, entry: &Entry, send_resolved: bool) -> O
     let maybe_firing = entry.maybe.is_some_and(|told| !told.over);
     let maybe_over = entry.maybe.is_some_and(|told| told.over);
     let Some(end) = &interval.end else {
+        if interval.start > now {
+            return (told_firing || maybe_firing).then_some(News::Withdrawn);
+        }
         return match entry.told {
             None => Some(News::Firing),
             Some(_) if told_over || maybe_over => Some(News::HadNotEnded),
@@ -28,6 +33,7 @@ pub(super) fn news(interval: &Interval, entry: &Entry, send_resolved: bool) -> O
     };
     match end.cause {
         Cause::Withdrawn => (told_firing || maybe_firing).then_some(News::Withdrawn),
+        Cause::Momentary => (!told_over).then_some(News::Happened),
         _ if told_over && !maybe_firing => None,
         _ if told_firing || told_over => send_resolved.then_some(News::Over),
         // Nobody is there to be told of a rule that is gone, but those who were told that it fires.
@@ -62,6 +68,14 @@ pub(super) fn refresh(
             }
         }
     }
+    let now = draft.now;
+    let begun = interval.start <= now;
+    interval.due = match (&interval.end, rule) {
+        (Some(_), _) => None,
+        (None, Some(_)) if !begun => Some(interval.start),
+        (None, Some(rule)) => Some(timeline::expires(rule, &interval)),
+        (None, None) => interval.due,
+    };
     let mut ledger = std::mem::take(&mut interval.ledger);
     let outcome = each(&mut ledger, |entry| {
         // The end of something goes to whoever took its beginning, be it no longer asked for, so
@@ -71,15 +85,25 @@ pub(super) fn refresh(
         let took =
             entry.told.or(entry.maybe).is_some() && rules.has_receiver(&entry.group.receiver);
         let news = if tells || (took && interval.end.is_some()) {
-            news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved))
+            news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now)
         } else {
             None
         };
-        set(draft, entry, news, tells && interval.end.is_none())
+        entry.held = news.and_then(|news| held(&interval, rule?, news));
+        let news = news.filter(|_| entry.held.is_none());
+        set(draft, entry, news, tells && begun && interval.end.is_none())
     });
     interval.ledger = ledger;
     draft.put_interval(interval);
     outcome
+}
+
+/// Why this news is never told, if it is not.
+fn held(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
+    let untold = matches!(news, News::BeganAndEnded | News::Happened);
+    let end = interval.end.as_ref()?;
+    let late = end.at <= interval.heard_at && is_late(interval.start, interval.heard_at);
+    (rule.late == Late::Record && untold && late).then_some(Held::Late)
 }
 
 /// Takes an interval out of the draft, and what it has to tell out of its groups.

@@ -1,14 +1,14 @@
 //! The engine as a whole, over a store in memory.
 
 mod properties;
+mod reference;
 mod world;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
 use crate::event::State;
-use crate::rules::{Condition, Rule, Rules, Severity};
+use crate::rules::{Condition, Late, Resolve, Rule, Rules, Severity};
 use world::{START, World, at};
 
 pub(super) const SENT: Outcome = Outcome::Sent { complaint: None };
@@ -23,22 +23,10 @@ fn lost() -> Outcome {
 
 fn rule(name: &str, states: &[State]) -> Rule {
     Rule {
-        name: name.into(),
         severity: Severity::Critical,
-        when: Condition::states(states),
-        resolve: Condition::default_resolve(),
-        expire_after: Duration::from_secs(24 * 3600),
         notify: vec!["ops".into()],
-        group_by: vec!["application".into(), "service".into()],
-        group_wait: Duration::from_secs(5),
-        group_interval: Duration::from_secs(300),
-        repeat_interval: Duration::from_secs(4 * 3600),
-        send_resolved: true,
-        labels: BTreeMap::new(),
-        runbook_url: None,
-        description: None,
         fingerprint: name.into(),
-        since: crate::clock::Timestamp::default(),
+        ..Rule::new(name, Condition::states(states))
     }
 }
 
@@ -471,4 +459,90 @@ fn a_long_alert_survives_an_edit_of_its_rule_and_a_late_event() {
     let intervals: Vec<&Interval> = world.intervals.values().collect();
     assert_eq!(intervals.len(), 1);
     assert_eq!((intervals[0].end.clone(), intervals[0].occurrences), (None, 73));
+}
+
+fn stuck() -> World {
+    let mut stuck = rule("stuck", &[State::Stopping]);
+    stuck.hold = Some(Duration::from_secs(300));
+    stuck.resolve = Resolve::EndOfRun;
+    World::new(Rules::new(vec![stuck]))
+}
+
+#[test]
+fn what_has_to_last_is_told_when_it_has_lasted() {
+    let mut world = stuck();
+    world.hear("a", "STOPPING", 0);
+    world.wait(299);
+    assert!(world.deliver(&SENT).is_empty());
+    world.wait(1);
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::Firing)]]);
+    assert_eq!(told[0].alerts[0].started_at, at(300));
+    world.hear("a", "STOPPED", 310);
+    world.wait(300);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn a_run_that_ends_before_it_counts_leaves_nothing() {
+    let mut world = stuck();
+    world.hear("a", "STOPPING", 0);
+    world.hear("a", "STOPPED", 300);
+    assert!(world.intervals.is_empty());
+    world.wait(100_000);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn a_run_of_which_the_end_is_heard_late_is_withdrawn() {
+    let mut world = stuck();
+    world.hear("a", "STOPPING", 0);
+    world.wait(300);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+    world.hear("a", "STOPPED", 200);
+    world.wait(300);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Withdrawn)]]);
+}
+
+#[test]
+fn what_never_resolves_is_told_once_for_each_time_it_happens() {
+    let mut started = rule("started", &[State::Starting]);
+    started.resolve = Resolve::Never;
+    let mut world = World::new(Rules::new(vec![started]));
+    world.hear("a", "STARTING", 0);
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::Happened)]]);
+    assert_eq!((told[0].firing, told[0].resolved), (1, 0));
+    world.hear("a", "RUNNING", 6);
+    world.hear("a", "STARTING", 7);
+    world.hear("a", "STARTING", 3);
+    world.wait(300);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::Happened)]]);
+    assert_eq!(told[0].alerts[0].intervals, 2);
+    world.wait(100_000);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn what_was_over_before_it_was_heard_of_is_told_or_recorded_as_the_rule_says() {
+    for (late, told) in [(Late::Notify, 1), (Late::Record, 0)] {
+        let mut crashed = rule("crashed", &[State::Crashed]);
+        crashed.late = late;
+        let mut world = World::new(Rules::new(vec![crashed]));
+        world.wait(1000);
+        world.hear("a", "CRASHED", 0);
+        world.hear("a", "RUNNING", 10);
+        // Still firing when it was heard of, and so told whatever the rule says.
+        world.hear("b", "CRASHED", 0);
+        world.wait(5);
+        assert_eq!(world.deliver(&SENT)[0].alerts.len(), 1 + told);
+        world.wait(100);
+        let held: Vec<Option<Held>> =
+            world.intervals.values().map(|interval| interval.ledger[0].held.clone()).collect();
+        assert_eq!(held, [(told == 0).then_some(Held::Late), None]);
+    }
 }

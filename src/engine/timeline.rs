@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::types::*;
 use crate::clock::Timestamp;
 use crate::event::State;
-use crate::rules::{Rule, Rules};
+use crate::rules::{Resolve, Rule, Rules};
 
 /// Up to so many events of one container at one instant and start, the order that chains the most
 /// `prev_state`s is searched for exactly; beyond, they are chained one by one.
@@ -116,16 +116,29 @@ pub(super) fn step(
     open: &mut Vec<Interval>,
     ended: &mut Vec<Interval>,
 ) {
-    expire(open, ended, heard.at);
+    expire(rule, open, ended, heard.at);
+    if matches && matches!(rule.resolve, Resolve::Never) {
+        ended.push(moment(rule, heard));
+        return;
+    }
     if matches {
         let values = rule.key(&heard.event);
         match open.iter_mut().find(|interval| interval.alert.values == values) {
-            Some(interval) => occur(interval, rule, heard),
+            Some(interval) => occur(interval, heard),
             None => open.push(begin(rule, values, heard)),
         }
     }
     let deleted = heard.event.state == State::Deleted;
-    if deleted || (!matches && rule.resolve.matches(&heard.event)) {
+    if rule.hold.is_some() && (deleted || !matches) {
+        // A run that ended before it counted.
+        open.retain(|interval| interval.start < heard.at);
+    }
+    let resolved = match &rule.resolve {
+        Resolve::When(condition) => condition.matches(&heard.event),
+        Resolve::EndOfRun => true,
+        Resolve::Never => false,
+    };
+    if deleted || (!matches && resolved) {
         let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
         ended.extend(open.drain(..).map(|interval| {
             let end = End {
@@ -139,25 +152,31 @@ pub(super) fn step(
     }
 }
 
-/// Ends what ends by itself at `at` or before.
-pub(super) fn expire(open: &mut Vec<Interval>, ended: &mut Vec<Interval>, at: Timestamp) {
-    open.retain_mut(|interval| match interval.due {
-        Some(due) if due <= at => {
-            let end = End { at: due, heard_at: due, cause: Cause::Expired, event: None };
-            ended.push(Interval { end: Some(end), due: None, ..interval.clone() });
-            false
-        }
-        _ => true,
-    });
+/// When an open interval ends by itself if nothing more is heard.
+pub(super) fn expires(rule: &Rule, interval: &Interval) -> Timestamp {
+    interval.last_at.plus(rule.expire_after)
 }
 
-fn occur(interval: &mut Interval, rule: &Rule, heard: &Heard) {
+/// Ends what ends by itself at `at` or before.
+pub(super) fn expire(
+    rule: &Rule,
+    open: &mut Vec<Interval>,
+    ended: &mut Vec<Interval>,
+    at: Timestamp,
+) {
+    ended.extend(open.extract_if(.., |interval| expires(rule, interval) <= at).map(|interval| {
+        let due = expires(rule, &interval);
+        let end = End { at: due, heard_at: due, cause: Cause::Expired, event: None };
+        Interval { end: Some(end), due: None, ..interval }
+    }));
+}
+
+fn occur(interval: &mut Interval, heard: &Heard) {
     interval.occurrences += 1;
     // What was carried over when the rule changed may be later than what was heard late since.
     if heard.at >= interval.last_at {
         interval.last_at = heard.at;
         interval.last = heard.reference();
-        interval.due = Some(heard.at.plus(rule.expire_after));
     }
 }
 
@@ -167,15 +186,26 @@ fn begin(rule: &Rule, values: Vec<Option<Arc<str>>>, heard: &Heard) -> Interval 
         labels: rule.labels(&values),
         alert: AlertKey { rule: rule.name.clone(), values },
         container: heard.event.container.clone(),
-        start: heard.at,
+        start: heard.at.plus(rule.hold.unwrap_or_default()),
         heard_at: heard.received_at,
         occurrences: 1,
         last_at: heard.at,
         last: heard.reference(),
         end: None,
-        due: Some(heard.at.plus(rule.expire_after)),
+        due: None,
         ledger: Vec::new(),
     }
+}
+
+/// An occurrence that is news by itself.
+fn moment(rule: &Rule, heard: &Heard) -> Interval {
+    let end = End {
+        at: heard.at,
+        heard_at: heard.received_at,
+        cause: Cause::Momentary,
+        event: Some(heard.reference()),
+    };
+    Interval { end: Some(end), ..begin(rule, rule.key(&heard.event), heard) }
 }
 
 /// The id of an interval that has none yet.
@@ -222,7 +252,7 @@ pub(super) fn derive(
         }
     }
     for derivation in derivations.values_mut() {
-        expire(&mut derivation.open, &mut ended, now);
+        expire(&derivation.rule, &mut derivation.open, &mut ended, now);
         ended.append(&mut derivation.open);
     }
     ended.sort_by(|one, other| (one.start, &one.alert).cmp(&(other.start, &other.alert)));

@@ -98,7 +98,8 @@ pub struct Interval {
     pub labels: Labels,
     /// The member: the container that holds it up.
     pub container: Arc<str>,
-    /// When it began: the place of its first occurrence.
+    /// When it began: the place of its first occurrence or, where that has to last, when it has
+    /// lasted. What has not begun yet may never.
     pub start: Timestamp,
     /// When the first occurrence was received.
     pub heard_at: Timestamp,
@@ -110,7 +111,8 @@ pub struct Interval {
     pub last: EventRef,
     /// How it ended, if it did.
     pub end: Option<End>,
-    /// When it ends by itself if nothing more is heard; `None` once it ended.
+    /// When it has to be looked at next if nothing more is heard: it begins to fire, or it ends by
+    /// itself. `None` once it ended.
     pub due: Option<Timestamp>,
     /// What was told of it, to each receiver.
     pub ledger: Vec<Entry>,
@@ -129,6 +131,12 @@ pub struct End {
     pub event: Option<EventRef>,
 }
 
+/// Whether what began at `start` was heard of late: more than a minute after (DESIGN.md §6, "Late").
+#[must_use]
+pub fn is_late(start: Timestamp, heard_at: Timestamp) -> bool {
+    heard_at.since(start) > Duration::from_secs(60)
+}
+
 /// Why an interval ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,6 +151,8 @@ pub enum Cause {
     RuleRemoved,
     /// It had not happened after all: events heard since leave nothing of it.
     Withdrawn,
+    /// It has no length: what happened is all there is to it.
+    Momentary,
 }
 
 /// What was told of one interval to one receiver, and whether there is news.
@@ -159,8 +169,18 @@ pub struct Entry {
     pub given_up: Option<Told>,
     /// What is true and not told.
     pub news: Option<News>,
-    /// Whether the interval was open when this entry was last looked at.
+    /// Whether the interval was firing when this entry was last looked at.
     pub firing: bool,
+    /// Why it is not told and will not be, if so.
+    pub held: Option<Held>,
+}
+
+/// Why something is not told (DESIGN.md §6, "Held back").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// It was over before it was heard of, and its rule has such things recorded only.
+    Late,
 }
 
 /// What was told of an interval.
@@ -174,11 +194,33 @@ pub struct Told {
     pub until: Timestamp,
 }
 
+impl Interval {
+    /// Whether it is a moment: news of itself, with no end to wait for.
+    #[must_use]
+    pub fn is_moment(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.cause == Cause::Momentary)
+    }
+}
+
 impl Entry {
+    /// Whether anything was, or may have been, said of it.
+    #[must_use]
+    pub fn was_told(&self) -> bool {
+        self.told.or(self.maybe).or(self.given_up).is_some()
+    }
+
     /// An entry of which nothing was told.
     #[must_use]
     pub fn new(group: GroupKey) -> Entry {
-        Entry { group, told: None, maybe: None, given_up: None, news: None, firing: false }
+        Entry {
+            group,
+            told: None,
+            maybe: None,
+            given_up: None,
+            news: None,
+            firing: false,
+            held: None,
+        }
     }
 }
 
@@ -192,6 +234,8 @@ pub enum News {
     Over,
     /// It began and ended, and neither was told.
     BeganAndEnded,
+    /// It happened, and has no end to wait for.
+    Happened,
     /// It was said to be over, and is firing.
     HadNotEnded,
     /// It was said to be firing, and had not happened.

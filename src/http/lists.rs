@@ -7,6 +7,7 @@ use warp::http::header::LINK;
 
 use super::answer::{self, Refusal, Response};
 use super::params::{Given, Params};
+use crate::clock;
 use crate::engine::{Status, timeline};
 use crate::event::State;
 use crate::store::{
@@ -76,7 +77,7 @@ pub(super) async fn alerts(
         [("firing", Some(true)), ("resolved", Some(false)), ("all", None)];
     let params = Params::new(given, &["status", "limit", "cursor"])?;
     let firing = params.choice("status", &STATUS)?.flatten();
-    let query = AlertQuery { firing, page: params.page()? };
+    let query = AlertQuery { now: clock::now(), firing, page: params.page()? };
     let page = read(store.alerts(query).await, &params)?;
     Ok(rows(&page, path, &params))
 }

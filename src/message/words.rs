@@ -228,7 +228,7 @@ impl Story<'_> {
             (News::Withdrawn, _) | (_, Some(Cause::Withdrawn)) => {
                 format!("had not happened after all: {change}")
             }
-            (News::Firing, _) => change,
+            (News::Firing | News::Happened, _) => change,
             (News::StillFiring, _) => format!("still firing: {change}"),
             (News::HadNotEnded, _) => format!("had not ended: {change}"),
             (News::Over | News::BeganAndEnded, Some(Cause::Expired)) => {
@@ -288,6 +288,14 @@ impl Story<'_> {
             }
             News::Withdrawn => format!("it was told as of {}", time(alert.started_at, self.now)),
             News::Over => self.ending(|end| time(end, self.now)),
+            News::Happened if alert.intervals <= 1 => {
+                format!("at {}{}", time(alert.started_at, self.now), self.late())
+            }
+            News::Happened => {
+                let last = alert.ended_at.unwrap_or(alert.started_at);
+                let (from, until) = times(alert.started_at, last, self.now);
+                format!("{} times from {from} to {until}{}", alert.intervals, self.late())
+            }
             News::BeganAndEnded => {
                 let end = alert.ended_at.unwrap_or(alert.started_at);
                 let (from, until) = times(alert.started_at, end, self.now);
@@ -320,7 +328,7 @@ impl Story<'_> {
             Some(Cause::RuleRemoved) => "the rule was removed".to_owned(),
             Some(Cause::Withdrawn) => return "had not happened after all".to_owned(),
             Some(Cause::Deleted) => "deleted".to_owned(),
-            Some(Cause::Resolved) | None => match state(&self.ended_by) {
+            Some(Cause::Resolved | Cause::Momentary) | None => match state(&self.ended_by) {
                 Some(State::Running) => "running again".to_owned(),
                 Some(State::Deleted) => "deleted".to_owned(),
                 Some(state) => format!("now {}", name(state.as_str())),

@@ -2,6 +2,9 @@
 //!
 //! Asked for every event and every rule: matching allocates nothing but for a regex on a signal.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::event::{Event, State};
 
 use super::pattern::{Found, Number, Pattern};
@@ -157,6 +160,24 @@ impl Field {
         Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, field)| field.clone())
     }
 
+    /// What an event has here, as the text that a label has; `None` where it has no one value.
+    #[must_use]
+    pub fn value(&self, event: &Event) -> Option<Arc<str>> {
+        match self {
+            Field::Application => event.application.clone(),
+            Field::Service => event.service.clone(),
+            Field::Id => Some(event.container.clone()),
+            field => match field.find(event) {
+                Found::Missing | Found::Null | Found::Other => None,
+                Found::Bool(value) => Some(value.to_string().into()),
+                Found::Number(number) => Some(number.to_string().into()),
+                Found::Text(text) => Some(text.into()),
+                Found::State(state) => Some(state.as_str().into()),
+                Found::Signal(signal) => Some(signal.to_string().into()),
+            },
+        }
+    }
+
     /// What its values are.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -210,6 +231,18 @@ impl Field {
                         other => other.get(part),
                     });
                 place.map_or(Found::Missing, Found::from)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Payload(path) => write!(f, "payload.{}", path.join(".")),
+            field => {
+                let name = Self::NAMED.iter().find(|(_, named)| named == field);
+                f.write_str(name.map_or("", |(name, _)| name))
             }
         }
     }

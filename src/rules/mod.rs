@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use condition::Condition;
+pub use condition::{Condition, Field};
 use index::Index;
 
 use crate::clock::Timestamp;
@@ -36,10 +36,16 @@ pub struct Rule {
     pub severity: Severity,
     /// The condition for an occurrence.
     pub when: Condition,
-    /// The condition under which a container leaves the alert.
-    pub resolve: Condition,
+    /// How long a run of occurrences has to last before it counts: `for` in the file.
+    pub hold: Option<Duration>,
+    /// The fields that an alert's key is made of.
+    pub per: Vec<Field>,
+    /// When a container leaves the alert.
+    pub resolve: Resolve,
     /// How long after its last occurrence a container leaves the alert by itself.
     pub expire_after: Duration,
+    /// What becomes of what was over before it was heard of.
+    pub late: Late,
     /// The receivers it tells, those that are off left out; at least one.
     pub notify: Vec<String>,
     /// The labels by which its alerts are told together.
@@ -63,6 +69,27 @@ pub struct Rule {
     pub fingerprint: String,
     /// The rule derives only from events received at or after this instant.
     pub since: Timestamp,
+}
+
+/// When a container leaves an alert.
+#[derive(Clone, Debug)]
+pub enum Resolve {
+    /// With a later event that meets this, and not `when`.
+    When(Condition),
+    /// With the first event that does not match: the end of the run.
+    EndOfRun,
+    /// Never, since it is never in: each occurrence is news by itself.
+    Never,
+}
+
+/// What becomes of something that was over when its first occurrence was heard, late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Late {
+    /// It is told, with the lateness said.
+    #[default]
+    Notify,
+    /// It is kept, and not told.
+    Record,
 }
 
 /// How much an alert matters. The most severe sorts first.
@@ -95,8 +122,12 @@ impl Severity {
 /// Labels and their values: shared, since they go from hand to hand and never change.
 pub type Labels = Arc<BTreeMap<String, String>>;
 
-/// The fields that an alert's key is made of: `per`, as it is until rules can name others.
-pub const PER: [&str; 3] = ["application", "service", "id"];
+/// The fields that an alert's key is made of, unless the rule says otherwise.
+pub const PER: [Field; 3] = [Field::Application, Field::Service, Field::Id];
+
+/// How long after its last occurrence a container leaves an alert by itself, unless the rule says
+/// otherwise (DESIGN.md §5).
+pub const EXPIRE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 impl Rules {
     /// The rules in the order of the file. Of two with one name the later is found by name; the
@@ -160,10 +191,37 @@ impl Rules {
 }
 
 impl Rule {
+    /// A rule of this name for events that meet `when`, with the defaults of DESIGN.md §5, that
+    /// tells nobody.
+    #[must_use]
+    pub fn new(name: &str, when: Condition) -> Rule {
+        Rule {
+            name: name.into(),
+            severity: Severity::default(),
+            when,
+            hold: None,
+            per: PER.to_vec(),
+            resolve: Resolve::When(Condition::default_resolve()),
+            expire_after: EXPIRE_AFTER,
+            late: Late::default(),
+            notify: Vec::new(),
+            group_by: vec!["application".into(), "service".into()],
+            group_wait: Duration::from_secs(5),
+            group_interval: Duration::from_secs(5 * 60),
+            repeat_interval: Duration::from_secs(4 * 3600),
+            send_resolved: true,
+            labels: BTreeMap::new(),
+            runbook_url: None,
+            description: None,
+            fingerprint: String::new(),
+            since: Timestamp::default(),
+        }
+    }
+
     /// The key of the alert that this event belongs to: the values of the `per` fields.
     #[must_use]
     pub fn key(&self, event: &Event) -> Vec<Option<Arc<str>>> {
-        vec![event.application.clone(), event.service.clone(), Some(event.container.clone())]
+        self.per.iter().map(|field| field.value(event)).collect()
     }
 
     /// The labels of the alert with this key: `rule`, `severity`, the rule's own, and the key's
@@ -173,9 +231,9 @@ impl Rule {
         let mut labels = self.labels.clone();
         labels.insert("rule".into(), self.name.to_string());
         labels.insert("severity".into(), self.severity.as_str().into());
-        for (field, value) in PER.iter().zip(key) {
+        for (field, value) in self.per.iter().zip(key) {
             if let Some(value) = value {
-                labels.insert((*field).into(), value.to_string());
+                labels.insert(field.to_string(), value.to_string());
             }
         }
         labels.into()

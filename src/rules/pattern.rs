@@ -4,6 +4,7 @@
 //! each pattern asking for a value of its own kind.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use regex::Regex;
 
@@ -61,6 +62,15 @@ pub enum Number {
     Whole(i128),
     /// Any other.
     Float(f64),
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Number::Whole(whole) => whole.fmt(f),
+            Number::Float(float) => float.fmt(f),
+        }
+    }
 }
 
 /// What an event has in a field.

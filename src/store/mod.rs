@@ -9,7 +9,6 @@ pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -251,6 +250,8 @@ pub struct EventQuery {
 /// Which alerts.
 #[derive(Clone, Debug)]
 pub struct AlertQuery {
+    /// The time: what begins later only may.
+    pub now: Timestamp,
     /// Only those firing, or only those resolved.
     pub firing: Option<bool>,
     /// How many, and from where.
@@ -301,7 +302,7 @@ pub struct AlertRow {
     pub rule: String,
     /// Its severity.
     pub severity: Option<String>,
-    /// `firing` or `resolved`.
+    /// `firing`, `resolved` or, of what has to last and has not lasted yet, `pending`.
     pub status: &'static str,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -315,11 +316,6 @@ pub struct AlertRow {
     pub late: bool,
     /// Why it is not told yet, to whom.
     pub held_back: Vec<HeldBack>,
-}
-
-/// Whether what began at `start` was heard of late: more than a minute after (DESIGN.md §6).
-fn is_late(start: Timestamp, heard_at: Timestamp) -> bool {
-    heard_at.since(start) > Duration::from_secs(60)
 }
 
 /// Why something is not told yet.

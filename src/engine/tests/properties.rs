@@ -1,18 +1,22 @@
 //! What holds for every fleet, every order of arrival, every answer (DESIGN.md §6).
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
+use super::reference::{derived, reference};
 use super::world::{Hearing, World, at};
 use super::{SENT, failed, lost, rule};
 use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event::State;
-use crate::rules::Rules;
+use crate::rules::{Resolve, Rules};
 
-/// Two rules, three groups, two receivers; one rule does not tell the end.
+/// Rules of every kind: two receivers, groups large and small; one does not tell the end, one lasts,
+/// one lasts until something else, one is all moments.
 fn rules() -> Rules {
     let crashed = rule("crashed", &[State::Crashed]);
     let mut down = rule("down", &[State::Crashed, State::Stopped, State::Deleted]);
@@ -20,19 +24,29 @@ fn rules() -> Rules {
     down.group_by = vec!["id".into()];
     let mut quiet = rule("quiet", &[State::Stopped]);
     quiet.send_resolved = false;
-    Rules::new(vec![crashed, down, quiet])
+    let mut stuck = rule("stuck", &[State::Crashed, State::Starting]);
+    stuck.hold = Some(Duration::from_secs(60));
+    stuck.resolve = Resolve::EndOfRun;
+    stuck.expire_after = Duration::from_secs(3 * 3600);
+    let mut hung = rule("hung", &[State::Stopped]);
+    hung.hold = Some(Duration::from_secs(2 * 3600));
+    hung.expire_after = Duration::from_secs(10 * 3600);
+    let mut started = rule("started", &[State::Starting]);
+    started.resolve = Resolve::Never;
+    Rules::new(vec![crashed, down, quiet, stuck, hung, started])
 }
 
 /// The same rules, told to others and otherwise.
 fn edited() -> Rules {
     let rules = rules();
     let edit = |name: &str| (**rules.get(name).unwrap()).clone();
-    let (mut crashed, mut down, quiet) = (edit("crashed"), edit("down"), edit("quiet"));
+    let (mut crashed, mut down) = (edit("crashed"), edit("down"));
+    let [quiet, stuck, hung, started] = ["quiet", "stuck", "hung", "started"].map(edit);
     crashed.notify = vec!["ops".into(), "team".into()];
-    crashed.group_interval = std::time::Duration::from_secs(60);
+    crashed.group_interval = Duration::from_secs(60);
     down.notify = vec!["oncall".into()];
     down.group_by = vec!["service".into()];
-    Rules::new(vec![crashed, down, quiet])
+    Rules::new(vec![crashed, down, quiet, stuck, hung, started])
 }
 
 /// Payloads of a small fleet over two days, close together and hours apart, with ties.
@@ -88,101 +102,6 @@ fn step() -> impl Strategy<Value = Step> {
 /// After all that can have happened in the payloads' two days has been heard.
 const AFTERWARDS: u64 = 48 * 3600;
 
-/// The intervals as anyone can derive them: sort, and go through the events with one rule and one
-/// container at a time.
-fn reference(world: &World, payloads: &[Value]) -> Vec<Derived> {
-    let mut derived = Vec::new();
-    for rule in world.rules.iter() {
-        for container in ["a", "b", "c"] {
-            let mut timeline: Vec<Heard> = Vec::new();
-            for payload in payloads.iter().filter(|payload| payload["id"] == container) {
-                let event = crate::event::from_value(payload).unwrap();
-                if timeline.iter().all(|heard| heard.event.identity != event.identity) {
-                    timeline.push(Heard::new(event, world.now));
-                }
-            }
-            timeline::sort(&mut timeline);
-            let mut open: Option<(Timestamp, Timestamp, u64)> = None;
-            let mut close = |open: &mut Option<(Timestamp, Timestamp, u64)>, end, cause| {
-                if let Some((start, _, occurrences)) = open.take() {
-                    derived.push((
-                        rule.name.to_string(),
-                        container.to_owned(),
-                        start,
-                        Some((end, cause)),
-                        occurrences,
-                    ));
-                }
-            };
-            for heard in &timeline {
-                if let Some((_, last, _)) = open
-                    && last.plus(rule.expire_after) <= heard.at
-                {
-                    close(&mut open, last.plus(rule.expire_after), "expired");
-                }
-                let matches = rule.when.matches(&heard.event);
-                if matches {
-                    let (start, occurrences) =
-                        open.map_or((heard.at, 0), |(start, _, occurrences)| (start, occurrences));
-                    open = Some((start, heard.at, occurrences + 1));
-                }
-                if heard.event.state == State::Deleted {
-                    close(&mut open, heard.at, "deleted");
-                } else if !matches && rule.resolve.matches(&heard.event) {
-                    close(&mut open, heard.at, "resolved");
-                }
-            }
-            if let Some((_, last, _)) = open
-                && last.plus(rule.expire_after) <= world.now
-            {
-                close(&mut open, last.plus(rule.expire_after), "expired");
-            }
-            if let Some((start, _, occurrences)) = open {
-                derived.push((
-                    rule.name.to_string(),
-                    container.to_owned(),
-                    start,
-                    None,
-                    occurrences,
-                ));
-            }
-        }
-    }
-    derived.sort();
-    derived
-}
-
-/// Rule, container, start, end with its cause, occurrences.
-type Derived = (String, String, Timestamp, Option<(Timestamp, &'static str)>, u64);
-
-fn derived(world: &World) -> Vec<Derived> {
-    let mut derived: Vec<Derived> = world
-        .intervals
-        .values()
-        .filter(|interval| interval.end.as_ref().is_none_or(|end| end.cause != Cause::Withdrawn))
-        .map(|interval| {
-            let end = interval.end.as_ref().map(|end| {
-                let cause = match end.cause {
-                    Cause::Resolved => "resolved",
-                    Cause::Deleted => "deleted",
-                    Cause::Expired => "expired",
-                    other => panic!("{other:?} in a fleet without reloads"),
-                };
-                (end.at, cause)
-            });
-            (
-                interval.alert.rule.to_string(),
-                interval.container.to_string(),
-                interval.start,
-                end,
-                interval.occurrences,
-            )
-        })
-        .collect();
-    derived.sort();
-    derived
-}
-
 /// Runs the steps, then hears all there is, lets all that is due happen and all be delivered.
 fn run(payloads: &[Value], steps: &[Step]) -> World {
     let mut world = World::new(rules());
@@ -223,14 +142,18 @@ fn come_to_rest(world: &mut World) {
     }
 }
 
-/// Since when an alert fires, as its receiver believes after this as well.
-fn believed_after(before: Option<Timestamp>, hearing: &Hearing) -> Option<Timestamp> {
-    match hearing.saying.news {
-        News::Firing | News::HadNotEnded | News::StillFiring => Some(hearing.saying.from),
+/// Which stretch of an alert fires, and since when, as its receiver believes after this as well.
+fn believed_after(
+    before: Option<(IntervalId, Timestamp)>,
+    hearing: &Hearing,
+) -> Option<(IntervalId, Timestamp)> {
+    let said = hearing.saying;
+    match said.news {
+        News::Firing | News::HadNotEnded | News::StillFiring => Some((said.interval, said.from)),
         News::Over | News::Withdrawn => None,
         // Of an earlier stretch than the one that fires.
-        News::BeganAndEnded => {
-            before.filter(|from| *from >= hearing.until && *from != hearing.saying.from)
+        News::BeganAndEnded | News::Happened => {
+            before.filter(|(id, from)| *from >= hearing.until && *id != said.interval)
         }
     }
 }
@@ -333,7 +256,7 @@ proptest! {
                     prop_assert!(heard_firing, "nobody was told: {:?}", hearing);
                 }
                 News::HadNotEnded => prop_assert!(!before.is_empty(), "{:?}", hearing),
-                News::Firing | News::BeganAndEnded => {
+                News::Firing | News::BeganAndEnded | News::Happened => {
                     let again = before.iter().any(|earlier| {
                         earlier.saying.from == saying.from
                             && earlier.saying.news == saying.news

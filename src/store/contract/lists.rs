@@ -93,7 +93,8 @@ pub(crate) async fn a_cursor_of_no_list_is_refused(store: &dyn Store) {
     let events = store.events(EventQuery { page: wrong.clone(), ..query(5) }).await;
     assert!(matches!(events, Err(StoreError::Refused(_))));
     assert!(matches!(store.containers(wrong.clone()).await, Err(StoreError::Refused(_))));
-    let alerts = store.alerts(AlertQuery { firing: None, page: wrong.clone() }).await;
+    let alerts =
+        store.alerts(AlertQuery { now: at(10_000), firing: None, page: wrong.clone() }).await;
     assert!(matches!(alerts, Err(StoreError::Refused(_))));
     let deliveries = store.deliveries(DeliveryQuery { status: None, page: wrong }).await;
     assert!(matches!(deliveries, Err(StoreError::Refused(_))));
@@ -132,7 +133,7 @@ pub(crate) async fn alerts_are_listed_latest_first(store: &dyn Store) {
     write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
 
     let list = async |firing, page| {
-        let page = store.alerts(AlertQuery { firing, page }).await.unwrap();
+        let page = store.alerts(AlertQuery { now: at(10_000), firing, page }).await.unwrap();
         let starts: Vec<_> =
             page.items.iter().map(|row| row.started_at.as_micros() / 1_000_000).collect();
         (starts, page)
@@ -169,7 +170,8 @@ pub(crate) async fn alerts_say_who_is_not_told_yet(store: &dyn Store) {
         ..Changes::default()
     };
     write(store, changes).await.unwrap();
-    let page = store.alerts(AlertQuery { firing: None, page: first(9) }).await.unwrap();
+    let page =
+        store.alerts(AlertQuery { now: at(10_000), firing: None, page: first(9) }).await.unwrap();
     let held: Vec<_> = page.items[0]
         .held_back
         .iter()

@@ -11,11 +11,11 @@ use super::load;
 use super::memory;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
-use crate::engine::{IntervalId, Status};
+use crate::engine::{Held, IntervalId, Status, is_late};
 use crate::event::State;
 use crate::store::{
     AlertQuery, AlertRow, ContainerRow, ContainerTimeline, DeliveryQuery, DeliveryRow, EventQuery,
-    HeldBack, Page, PageQuery, StoreError, cursor, is_late,
+    HeldBack, Page, PageQuery, StoreError, cursor,
 };
 
 /// Reads one page.
@@ -154,7 +154,9 @@ pub(super) fn container(
 pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreError> {
     let mut conditions = Conditions::default();
     match query.firing {
-        Some(true) => conditions.hold("i.end_at is null", []),
+        Some(true) => {
+            conditions.hold("i.end_at is null and i.start <= ?", [query.now.as_micros().into()]);
+        }
         Some(false) => conditions.hold("i.end_at is not null", []),
         None => {}
     }
@@ -168,11 +170,15 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
         conditions.clause()
     );
     Ok(move |connection: &Connection| {
-        conditions.page(connection, &sql, query.page.limit, |row| alert(connection, row))
+        conditions.page(connection, &sql, query.page.limit, |row| alert(connection, row, query.now))
     })
 }
 
-fn alert(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<(AlertRow, String)> {
+fn alert(
+    connection: &Connection,
+    row: &Row<'_>,
+    now: Timestamp,
+) -> rusqlite::Result<(AlertRow, String)> {
     let mut columns = Columns::of(row);
     let (id, started_at): (IntervalId, Timestamp) = (columns.take()?, columns.take()?);
     let rule = columns.take()?;
@@ -181,29 +187,47 @@ fn alert(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<(AlertRow, 
     let row = AlertRow {
         rule,
         severity: labels.get("severity").cloned(),
-        status: if resolved_at.is_some() { "resolved" } else { "firing" },
+        status: match resolved_at {
+            Some(_) => "resolved",
+            None if started_at > now => "pending",
+            None => "firing",
+        },
         labels,
         started_at,
         resolved_at,
         occurrences: u64::try_from(columns.take::<i64>()?).unwrap_or(0),
         late: is_late(started_at, columns.take()?),
-        held_back: held_back(connection, id)?,
+        held_back: held_back(connection, id, Some(started_at).filter(|start| *start > now))?,
     };
     Ok((row, cursor::number(id.0)))
 }
 
-/// Who is not told yet: those whose group has news of it, and nothing on its way.
-fn held_back(connection: &Connection, interval: IntervalId) -> rusqlite::Result<Vec<HeldBack>> {
+/// Who is not told, and why: while it is not sure to begin, because it has to last until `pending`;
+/// then, because it is held back, or its group has news of it and nothing on its way.
+fn held_back(
+    connection: &Connection,
+    interval: IntervalId,
+    pending: Option<Timestamp>,
+) -> rusqlite::Result<Vec<HeldBack>> {
     let mut statement = connection.prepare_cached(
-        "select k.receiver, g.timer_due_at
+        "select k.receiver, l.held, l.news is not null and g.waiting is null, g.timer_due_at
          from ledger l join group_keys k on k.id = l.group_key left join groups g on g.key = k.id
-         where l.interval = ?1 and l.news is not null and g.waiting is null
-         order by l.place",
+         where l.interval = ?1 order by l.place",
     )?;
-    let held = statement.query_map([interval], |row| {
-        Ok(HeldBack { receiver: row.get(0)?, reason: "grouped", until: row.get(1)? })
+    let entries = statement.query_map([interval], |row| {
+        let mut columns = Columns::of(row);
+        let receiver = columns.take()?;
+        let held = columns.take::<Option<Json<Held>>>()?.map(|held| held.0);
+        let (grouped, until): (bool, _) = (columns.take()?, columns.take()?);
+        let (reason, until) = match (pending, held) {
+            (Some(start), _) => ("run too short", Some(start)),
+            (None, Some(Held::Late)) => ("late", None),
+            (None, None) if grouped => ("grouped", until),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(HeldBack { receiver, reason, until }))
     })?;
-    held.collect()
+    entries.filter_map(Result::transpose).collect()
 }
 
 /// The deliveries, the latest first.

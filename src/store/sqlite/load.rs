@@ -334,7 +334,8 @@ fn end_of(columns: &mut Columns<'_>) -> rusqlite::Result<Option<End>> {
 
 fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select g.rule, g.receiver, g.labels, l.told, l.maybe, l.given_up, l.news, l.firing
+        "select g.rule, g.receiver, g.labels, l.told, l.maybe, l.given_up, l.news, l.firing,
+                l.held
          from ledger l join group_keys g on g.id = l.group_key
          where l.interval = ?1 order by l.place",
     )?;
@@ -347,6 +348,7 @@ fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, F
             given_up: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
             news: columns.take()?,
             firing: columns.take()?,
+            held: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
         })
     })?;
     Ok(entries.collect::<Result<_, _>>()?)

@@ -185,11 +185,12 @@ fn put_entry(
     connection
         .prepare_cached(
             "insert into ledger
-                 (interval, place, group_key, told, maybe, given_up, news, firing)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 (interval, place, group_key, told, maybe, given_up, news, firing, held)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              on conflict (interval, place) do update set
                  group_key = excluded.group_key, told = excluded.told, maybe = excluded.maybe,
-                 given_up = excluded.given_up, news = excluded.news, firing = excluded.firing",
+                 given_up = excluded.given_up, news = excluded.news, firing = excluded.firing,
+                 held = excluded.held",
         )?
         .execute(params![
             interval,
@@ -200,6 +201,7 @@ fn put_entry(
             entry.given_up.map(Json),
             entry.news,
             entry.firing,
+            entry.held.as_ref().map(Json),
         ])?;
     Ok(())
 }

@@ -132,12 +132,14 @@ words!(Cause {
     Expired = "expired",
     RuleRemoved = "rule_removed",
     Withdrawn = "withdrawn",
+    Momentary = "momentary",
 });
 
 words!(News {
     Firing = "firing",
     Over = "over",
     BeganAndEnded = "began_and_ended",
+    Happened = "happened",
     HadNotEnded = "had_not_ended",
     Withdrawn = "withdrawn",
     StillFiring = "still_firing",

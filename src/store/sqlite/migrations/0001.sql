@@ -1,4 +1,4 @@
--- Times are whole microseconds since the Unix epoch. `labels`, `key`, `told`, `maybe`, `given_up`, `reached` and
+-- Times are whole microseconds since the Unix epoch. `labels`, `key`, `told`, `maybe`, `given_up`, `held`, `reached` and
 -- `notification` are JSON, objects with their keys sorted, so that equal ones are equal texts.
 
 create table meta (
@@ -131,6 +131,7 @@ create table ledger (
     given_up       text,
     news           text,
     firing         integer not null,
+    held           text,
     primary key (interval, place)
 ) strict, without rowid;
 create index ledger_alive on ledger (group_key) where news is not null or firing;

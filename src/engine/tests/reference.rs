@@ -1,0 +1,149 @@
+//! The intervals as anyone can derive them: sort the events, and go through them with one rule and
+//! one container at a time. Plain, slow, and obviously right.
+
+use serde_json::Value;
+
+use super::world::World;
+use crate::clock::Timestamp;
+use crate::engine::{Cause, Heard, timeline};
+use crate::event::{self, State};
+use crate::rules::{Resolve, Rule};
+
+/// Rule, what the alert is of, start, end with its cause, occurrences.
+pub(super) type Derived = (String, String, Timestamp, Option<(Timestamp, &'static str)>, u64);
+
+/// What follows at `world.now` from all of these payloads.
+pub(super) fn reference(world: &World, payloads: &[Value]) -> Vec<Derived> {
+    let mut heard: Vec<Heard> = Vec::new();
+    for payload in payloads {
+        let event = event::from_value(payload).unwrap();
+        if heard.iter().all(|other| other.event.identity != event.identity) {
+            heard.push(Heard::new(event, world.now));
+        }
+    }
+    let mut containers: Vec<_> = heard.iter().map(|heard| heard.event.container.clone()).collect();
+    containers.sort();
+    containers.dedup();
+    let mut derived = Vec::new();
+    for rule in world.rules.iter() {
+        for container in &containers {
+            let of_container = heard.iter().filter(|heard| heard.event.container == *container);
+            let mut timeline: Vec<Heard> = of_container.cloned().collect();
+            timeline::sort(&mut timeline);
+            for (start, end, occurrences) in stretches(rule, &timeline, world.now) {
+                derived.push((
+                    rule.name.to_string(),
+                    container.to_string(),
+                    start,
+                    end,
+                    occurrences,
+                ));
+            }
+        }
+    }
+    derived.sort();
+    derived
+}
+
+/// Start, end with its cause, occurrences.
+type Stretch = (Timestamp, Option<(Timestamp, &'static str)>, u64);
+
+/// A stretch that has not ended: the place of its first and of its last occurrence, how many there
+/// are, and whether all events since the first have matched.
+struct Open {
+    first: Timestamp,
+    last: Timestamp,
+    occurrences: u64,
+    unbroken: bool,
+}
+
+fn stretches(rule: &Rule, timeline: &[Heard], now: Timestamp) -> Vec<Stretch> {
+    let matches = |heard: &Heard| rule.when.matches(&heard.event);
+    if let Resolve::Never = rule.resolve {
+        let moments = timeline.iter().filter(|heard| matches(heard));
+        return moments.map(|heard| (heard.at, Some((heard.at, "momentary")), 1)).collect();
+    }
+    let hold = rule.hold.unwrap_or_default();
+    let mut stretches = Vec::new();
+    let mut open: Option<Open> = None;
+    for heard in timeline {
+        if let Some(stretch) = &open
+            && stretch.last.plus(rule.expire_after) <= heard.at
+        {
+            let end = stretch.last.plus(rule.expire_after);
+            stretches.push((stretch.first.plus(hold), Some((end, "expired")), stretch.occurrences));
+            open = None;
+        }
+        if matches(heard) {
+            let stretch = open.get_or_insert(Open {
+                first: heard.at,
+                last: heard.at,
+                occurrences: 0,
+                unbroken: true,
+            });
+            stretch.last = heard.at;
+            stretch.occurrences += 1;
+        }
+        let deleted = heard.event.state == State::Deleted;
+        let Some(stretch) = &mut open else { continue };
+        let run_ends = deleted || !matches(heard);
+        if run_ends && stretch.unbroken && rule.hold.is_some() {
+            stretch.unbroken = false;
+            if heard.at <= stretch.first.plus(hold) {
+                open = None;
+                continue;
+            }
+        }
+        let resolved = !matches(heard)
+            && match &rule.resolve {
+                Resolve::When(condition) => condition.matches(&heard.event),
+                _ => true,
+            };
+        if deleted || resolved {
+            let cause = if deleted { "deleted" } else { "resolved" };
+            let end = Some((heard.at, cause));
+            stretches.push((stretch.first.plus(hold), end, stretch.occurrences));
+            open = None;
+        }
+    }
+    if let Some(stretch) = open {
+        let expires = stretch.last.plus(rule.expire_after);
+        let end = (expires <= now).then_some((expires, "expired"));
+        // What has not lasted yet is not there yet.
+        if stretch.first.plus(hold) <= now {
+            stretches.push((stretch.first.plus(hold), end, stretch.occurrences));
+        }
+    }
+    stretches
+}
+
+/// What the world has derived.
+pub(super) fn derived(world: &World) -> Vec<Derived> {
+    let mut derived: Vec<Derived> = world
+        .intervals
+        .values()
+        .filter(|interval| interval.start <= world.now)
+        .filter(|interval| interval.end.as_ref().is_none_or(|end| end.cause != Cause::Withdrawn))
+        .map(|interval| {
+            let end = interval.end.as_ref().map(|end| {
+                let cause = match end.cause {
+                    Cause::Resolved => "resolved",
+                    Cause::Deleted => "deleted",
+                    Cause::Expired => "expired",
+                    Cause::Momentary => "momentary",
+                    other => panic!("{other:?} in a fleet without reloads"),
+                };
+                (end.at, cause)
+            });
+            (
+                interval.alert.rule.to_string(),
+                interval.container.to_string(),
+                interval.start,
+                end,
+                interval.occurrences,
+            )
+        })
+        .collect();
+    derived.sort();
+    derived
+}
