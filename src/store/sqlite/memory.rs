@@ -6,10 +6,10 @@
 //! Memory, then the log, then the table: the first that has a container has the truth. In the same
 //! way, the events since then take their places in `events_by_time`.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;

@@ -1,8 +1,9 @@
 //! The store on one SQLite file: rusqlite on threads of its own, behind the [`Store`] trait.
 //!
-//! One connection writes and one reads. What is absent on purpose: a pool, since SQLite has one
+//! One connection writes, one reads, and one folds the log of what was written into the database. What is absent on purpose: a pool, since SQLite has one
 //! writer at a time, and any SQL that another backend shares.
 
+mod checkpoint;
 mod due;
 mod failure;
 mod lists;
@@ -20,6 +21,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,6 +38,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys};
+use checkpoint::Checkpoints;
 use failure::Failure;
 use memory::Memory;
 
@@ -60,10 +63,14 @@ impl SqliteStore {
     /// [`StoreError::Open`] if it cannot be made, is no database of a known version, or is in use;
     /// the file is as it was then.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        let open::Opened { writer, reader, lock } = open::open(path)?;
+        let open::Opened { mut writer, reader, helper, lock } = open::open(path)?;
+        let checkpoints = Checkpoints::start(&mut writer, helper, open::CHECKPOINT)
+            .map_err(|error| no_thread(&error))?;
         Ok(SqliteStore {
             reader: Worker::start("store-reader", |queue| reader::serve(reader, &queue))?,
-            writer: Worker::start("store-writer", |queue| writer::serve(writer, &queue))?,
+            writer: Worker::start("store-writer", |queue| {
+                writer::serve(writer, checkpoints, &queue);
+            })?,
             lock: Mutex::new(Some(lock)),
             last_failure: Mutex::new(None),
             // Nothing is known of the clock before the start.
@@ -227,6 +234,10 @@ impl Store for SqliteStore {
     }
 }
 
+fn no_thread(error: &io::Error) -> StoreError {
+    StoreError::Open(format!("no thread could be started for the store: {error}"))
+}
+
 /// A thread that works off a queue.
 struct Worker<T> {
     queue: Mutex<Option<Sender<T>>>,
@@ -242,9 +253,7 @@ impl<T: Send + 'static> Worker<T> {
         let thread = thread::Builder::new()
             .name(name.into())
             .spawn(move || serve(waiting))
-            .map_err(|error| {
-                StoreError::Open(format!("no thread could be started for the store: {error}"))
-            })?;
+            .map_err(|error| no_thread(&error))?;
         Ok(Worker { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 

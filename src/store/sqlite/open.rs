@@ -10,6 +10,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+#[cfg(doc)]
+use super::checkpoint::Checkpoints;
 use super::memory;
 use crate::store::StoreError;
 
@@ -32,15 +34,17 @@ const WAL_LIMIT: i64 = 16 * 1024 * 1024;
 
 /// How long the write-ahead log grows before it is folded into the database, in pages of 4 KiB: as
 /// long as it may stay. The longer it is, the more writes of one page become one.
-const CHECKPOINT: i64 = WAL_LIMIT / 4096;
+pub(super) const CHECKPOINT: i32 = (WAL_LIMIT / 4096) as i32;
 
 /// More than there are different statements.
 const STATEMENTS: usize = 128;
 
-/// The two connections to a database, and the lock that keeps others out.
+/// The connections to a database, and the lock that keeps others out.
 pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) reader: Connection,
+    /// For [`Checkpoints`] alone.
+    pub(super) helper: Connection,
     pub(super) lock: File,
 }
 
@@ -59,12 +63,12 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     memory::settle(&writer).map_err(explain)?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(explain)?;
     writer.pragma_update(None, "journal_size_limit", WAL_LIMIT).map_err(explain)?;
-    writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(explain)?;
 
     let reader = connect(&path).map_err(explain)?;
     reader.pragma_update(None, "cache_size", -READER_CACHE).map_err(explain)?;
     reader.pragma_update(None, "query_only", true).map_err(explain)?;
-    Ok(Opened { writer, reader, lock })
+    let helper = connect(&path).map_err(explain)?;
+    Ok(Opened { writer, reader, helper, lock })
 }
 
 /// The one true path of the file, so that no second name for it escapes the lock. Also keeps SQLite

@@ -220,10 +220,15 @@ fn put_group(connection: &Connection, memory: &mut Memory, group: &Group) -> Res
     let number = memory.group_or_new(connection, &group.key)?;
     connection
         .prepare_cached(
-            "insert or replace into groups
+            "insert into groups
                  (key, opened_at, last_told, news, firing, waiting, spoken, timer_set_at,
                   timer_due_at)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             on conflict (key) do update set
+                 opened_at = excluded.opened_at, last_told = excluded.last_told,
+                 news = excluded.news, firing = excluded.firing, waiting = excluded.waiting,
+                 spoken = excluded.spoken, timer_set_at = excluded.timer_set_at,
+                 timer_due_at = excluded.timer_due_at",
         )?
         .execute(params![
             number,

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
+use super::checkpoint::Checkpoints;
 use super::failure::Failure;
 use super::memory::Memory;
 use crate::store::StoreError;
@@ -26,7 +27,7 @@ pub(super) struct Unit {
 const BATCH: usize = 256;
 
 /// Works until every sender of the queue is gone, then leaves the whole database in its one file.
-pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
+pub(super) fn serve(mut connection: Connection, checkpoints: Checkpoints, queue: &Receiver<Unit>) {
     let mut memory = Memory::default();
     while let Ok(first) = queue.recv() {
         let mut units = vec![first];
@@ -46,6 +47,7 @@ pub(super) fn serve(connection: Connection, queue: &Receiver<Unit>) {
     if let Err(error) = commit(&connection, &mut memory, Vec::new()) {
         warn!(%error, "the log of containers stays in the database until the next start");
     }
+    checkpoints.stop(&mut connection);
     let checkpoint = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
     if let Err(error) = checkpoint.and_then(|()| connection.close().map_err(|(_, error)| error)) {
         warn!(%error, "the write-ahead log stays beside the database until the next start");

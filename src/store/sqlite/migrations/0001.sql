@@ -29,13 +29,14 @@ create index facets_by_value on facets (state, application, service);
 
 create table events (
     seq         integer primary key,
-    container   integer not null references containers,
+    container   integer not null, -- this and the facet are not declared as references: looking
+                                  -- them up would be a tenth of adding an event
     before      integer, -- the event of the same container that was received before this one
     timestamp   integer not null,
     identity    blob not null,
     at          integer, -- null where it is the timestamp
     received_at integer not null,
-    facet       integer not null references facets,
+    facet       integer not null,
     failed      text, -- why nothing could be derived from it: it is no part of the timeline
     payload     text not null
 ) strict;
