@@ -151,8 +151,9 @@ async fn take_over(
         transact(store, keys, take_back).boxed()
     })
     .await?;
-    let orphaned = adoption.orphaned.into_iter().map(Into::into);
-    schedule::look_at(store, &rules, orphaned, [], wake).await?;
+    let orphaned = adoption.orphaned.into_iter().map(Into::into).collect();
+    let orphaned = Keys { containers: orphaned, ..Keys::default() };
+    schedule::look_at(store, &rules, orphaned, wake).await?;
     let unfinished = store.unfinished().await?;
     in_parts(&unfinished.intervals, |ids| {
         let keys = Keys { intervals: ids.iter().copied().collect(), ..Keys::default() };
@@ -161,7 +162,8 @@ async fn take_over(
         transact(store, keys, align).boxed()
     })
     .await?;
-    schedule::look_at(store, &rules, [], unfinished.groups, wake).await?;
+    let groups = Keys { groups: unfinished.groups.into_iter().collect(), ..Keys::default() };
+    schedule::look_at(store, &rules, groups, wake).await?;
 
     let lost = store.waiting_for_others(config.receivers.keys().cloned().collect()).await?;
     if !lost.is_empty() {

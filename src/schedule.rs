@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::clock;
-use crate::engine::{self, GroupKey, Keys, Snapshot};
+use crate::engine::{self, GroupKey, IntervalId, Keys, Snapshot};
 use crate::rules::Rules;
 use crate::store::{Store, StoreError, in_parts, transact};
 use crate::wake::{Stirred, Wake};
 
-/// How many containers and groups one unit of work looks at.
+/// How many containers, shared alerts and groups one unit of work looks at.
 const BATCH: usize = 256;
 
 /// How long to wait at most before looking again: a clock that jumps is noticed after this.
@@ -70,35 +70,39 @@ async fn step(
         // What is due within this very microsecond is due in the next.
         return Ok(pause.max(Duration::from_millis(1)));
     }
-    let Keys { containers, groups, .. } = due.keys;
-    let refused = look_at(&**store, rules, containers, groups, wake).await?;
+    let refused = look_at(&**store, rules, due.keys, wake).await?;
     // What was refused is due still, and would be again at once.
     Ok(if refused { LONGEST_WAIT } else { Duration::ZERO })
 }
 
-/// Has the engine look at these containers and groups. Whether any of it was refused.
+/// Has the engine look at these containers, shared alerts and groups. Whether any of it was refused.
 ///
 /// # Errors
 /// [`StoreError`] if nothing could be read or committed.
 pub async fn look_at(
     store: &dyn Store,
     rules: &Arc<Rules>,
-    containers: impl IntoIterator<Item = Arc<str>>,
-    groups: impl IntoIterator<Item = GroupKey>,
+    keys: Keys,
     wake: &Wake,
 ) -> Result<bool, StoreError> {
-    let containers: Vec<Arc<str>> = containers.into_iter().collect();
+    let containers: Vec<Arc<str>> = keys.containers.into_iter().collect();
     let of_containers = in_parts(&containers, |part| {
         let keys = Keys { containers: part.into_iter().collect(), ..Keys::default() };
         decide(store, rules, keys, wake).boxed()
     });
     let of_containers = of_containers.await?;
-    let groups: Vec<GroupKey> = groups.into_iter().collect();
+    let intervals: Vec<IntervalId> = keys.intervals.into_iter().collect();
+    let of_intervals = in_parts(&intervals, |part| {
+        let keys = Keys { intervals: part.into_iter().collect(), ..Keys::default() };
+        decide(store, rules, keys, wake).boxed()
+    });
+    let of_intervals = of_intervals.await?;
+    let groups: Vec<GroupKey> = keys.groups.into_iter().collect();
     let of_groups = in_parts(&groups, |part| {
         let keys = Keys { groups: part.into_iter().collect(), ..Keys::default() };
         decide(store, rules, keys, wake).boxed()
     });
-    Ok(of_groups.await? || of_containers)
+    Ok(of_groups.await? || of_intervals || of_containers)
 }
 
 async fn decide(

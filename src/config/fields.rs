@@ -83,6 +83,21 @@ impl<'a> Fields<'a> {
         read.map_err(|error| self.report.wrong(node.place, format!("\"{key}\" {error}"))).ok()
     }
 
+    /// A whole number of at least `least`.
+    pub(super) fn whole(&mut self, key: &'static str, least: usize) -> Option<usize> {
+        let node = self.get(key)?;
+        let whole = match &node.value {
+            Value::Number(Number::Whole(whole)) => usize::try_from(*whole).ok(),
+            _ => None,
+        };
+        let whole = whole.filter(|whole| *whole >= least);
+        if whole.is_none() {
+            let message = format!("\"{key}\" must be a whole number of at least {least}");
+            self.report.wrong(node.place, message);
+        }
+        whole
+    }
+
     /// `http://…` or `https://…`.
     pub(super) fn web_url(&mut self, key: &'static str) -> Option<String> {
         let place = self.get(key)?.place;

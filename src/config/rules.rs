@@ -14,10 +14,12 @@ use super::yaml::{Node, Place, Text, Value};
 use super::{CONSOLE, Receiver};
 use crate::clock::Timestamp;
 use crate::message::Templates;
-use crate::rules::{Condition, EXPIRE_AFTER, Field, Late, PER, Resolve, Rule, Rules, Severity};
+use crate::rules::{
+    Condition, EXPIRE_AFTER, Field, Late, PER, Resolve, Rule, Rules, Severity, Threshold,
+};
 
 /// Keys that a later version has.
-const LATER: [&str; 5] = ["on", "count", "within", "mute_during", "tests"];
+const LATER: [&str; 3] = ["on", "mute_during", "tests"];
 
 /// Labels that every alert has, beside its key.
 const OWN: [&str; 2] = ["rule", "severity"];
@@ -160,6 +162,7 @@ impl Reader<'_> {
             }
         };
         let hold = fields.duration("for", AT_LEAST_1S);
+        let threshold = self.threshold(&mut fields);
         let per = self.per(&mut fields);
         let resolve_node = fields.get("resolve");
         let resolve = match resolve_node {
@@ -191,7 +194,8 @@ impl Reader<'_> {
             labels,
             names,
             hold,
-            expire_after
+            expire_after,
+            threshold.map(|threshold| (threshold.count, threshold.within))
         ]));
         let when = when.and_then(|(_, condition)| condition);
         let complete = name.is_some() && when.is_some() && resolve.is_some();
@@ -201,6 +205,7 @@ impl Reader<'_> {
             severity,
             when: when.unwrap_or_else(Condition::default_resolve),
             hold,
+            threshold,
             per,
             resolve: resolve.unwrap_or(Resolve::Never),
             expire_after,
@@ -240,6 +245,34 @@ impl Reader<'_> {
         Some(name)
     }
 
+    /// `count` and `within`, which mean nothing one without the other, nor beside what makes an
+    /// alert last.
+    fn threshold(&self, fields: &mut Fields<'_>) -> Option<Threshold> {
+        let (count, within) = (fields.whole("count", 1), fields.duration("within", AT_LEAST_1S));
+        match (fields.get("count"), fields.get("within")) {
+            (None, None) => return None,
+            (Some(node), None) => {
+                let message = "\"count\" needs \"within\": so many in how long, like 10m";
+                self.report.wrong(node.place, message);
+            }
+            (None, Some(node)) => {
+                let message = "\"within\" needs \"count\": how many occurrences make an alert";
+                self.report.wrong(node.place, message);
+            }
+            (Some(_), Some(_)) => {}
+        }
+        for key in ["for", "resolve", "expire_after"] {
+            if let Some(node) = fields.get(key) {
+                let message = format!(
+                    "\"{key}\" means nothing beside \"count\" and \"within\": the alert lasts while \
+                     the last \"within\" holds so many; keep one of them"
+                );
+                self.report.wrong(node.place, message);
+            }
+        }
+        Some(Threshold { count: count?, within: within? })
+    }
+
     /// The fields that an alert's key is made of.
     fn per(&self, fields: &mut Fields<'_>) -> Vec<Field> {
         let Some(node) = fields.get("per") else { return PER.to_vec() };
@@ -265,10 +298,6 @@ impl Reader<'_> {
         }
         if written.is_empty() {
             self.report.wrong(node.place, "\"per\" lists no field");
-        } else if per.len() == written.len() && !per.contains(&Field::Id) {
-            let message = "alerts of several containers, as by \"per\" without \"id\", are not \
-                           supported yet";
-            self.report.wrong(node.place, message);
         }
         per
     }

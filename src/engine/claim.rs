@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{decide, group, settle};
+use super::{decide, group, settle, shared};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -179,6 +179,13 @@ fn compose(
                 Err(Missing) => missing = true,
             }
         }
+        match shared::members(draft, interval) {
+            Ok(members) => {
+                news.members_in_all = count(members.len());
+                news.members = members.iter().take(MEMBERS).map(|id| id.to_string()).collect();
+            }
+            Err(Missing) => missing = true,
+        }
         full.push(news);
     }
     if missing {
@@ -233,6 +240,8 @@ fn sum_up<'a>(of_alert: &[&'a (Interval, News)]) -> Option<(&'a Interval, AlertN
         AlertNews {
             labels: last.labels.clone(),
             container: last.container.to_string(),
+            members: Vec::new(),
+            members_in_all: 0,
             news,
             started_at,
             ended_at: last.end.as_ref().map(|end| end.at),

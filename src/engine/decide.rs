@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{group, intervals, ledger};
+use super::{group, intervals, ledger, shared};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -24,7 +24,12 @@ pub fn keys(rules: &Rules, events: &[Heard]) -> Keys {
         keys.known.insert((event.container.clone(), heard.reference()));
         keys.containers.insert(event.container.clone());
         for rule in rules.matching(event) {
-            let labels = rule.labels(&rule.key(event));
+            let key = rule.key(event);
+            let labels = rule.labels(&key);
+            if rule.is_shared() {
+                let alert = AlertKey { rule: rule.name.clone(), values: key };
+                keys.extend(Keys { shared: [(alert, heard.at)].into(), ..Keys::default() });
+            }
             let groups =
                 rule.notify.iter().map(|receiver| ledger::group_key(rule, &labels, receiver));
             keys.groups.extend(groups);
@@ -54,6 +59,10 @@ pub fn decide(
     for container in &draft.asked().containers {
         let _: Result<(), Missing> = intervals::end_what_is_due(&mut draft, rules, container);
     }
+    for id in &draft.asked().intervals {
+        shared::note_due(&mut draft, *id);
+    }
+    let _: Result<(), Missing> = shared::refresh(&mut draft, rules);
     // Beside events, groups are only read in case these concern them.
     if events.is_empty() {
         for key in &draft.asked().groups {
@@ -68,7 +77,8 @@ fn take(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<Decided, 
     if draft.is_known(heard)? {
         return Ok(Decided::Duplicate);
     }
-    intervals::place(draft, rules, heard)?;
+    let placed = intervals::place(draft, rules, heard);
+    shared::refresh(draft, rules).and(placed)?;
     look_at_touched(draft, rules);
     Ok(Decided::Recorded)
 }
@@ -85,9 +95,14 @@ pub fn align(
     let mut draft = Draft::new(snapshot, now);
     for id in intervals {
         if let Ok(Some(interval)) = draft.interval(*id) {
-            let _: Result<(), Missing> = ledger::refresh(&mut draft, rules, interval);
+            shared::note(&mut draft, &interval, None);
+            let _: Result<(), Missing> = match interval.role {
+                Role::Part => Ok(()),
+                Role::Own | Role::Whole => ledger::refresh(&mut draft, rules, interval),
+            };
         }
     }
+    let _: Result<(), Missing> = shared::refresh(&mut draft, rules);
     look_at_touched(&mut draft, rules);
     draft.finish(())
 }

@@ -32,6 +32,8 @@ pub(super) struct Draft<'a> {
     need: Keys,
     of_container: HashMap<&'a str, Vec<IntervalId>>,
     new_intervals: HashMap<Arc<str>, Vec<IntervalId>>,
+    /// The last id given to a new interval.
+    last_interval: i64,
     events: Vec<Heard>,
     failed: Vec<(Heard, String)>,
     containers: BTreeMap<Arc<str>, Container>,
@@ -40,12 +42,15 @@ pub(super) struct Draft<'a> {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     attempts: Vec<Attempt>,
     touched: BTreeSet<GroupKey>,
+    parts_changed: BTreeMap<AlertKey, Timestamp>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, now: Timestamp) -> Draft<'a> {
         let mut of_container: HashMap<&str, Vec<IntervalId>> = HashMap::new();
-        for interval in snapshot.intervals.values() {
+        let of_containers =
+            snapshot.intervals.values().filter(|interval| interval.role != Role::Whole);
+        for interval in of_containers {
             of_container.entry(&interval.container).or_default().push(interval.id);
         }
         Draft {
@@ -54,6 +59,7 @@ impl<'a> Draft<'a> {
             need: Keys::default(),
             of_container,
             new_intervals: HashMap::new(),
+            last_interval: 0,
             events: Vec::new(),
             failed: Vec::new(),
             containers: BTreeMap::new(),
@@ -62,6 +68,7 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             attempts: Vec::new(),
             touched: BTreeSet::new(),
+            parts_changed: BTreeMap::new(),
         }
     }
 
@@ -148,10 +155,12 @@ impl<'a> Draft<'a> {
     }
 
     /// A number for an interval that the store does not have yet.
-    pub(super) fn new_interval_id(&mut self, container: &Arc<str>) -> IntervalId {
-        let made: usize = self.new_intervals.values().map(Vec::len).sum();
-        let id = IntervalId(-1 - i64::try_from(made).unwrap_or(i64::MAX - 1));
-        self.new_intervals.entry(container.to_owned()).or_default().push(id);
+    pub(super) fn new_interval_id(&mut self, interval: &Interval) -> IntervalId {
+        self.last_interval -= 1;
+        let id = IntervalId(self.last_interval);
+        if interval.role != Role::Whole {
+            self.new_intervals.entry(interval.container.clone()).or_default().push(id);
+        }
         id
     }
 
@@ -213,17 +222,55 @@ impl<'a> Draft<'a> {
     }
 
     fn with_entry(&self, key: &GroupKey, wanted: impl Fn(&Entry) -> bool) -> Vec<Interval> {
+        self.with(|interval| {
+            interval.ledger.iter().any(|entry| entry.group == *key && wanted(entry))
+        })
+    }
+
+    /// Those of the intervals that were read or made for which this holds, by start.
+    fn with(&self, wanted: impl Fn(&Interval) -> bool) -> Vec<Interval> {
         let ids = self.snapshot.intervals.keys().filter(|id| !self.intervals.contains_key(id));
         let mut found: Vec<Interval> = ids
             .chain(self.intervals.keys())
             .filter_map(|id| self.current(*id))
-            .filter(|interval| {
-                interval.ledger.iter().any(|entry| entry.group == *key && wanted(entry))
-            })
+            .filter(|interval| wanted(interval))
             .cloned()
             .collect();
         found.sort_by_key(|interval| (interval.start, interval.id));
         found
+    }
+
+    /// Notes that parts of an alert have changed from this instant on.
+    pub(super) fn note_parts(&mut self, alert: &AlertKey, from: Timestamp) {
+        let noted = self.parts_changed.entry(alert.clone()).or_insert(from);
+        *noted = from.min(*noted);
+    }
+
+    /// The alerts noted by [`Draft::note_parts`] since the last call.
+    pub(super) fn take_parts_changed(&mut self) -> BTreeMap<AlertKey, Timestamp> {
+        std::mem::take(&mut self.parts_changed)
+    }
+
+    /// The wholes of an alert that had not ended before `from`, and the parts that had not ended
+    /// before these began; each by start.
+    pub(super) fn shared(
+        &mut self,
+        alert: &AlertKey,
+        from: Timestamp,
+    ) -> Result<(Vec<Interval>, Vec<Interval>), Missing> {
+        let not_before = |from: Timestamp| {
+            move |interval: &Interval| interval.end.as_ref().is_none_or(|end| from <= end.at)
+        };
+        let of_alert = self.with(|interval| interval.role != Role::Own && interval.alert == *alert);
+        let (wholes, parts): (Vec<_>, Vec<_>) =
+            of_alert.into_iter().partition(|interval| interval.role == Role::Whole);
+        let wholes: Vec<_> = wholes.into_iter().filter(not_before(from)).collect();
+        let from = wholes.first().map_or(from, |first| first.start.min(from));
+        if self.snapshot.asked.shared.get(alert).is_none_or(|asked| from < *asked) {
+            self.need.extend(Keys { shared: [(alert.clone(), from)].into(), ..Keys::default() });
+            return Err(Missing);
+        }
+        Ok((wholes, parts.into_iter().filter(not_before(from)).collect()))
     }
 
     /// An event of a container, if it is (still) stored.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::draft::{Draft, Missing, each};
 use super::types::*;
-use super::{ledger, timeline};
+use super::{ledger, shared, timeline};
 use crate::clock::Timestamp;
 use crate::rules::{Rule, Rules};
 
@@ -82,7 +82,7 @@ fn append(
         derived_to: heard.at,
         open: u32::try_from(open_now).unwrap_or(u32::MAX),
     });
-    let removed = each(gone, |interval| ledger::remove(draft, interval));
+    let removed = remove(draft, gone);
     put_changed(draft, rules, &stay, after).and(removed)
 }
 
@@ -96,9 +96,19 @@ fn put_changed(
     let changed = after.into_iter().filter(|interval| !before.contains(interval));
     each(changed, |mut interval| {
         if interval.id == timeline::UNNAMED {
-            interval.id = draft.new_interval_id(&interval.container);
+            interval.id = draft.new_interval_id(&interval);
         }
+        let was = before.iter().find(|other| other.id == interval.id);
+        shared::note(draft, &interval, was);
         ledger::refresh(draft, rules, interval)
+    })
+}
+
+/// Removes intervals of which nothing is left.
+fn remove(draft: &mut Draft<'_>, gone: Vec<Interval>) -> Result<(), Missing> {
+    each(gone, |interval| {
+        shared::note(draft, &interval, None);
+        ledger::remove(draft, interval)
     })
 }
 
@@ -143,7 +153,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
     if let Some(container) = timeline::container_of(&timeline, derived_to, open) {
         draft.put_container(container);
     }
-    let removed = each(gone, |interval| ledger::remove(draft, interval));
+    let removed = remove(draft, gone);
     put_changed(draft, rules, &before, after).and(removed)
 }
 
@@ -185,10 +195,12 @@ pub(super) fn reconcile(
         interval.ledger.clear();
     }
     for old in &before {
-        // A moment is the event that it is.
-        if old.is_moment() {
+        // Of each event there is one.
+        if old.is_of_one_event() {
             let same = derived.iter_mut().find(|interval| {
-                interval.is_moment() && interval.alert == old.alert && interval.last == old.last
+                interval.is_of_one_event()
+                    && interval.alert == old.alert
+                    && interval.last == old.last
             });
             match same {
                 Some(interval) => *interval = old.clone(),
@@ -203,7 +215,7 @@ pub(super) fn reconcile(
             .iter_mut()
             .filter(|interval| {
                 interval.id == timeline::UNNAMED
-                    && !interval.is_moment()
+                    && !interval.is_of_one_event()
                     && interval.alert == old.alert
                     && interval.start <= end_of(old)
                     && old.start <= end_of(interval)
@@ -228,7 +240,7 @@ pub(super) fn reconcile(
     }
     let mut withdrawn = Vec::new();
     let mut gone = Vec::new();
-    for old in before.iter().filter(|old| !old.is_moment()) {
+    for old in before.iter().filter(|old| !old.is_of_one_event()) {
         let mut orphaned = false;
         for entry in &old.ledger {
             for (slot, told) in [
@@ -285,7 +297,7 @@ fn hand_over(
     let mut spoken_of: Vec<&mut Interval> = derived
         .iter_mut()
         .filter(|interval| {
-            !interval.is_moment()
+            !interval.is_of_one_event()
                 && interval.alert == old.alert
                 && overlaps(interval, told.from, until)
         })
@@ -365,6 +377,6 @@ pub(super) fn end_what_is_due(
     container.open = open;
     container.derived_to = expired.map_or(container.derived_to, |at| container.derived_to.max(at));
     draft.put_container(container);
-    let removed = each(gone, |interval| ledger::remove(draft, interval));
-    each(changed, |interval| ledger::refresh(draft, rules, interval)).and(removed)
+    let removed = remove(draft, gone);
+    put_changed(draft, rules, &[], changed).and(removed)
 }

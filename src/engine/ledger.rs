@@ -60,7 +60,9 @@ pub(super) fn refresh(
     mut interval: Interval,
 ) -> Result<(), Missing> {
     let rule = rules.get(&interval.alert.rule);
-    if let Some(rule) = rule {
+    if let Some(rule) = rule
+        && interval.role != Role::Part
+    {
         for receiver in &rule.notify {
             if interval.ledger.iter().all(|entry| *entry.group.receiver != **receiver) {
                 let group = group_key(rule, &interval.labels, receiver);
@@ -73,6 +75,7 @@ pub(super) fn refresh(
     interval.due = match (&interval.end, rule) {
         (Some(_), _) => None,
         (None, Some(_)) if !begun => Some(interval.start),
+        (None, Some(_)) if interval.role == Role::Whole => interval.due,
         (None, Some(rule)) => Some(timeline::expires(rule, &interval)),
         (None, None) => interval.due,
     };

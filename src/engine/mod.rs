@@ -10,6 +10,7 @@ mod group;
 mod intervals;
 mod ledger;
 mod settle;
+mod shared;
 pub mod timeline;
 mod types;
 

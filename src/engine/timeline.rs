@@ -117,8 +117,12 @@ pub(super) fn step(
     ended: &mut Vec<Interval>,
 ) {
     expire(rule, open, ended, heard.at);
+    if matches && let Some(threshold) = rule.threshold {
+        ended.push(alone(rule, heard, heard.at.plus(threshold.within), Cause::Subsided));
+        return;
+    }
     if matches && matches!(rule.resolve, Resolve::Never) {
-        ended.push(moment(rule, heard));
+        ended.push(alone(rule, heard, heard.at, Cause::Momentary));
         return;
     }
     if matches {
@@ -183,6 +187,7 @@ fn occur(interval: &mut Interval, heard: &Heard) {
 fn begin(rule: &Rule, values: Vec<Option<Arc<str>>>, heard: &Heard) -> Interval {
     Interval {
         id: UNNAMED,
+        role: if rule.is_shared() { Role::Part } else { Role::Own },
         labels: rule.labels(&values),
         alert: AlertKey { rule: rule.name.clone(), values },
         container: heard.event.container.clone(),
@@ -197,14 +202,10 @@ fn begin(rule: &Rule, values: Vec<Option<Arc<str>>>, heard: &Heard) -> Interval 
     }
 }
 
-/// An occurrence that is news by itself.
-fn moment(rule: &Rule, heard: &Heard) -> Interval {
-    let end = End {
-        at: heard.at,
-        heard_at: heard.received_at,
-        cause: Cause::Momentary,
-        event: Some(heard.reference()),
-    };
+/// An occurrence that counts by itself, until then.
+fn alone(rule: &Rule, heard: &Heard, until: Timestamp, cause: Cause) -> Interval {
+    let event = (cause == Cause::Momentary).then(|| heard.reference());
+    let end = End { at: until, heard_at: until.max(heard.received_at), cause, event };
     Interval { end: Some(end), ..begin(rule, rule.key(&heard.event), heard) }
 }
 

@@ -1,6 +1,6 @@
 //! What the store keeps and the engine decides on. Plain data.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,16 +87,31 @@ pub struct AlertKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IntervalId(pub i64);
 
-/// A stretch of event time during which a container held an alert up, and what was told of it.
+/// Whose stretch of an alert an interval is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The alert's, which one container holds up alone.
+    Own,
+    /// What one container, or one occurrence, adds to an alert that more than one may hold up.
+    /// Nothing is told of it.
+    Part,
+    /// That alert's: it follows from its parts.
+    Whole,
+}
+
+/// A stretch of event time during which an alert fired, or a container held it up, and what was told
+/// of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interval {
     /// Its name in the store.
     pub id: IntervalId,
+    /// Whose stretch it is.
+    pub role: Role,
     /// The alert.
     pub alert: AlertKey,
     /// The alert's labels, as they were when it began.
     pub labels: Labels,
-    /// The member: the container that holds it up.
+    /// The container that holds it up; where there are several, that of the last occurrence.
     pub container: Arc<str>,
     /// When it began: the place of its first occurrence or, where that has to last, when it has
     /// lasted. What has not begun yet may never.
@@ -153,6 +168,8 @@ pub enum Cause {
     Withdrawn,
     /// It has no length: what happened is all there is to it.
     Momentary,
+    /// There were too few occurrences in the last while.
+    Subsided,
 }
 
 /// What was told of one interval to one receiver, and whether there is news.
@@ -199,6 +216,13 @@ impl Interval {
     #[must_use]
     pub fn is_moment(&self) -> bool {
         self.end.as_ref().is_some_and(|end| end.cause == Cause::Momentary)
+    }
+
+    /// Whether it is all that follows from one event: there is at most one for each.
+    #[must_use]
+    pub fn is_of_one_event(&self) -> bool {
+        let subsides = self.end.as_ref().is_some_and(|end| end.cause == Cause::Subsided);
+        self.is_moment() || (self.role == Role::Part && subsides)
     }
 }
 
@@ -396,13 +420,20 @@ pub struct Notification {
 /// How many alerts a notification carries in full. The rest is counted.
 pub const ALERTS: usize = 50;
 
+/// How many containers of one alert a notification names. The rest is counted.
+pub const MEMBERS: usize = 10;
+
 /// What a notification says of one alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertNews {
     /// The alert's labels.
     pub labels: Labels,
-    /// The container.
+    /// The container; of several, that of the last occurrence.
     pub container: String,
+    /// Where several may hold it up, the first [`MEMBERS`] that do, or did until it ended.
+    pub members: Vec<String>,
+    /// How many they are.
+    pub members_in_all: u32,
     /// What is new.
     pub news: News,
     /// When it began.
@@ -475,6 +506,9 @@ pub struct Keys {
     pub timelines: BTreeSet<Arc<str>>,
     /// These intervals.
     pub intervals: BTreeSet<IntervalId>,
+    /// The parts and the wholes of these alerts, but for those that ended before this instant and
+    /// before the wholes that had not ended by then began.
+    pub shared: BTreeMap<AlertKey, Timestamp>,
     /// These events of these containers.
     pub events: BTreeSet<(Arc<str>, EventRef)>,
     /// These groups.
@@ -500,6 +534,9 @@ impl Keys {
         self.containers.append(&mut other.containers);
         self.timelines.append(&mut other.timelines);
         self.intervals.append(&mut other.intervals);
+        for (alert, from) in other.shared {
+            self.shared.entry(alert).and_modify(|known| *known = from.min(*known)).or_insert(from);
+        }
         self.events.append(&mut other.events);
         self.groups.append(&mut other.groups);
         self.news.append(&mut other.news);

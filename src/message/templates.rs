@@ -321,6 +321,8 @@ fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
     let alert = AlertNews {
         labels: labels.clone(),
         container: ID.to_owned(),
+        members: Vec::new(),
+        members_in_all: 0,
         news,
         started_at,
         ended_at: (!firing).then_some(made_at),

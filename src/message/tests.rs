@@ -40,6 +40,8 @@ fn alert(id: &str, news: News) -> AlertNews {
     AlertNews {
         labels: map(&[("application", "toto"), ("service", "hello-python"), ("id", id)]),
         container: id.to_owned(),
+        members: Vec::new(),
+        members_in_all: 0,
         news,
         started_at,
         ended_at: (!firing).then(|| at("14:05:10")),

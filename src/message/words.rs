@@ -59,7 +59,10 @@ fn status(notification: &Notification) -> Status {
     let all = |news: News| notification.alerts.iter().all(|alert| alert.news == news);
     let recovered = |alert: &AlertNews| {
         alert.news != News::Withdrawn
-            && matches!(alert.cause, None | Some(Cause::Resolved | Cause::Deleted))
+            && matches!(
+                alert.cause,
+                None | Some(Cause::Resolved | Cause::Deleted | Cause::Subsided)
+            )
     };
     match (notification.firing > 0, notification.resolved > 0) {
         (true, true) => Status::Mixed,
@@ -82,8 +85,7 @@ fn title(notification: &Notification, status: Status, rule: &str, place: &Place)
         Status::Ended => "ENDED".to_owned(),
         Status::Withdrawn => "WITHDRAWN".to_owned(),
     };
-    let number =
-        if status == Status::Mixed { u64::from(notification.firing) } else { total(notification) };
+    let number = containers(notification, status == Status::Mixed);
     let mut title = format!("{word} {rule}: {}", count(number, "container"));
     let place = place.to_string();
     if !place.is_empty() {
@@ -94,6 +96,14 @@ fn title(notification: &Notification, status: Status, rule: &str, place: &Place)
         title.push_str(&format!(", {} over", notification.resolved));
     }
     title
+}
+
+/// How many containers the alerts are of, or those of the alerts that fire.
+fn containers(notification: &Notification, firing_only: bool) -> u64 {
+    let alerts = if firing_only { u64::from(notification.firing) } else { total(notification) };
+    let told = notification.alerts.iter().filter(|alert| !firing_only || alert.news.is_alarm());
+    let more = told.map(|alert| u64::from(alert.members_in_all.saturating_sub(1)));
+    alerts + more.sum::<u64>()
 }
 
 /// How many alerts are told of, listed or not.
@@ -155,7 +165,7 @@ fn sections(
 ) -> Vec<Section> {
     if let ([alert], 1) = (notification.alerts.as_slice(), total(notification)) {
         let story = Story::of(alert, now);
-        let mut lines = vec![format!("container {}", name(&alert.container))];
+        let mut lines = vec![members(alert, named)];
         lines.extend(place.rest(alert));
         lines.extend(story.facts());
         return vec![Section { heading: story.heading(), lines }];
@@ -164,7 +174,10 @@ fn sections(
     let mut sections: Vec<Section> = Vec::new();
     for alert in shown {
         let story = Story::of(alert, now);
-        let mut parts = vec![listed_id(&alert.container, shown)];
+        let mut parts = vec![match alert.members_in_all {
+            0 | 1 => listed_id(&alert.container, shown),
+            several => count(several.into(), "container"),
+        }];
         parts.extend(place.rest(alert));
         parts.extend(story.facts());
         let (heading, line) = (story.heading(), parts.join(" · "));
@@ -174,6 +187,20 @@ fn sections(
         }
     }
     sections
+}
+
+/// The containers of the one alert that is told of.
+fn members(alert: &AlertNews, named: usize) -> String {
+    match alert.members.as_slice() {
+        [] => format!("container {}", name(&alert.container)),
+        [only] => format!("container {}", name(only)),
+        several => {
+            let names: Vec<String> = several.iter().take(named).map(|id| name(id)).collect();
+            let more = (alert.members_in_all as usize).saturating_sub(names.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("containers {}{more}", names.join(", "))
+        }
+    }
 }
 
 /// The id as it stands in a list: long ones short, unless two of those shown would look the same.
@@ -328,6 +355,7 @@ impl Story<'_> {
             Some(Cause::RuleRemoved) => "the rule was removed".to_owned(),
             Some(Cause::Withdrawn) => return "had not happened after all".to_owned(),
             Some(Cause::Deleted) => "deleted".to_owned(),
+            Some(Cause::Subsided) => "no longer so often".to_owned(),
             Some(Cause::Resolved | Cause::Momentary) | None => match state(&self.ended_by) {
                 Some(State::Running) => "running again".to_owned(),
                 Some(State::Deleted) => "deleted".to_owned(),

@@ -38,6 +38,8 @@ pub struct Rule {
     pub when: Condition,
     /// How long a run of occurrences has to last before it counts: `for` in the file.
     pub hold: Option<Duration>,
+    /// How many occurrences within which time make an alert, if one does not.
+    pub threshold: Option<Threshold>,
     /// The fields that an alert's key is made of.
     pub per: Vec<Field>,
     /// When a container leaves the alert.
@@ -69,6 +71,15 @@ pub struct Rule {
     pub fingerprint: String,
     /// The rule derives only from events received at or after this instant.
     pub since: Timestamp,
+}
+
+/// So many occurrences within so long: `count` and `within` in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threshold {
+    /// How many there have to be at least.
+    pub count: usize,
+    /// For how long each counts.
+    pub within: Duration,
 }
 
 /// When a container leaves an alert.
@@ -200,6 +211,7 @@ impl Rule {
             severity: Severity::default(),
             when,
             hold: None,
+            threshold: None,
             per: PER.to_vec(),
             resolve: Resolve::When(Condition::default_resolve()),
             expire_after: EXPIRE_AFTER,
@@ -216,6 +228,14 @@ impl Rule {
             fingerprint: String::new(),
             since: Timestamp::default(),
         }
+    }
+
+    /// Whether its alerts are more than the stretches of one container: several containers hold
+    /// them up, or several occurrences do.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        let several = !self.per.contains(&Field::Id) && !matches!(self.resolve, Resolve::Never);
+        several || self.threshold.is_some()
     }
 
     /// The key of the alert that this event belongs to: the values of the `per` fields.

@@ -3,11 +3,13 @@
 
 use serde_json::Value;
 
+use std::collections::BTreeMap;
+
 use super::world::World;
 use crate::clock::Timestamp;
-use crate::engine::{Cause, Heard, timeline};
+use crate::engine::{Cause, Heard, Interval, Role, timeline};
 use crate::event::{self, State};
-use crate::rules::{Resolve, Rule};
+use crate::rules::{Field, Resolve, Rule};
 
 /// Rule, what the alert is of, start, end with its cause, occurrences.
 pub(super) type Derived = (String, String, Timestamp, Option<(Timestamp, &'static str)>, u64);
@@ -26,18 +28,19 @@ pub(super) fn reference(world: &World, payloads: &[Value]) -> Vec<Derived> {
     containers.dedup();
     let mut derived = Vec::new();
     for rule in world.rules.iter() {
+        let mut parts: BTreeMap<String, Vec<Stretch>> = BTreeMap::new();
         for container in &containers {
             let of_container = heard.iter().filter(|heard| heard.event.container == *container);
             let mut timeline: Vec<Heard> = of_container.cloned().collect();
             timeline::sort(&mut timeline);
-            for (start, end, occurrences) in stretches(rule, &timeline, world.now) {
-                derived.push((
-                    rule.name.to_string(),
-                    container.to_string(),
-                    start,
-                    end,
-                    occurrences,
-                ));
+            let own = rule.per.contains(&Field::Id);
+            let key = if own { container.to_string() } else { SHARED.to_owned() };
+            parts.entry(key).or_default().extend(stretches(rule, &timeline, world.now));
+        }
+        for (key, parts) in parts {
+            let stretches = if rule.is_shared() { united(rule, &parts, world.now) } else { parts };
+            for (start, end, occurrences) in stretches {
+                derived.push((rule.name.to_string(), key.clone(), start, end, occurrences));
             }
         }
     }
@@ -59,6 +62,12 @@ struct Open {
 
 fn stretches(rule: &Rule, timeline: &[Heard], now: Timestamp) -> Vec<Stretch> {
     let matches = |heard: &Heard| rule.when.matches(&heard.event);
+    if let Some(threshold) = rule.threshold {
+        let occurrences = timeline.iter().filter(|heard| matches(heard));
+        return occurrences
+            .map(|heard| (heard.at, Some((heard.at.plus(threshold.within), "subsided")), 1))
+            .collect();
+    }
     if let Resolve::Never = rule.resolve {
         let moments = timeline.iter().filter(|heard| matches(heard));
         return moments.map(|heard| (heard.at, Some((heard.at, "momentary")), 1)).collect();
@@ -117,16 +126,69 @@ fn stretches(rule: &Rule, timeline: &[Heard], now: Timestamp) -> Vec<Stretch> {
     stretches
 }
 
+/// What the alerts of all containers together are called.
+const SHARED: &str = "all";
+
+/// From one instant at which anything changes to the next, it fires if enough parts are there.
+fn united(rule: &Rule, parts: &[Stretch], now: Timestamp) -> Vec<Stretch> {
+    let count = rule.threshold.map_or(1, |threshold| threshold.count);
+    let never = Timestamp::from_micros(i64::MAX);
+    let until = |part: &Stretch| part.1.map_or(never, |(end, _)| end);
+    let mut instants: Vec<Timestamp> =
+        parts.iter().flat_map(|part| [part.0, until(part)]).collect();
+    instants.sort();
+    instants.dedup();
+    let mut united: Vec<(Timestamp, Timestamp)> = Vec::new();
+    let mut add = |start: Timestamp, end: Timestamp| match united.last_mut() {
+        Some(last) if last.1 >= start => last.1 = end,
+        _ => united.push((start, end)),
+    };
+    for (index, instant) in instants.iter().enumerate() {
+        if count == 1 && parts.iter().any(|part| (part.0, until(part)) == (*instant, *instant)) {
+            add(*instant, *instant);
+        }
+        if let Some(next) = instants.get(index + 1) {
+            let there =
+                parts.iter().filter(|part| part.0 <= *instant && *next <= until(part)).count();
+            if there >= count {
+                add(*instant, *next);
+            }
+        }
+    }
+    let stretches = united.into_iter().filter(|(start, _)| *start <= now);
+    stretches
+        .map(|(start, end)| {
+            let of_it: Vec<&Stretch> = parts
+                .iter()
+                .filter(|part| {
+                    let moment = part.0 == until(part) && start <= part.0 && part.0 <= end;
+                    moment || (part.0 < end && start < until(part))
+                })
+                .collect();
+            let occurrences = of_it.iter().map(|part| part.2).sum();
+            // Which of the parts that end there says why is not for here.
+            let ended = (end <= now).then_some((end, "ended"));
+            (start, ended, occurrences)
+        })
+        .collect()
+}
+
 /// What the world has derived.
 pub(super) fn derived(world: &World) -> Vec<Derived> {
     let mut derived: Vec<Derived> = world
         .intervals
         .values()
-        .filter(|interval| interval.start <= world.now)
+        .filter(|interval| interval.start <= world.now && interval.role != Role::Part)
         .filter(|interval| interval.end.as_ref().is_none_or(|end| end.cause != Cause::Withdrawn))
         .map(|interval| {
+            let whole = interval.role == Role::Whole;
             let end = interval.end.as_ref().map(|end| {
                 let cause = match end.cause {
+                    Cause::Resolved | Cause::Deleted | Cause::Expired | Cause::Subsided
+                        if whole =>
+                    {
+                        "ended"
+                    }
                     Cause::Resolved => "resolved",
                     Cause::Deleted => "deleted",
                     Cause::Expired => "expired",
@@ -137,7 +199,7 @@ pub(super) fn derived(world: &World) -> Vec<Derived> {
             });
             (
                 interval.alert.rule.to_string(),
-                interval.container.to_string(),
+                key(interval),
                 interval.start,
                 end,
                 interval.occurrences,
@@ -146,4 +208,12 @@ pub(super) fn derived(world: &World) -> Vec<Derived> {
         .collect();
     derived.sort();
     derived
+}
+
+/// What the alert is of.
+fn key(interval: &Interval) -> String {
+    match interval.alert.values.len() {
+        3 => interval.container.to_string(),
+        _ => SHARED.to_owned(),
+    }
 }

@@ -133,9 +133,15 @@ impl World {
             let entry = |wanted: fn(&Entry) -> bool, groups: &BTreeSet<GroupKey>| {
                 interval.ledger.iter().any(|entry| wanted(entry) && groups.contains(&entry.group))
             };
+            let of_container = interval.role != Role::Whole;
             let open = keys.containers.contains(&interval.container) && interval.end.is_none();
-            if open
-                || keys.timelines.contains(&interval.container)
+            let shared = keys.shared.get(&interval.alert).is_some_and(|from| {
+                interval.role != Role::Own
+                    && interval.end.as_ref().is_none_or(|end| *from <= end.at)
+            });
+            if (of_container && open)
+                || shared
+                || (of_container && keys.timelines.contains(&interval.container))
                 || keys.intervals.contains(&interval.id)
                 || entry(|entry| entry.news.is_some(), &keys.news)
                 || entry(|entry| entry.firing, &keys.firing)
@@ -190,7 +196,8 @@ impl World {
             let open = self
                 .intervals
                 .values()
-                .filter(|interval| interval.container == container.id && interval.end.is_none());
+                .filter(|interval| interval.container == container.id && interval.end.is_none())
+                .filter(|interval| interval.role != Role::Whole);
             assert_eq!(container.open as usize, open.count(), "{}", container.id);
         }
         let entries = || self.intervals.values().flat_map(|interval| &interval.ledger);
@@ -221,7 +228,10 @@ impl World {
         let mut keys = Keys::default();
         for interval in self.intervals.values() {
             if interval.due.is_some_and(|due| due <= self.now) {
-                keys.containers.insert(interval.container.clone());
+                match interval.role {
+                    Role::Whole => keys.intervals.insert(interval.id),
+                    Role::Own | Role::Part => keys.containers.insert(interval.container.clone()),
+                };
             }
         }
         for group in self.groups.values() {

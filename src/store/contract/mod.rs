@@ -18,8 +18,8 @@ use super::{
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, AlertNews, Attempt, Cause, Changes, Container, Decision, Delivery, DeliveryId, End,
-    Entry, Group, GroupKey, Heard, Interval, IntervalId, Keys, Lease, News, Notification, Saying,
-    Snapshot, Status, Timer, Told,
+    Entry, Group, GroupKey, Heard, Interval, IntervalId, Keys, Lease, News, Notification, Role,
+    Saying, Snapshot, Status, Timer, Told,
 };
 use crate::event::{self, State};
 use crate::rules::{Labels, Severity};
@@ -32,6 +32,7 @@ macro_rules! contract {
             rows_that_do_not_exist_are_not_in_the_snapshot,
             a_timeline_brings_every_event_and_interval_of_its_container,
             a_container_brings_only_its_open_intervals,
+            a_shared_alert_brings_what_had_not_ended,
             a_group_brings_its_news_and_what_fires,
             a_ledger_outlives_its_group,
             rows_put_again_are_replaced,
@@ -133,6 +134,7 @@ fn interval(id: i64, heard: &Heard, ledger: Vec<Entry>) -> Interval {
     let container = heard.event.container.clone();
     Interval {
         id: IntervalId(id),
+        role: Role::Own,
         alert: AlertKey {
             rule: "crashed".into(),
             values: vec![Some("shop".into()), None, Some(container.clone())],
@@ -192,6 +194,8 @@ fn notification(interval: IntervalId) -> Notification {
         alerts: vec![AlertNews {
             labels: Labels::default(),
             container: "a".into(),
+            members: Vec::new(),
+            members_in_all: 0,
             news: News::Firing,
             started_at: at(100),
             ended_at: None,

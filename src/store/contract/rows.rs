@@ -87,6 +87,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
         containers: one("nobody".into()),
         timelines: one("nobody".into()),
         intervals: one(IntervalId(7)),
+        shared: [(interval(0, &nobody, Vec::new()).alert, at(1))].into(),
         events: one(("nobody".into(), nobody.reference())),
         groups: one(group_key("ops")),
         news: one(group_key("ops")),
@@ -120,6 +121,47 @@ pub(crate) async fn a_timeline_brings_every_event_and_interval_of_its_container(
     assert_eq!(timeline, events[..2]);
     let rules: BTreeSet<_> = snapshot.intervals.values().map(|it| &*it.alert.rule).collect();
     assert_eq!((snapshot.intervals.len(), rules), (2, ["crashed", "killed"].into()));
+}
+
+pub(crate) async fn a_shared_alert_brings_what_had_not_ended(store: &dyn Store) {
+    let events: Vec<Heard> = (1..=9).map(|second| heard("a", second, "CRASHED")).collect();
+    write_events(store, events.clone()).await;
+    let alert = AlertKey { rule: "outage".into(), values: vec![Some("shop".into())] };
+    let of_alert = |id: i64, role, from: usize| Interval {
+        role,
+        alert: alert.clone(),
+        ..interval(id, &events[from - 1], Vec::new())
+    };
+    let ended_at = |interval, second| ended(interval, second, Cause::Resolved);
+    let mut intervals = vec![
+        ended_at(of_alert(-1, Role::Part, 1), 2),
+        ended_at(of_alert(-2, Role::Whole, 1), 2),
+        ended_at(of_alert(-3, Role::Part, 3), 5),
+        of_alert(-4, Role::Part, 4),
+        of_alert(-5, Role::Whole, 3),
+        interval(-6, &events[0], Vec::new()),
+    ];
+    intervals.push(Interval {
+        alert: AlertKey { values: vec![None], ..alert.clone() },
+        ..of_alert(-7, Role::Part, 4)
+    });
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+
+    let keys = Keys { shared: [(alert.clone(), at(7))].into(), ..Keys::default() };
+    let snapshot = read(store, keys).await;
+    let mut found: Vec<_> = snapshot
+        .intervals
+        .values()
+        .map(|interval| (interval.start, interval.role, interval.end.is_none()))
+        .collect();
+    found.sort_by_key(|(start, role, _)| (*start, *role == Role::Whole));
+    let expected =
+        [(at(3), Role::Part, false), (at(3), Role::Whole, true), (at(4), Role::Part, true)];
+    assert_eq!(found, expected);
+    assert_eq!(snapshot.asked.shared[&alert], at(3), "back to where the whole began");
+    // A whole is not one of its container's.
+    let of_container = intervals_of(store, "a").await;
+    assert!(of_container.iter().all(|interval| interval.role != Role::Whole));
 }
 
 pub(crate) async fn a_container_brings_only_its_open_intervals(store: &dyn Store) {

@@ -9,10 +9,10 @@ use super::failure::Failure;
 use super::load::group_key_of;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
-use crate::engine::{DeliveryId, GroupKey, Keys, Timer};
+use crate::engine::{DeliveryId, GroupKey, IntervalId, Keys, Role, Timer};
 use crate::store::{Claimable, Due, Unfinished};
 
-/// The containers and groups that have to be looked at, at most `limit`, and when there are more.
+/// The containers, shared alerts and groups that have to be looked at, at most `limit`, and when there are more.
 ///
 /// Timers that were set in what is now the future are due as well (see `Timer::is_due`). There can
 /// be some only where the `clock_went_back`, and they are looked for only then.
@@ -25,28 +25,36 @@ pub(super) fn due(
     let mut keys = Keys::default();
     // Neither may keep the other waiting.
     let half = limit.div_ceil(2);
-    let containers = due_containers(connection, now, half)?;
+    let intervals = due_intervals(connection, now, half)?;
     let groups =
-        due_groups(connection, now, clock_went_back, limit.saturating_sub(containers.len()))?;
-    let all = containers.len() < half && containers.len() + groups.len() < limit;
-    keys.containers.extend(containers);
+        due_groups(connection, now, clock_went_back, limit.saturating_sub(intervals.len()))?;
+    let all = intervals.len() < half && intervals.len() + groups.len() < limit;
+    for (interval, role, container) in intervals {
+        match role {
+            Role::Own | Role::Part => keys.containers.insert(container),
+            Role::Whole => keys.intervals.insert(interval),
+        };
+    }
     keys.groups.extend(groups);
     let next = if all { next_due(connection, now)? } else { Some(now) };
     Ok(Due { keys, next })
 }
 
-/// A container for each of its intervals that is due, so that one may be there more than once.
-fn due_containers(
+/// The intervals that are due, with their containers.
+fn due_intervals(
     connection: &Connection,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<Arc<str>>, Failure> {
+) -> Result<Vec<(IntervalId, Role, Arc<str>)>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select c.id from intervals i join containers c on c.key = i.container
+        "select i.id, i.role, c.id from intervals i join containers c on c.key = i.container
          where i.end_at is null and i.due <= ?1 order by i.due limit ?2",
     )?;
-    let ids = statement.query_map(params![now, count(limit)], |row| row.get(0))?;
-    Ok(ids.collect::<Result<_, _>>()?)
+    let due = statement.query_map(params![now, count(limit)], |row| {
+        let mut columns = Columns::of(row);
+        Ok((columns.take()?, columns.take()?, columns.take()?))
+    })?;
+    Ok(due.collect::<Result<_, _>>()?)
 }
 
 fn due_groups(

@@ -160,7 +160,7 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
         Some(false) => conditions.hold("i.end_at is not null", []),
         None => {}
     }
-    conditions.hold("i.end_cause is not 'withdrawn'", []);
+    conditions.hold("i.end_cause is not 'withdrawn' and i.role <> 'part'", []);
     if let Some(cursor) = &query.page.cursor {
         conditions.hold("i.id < ?", [cursor::parse_number(cursor)?.into()]);
     }

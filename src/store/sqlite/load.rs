@@ -11,7 +11,7 @@ use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Heard,
-    Interval, IntervalId, Keys, Lease, Snapshot, Timer,
+    Interval, IntervalId, Keys, Lease, Role, Snapshot, Timer,
 };
 use crate::event::{self, Event, Identity};
 use crate::store::{DecideFn, Step};
@@ -55,6 +55,11 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         containers: new(keys.containers, &asked.containers),
         timelines: new(keys.timelines, &asked.timelines),
         intervals: new(keys.intervals, &asked.intervals),
+        shared: keys
+            .shared
+            .into_iter()
+            .filter(|(alert, from)| asked.shared.get(alert).is_none_or(|asked| from < asked))
+            .collect(),
         events: new(keys.events, &asked.events),
         groups: new(keys.groups, &asked.groups),
         news: new(keys.news, &asked.news),
@@ -106,6 +111,10 @@ fn extend(
     }
     for id in &keys.intervals {
         add(snapshot, interval(connection, *id)?);
+    }
+    for (alert, from) in &mut keys.shared {
+        *from = first_of_shared(connection, alert, *from)?;
+        add(snapshot, shared_intervals(connection, alert, *from)?);
     }
     for (id, reference) in &keys.events {
         let Some(row) = memory.get(connection, id)? else { continue };
@@ -234,7 +243,7 @@ fn decode(identity: Identity, payload: &str) -> Result<Event, Failure> {
 macro_rules! intervals_where {
     ($condition:literal) => {
         concat!(
-            "select i.id, i.rule, i.key, i.labels, c.id, i.start, i.heard_at, i.occurrences,
+            "select i.id, i.role, i.rule, i.key, i.labels, c.id, i.start, i.heard_at, i.occurrences,
                     i.last_at, i.last_timestamp, i.last_identity,
                     i.end_at, i.end_heard_at, i.end_cause, i.end_timestamp, i.end_identity, i.due
              from intervals i
@@ -250,12 +259,41 @@ fn interval(connection: &Connection, id: IntervalId) -> Result<Vec<Interval>, Fa
 }
 
 fn open_intervals(connection: &Connection, container: i64) -> Result<Vec<Interval>, Failure> {
-    const OPEN: &str = intervals_where!("i.container = ?1 and i.end_at is null");
+    const OPEN: &str =
+        intervals_where!("i.container = ?1 and i.end_at is null and i.role <> 'whole'");
     intervals(connection, OPEN, [container])
 }
 
 fn container_intervals(connection: &Connection, container: i64) -> Result<Vec<Interval>, Failure> {
-    intervals(connection, intervals_where!("i.container = ?1"), [container])
+    intervals(connection, intervals_where!("i.container = ?1 and i.role <> 'whole'"), [container])
+}
+
+/// When the wholes of an alert began that had not ended before `from`; if there are none, `from`.
+fn first_of_shared(
+    connection: &Connection,
+    alert: &AlertKey,
+    from: Timestamp,
+) -> Result<Timestamp, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select min(start) from intervals
+         where role <> 'own' and role = 'whole' and rule = ?1 and key = ?2
+             and (end_at is null or end_at >= ?3)",
+    )?;
+    let first: Option<Timestamp> =
+        statement.query_row(params![alert.rule, Json(&alert.values), from], |row| row.get(0))?;
+    Ok(first.map_or(from, |first| first.min(from)))
+}
+
+/// The parts and the wholes of an alert that had not ended before `from`.
+fn shared_intervals(
+    connection: &Connection,
+    alert: &AlertKey,
+    from: Timestamp,
+) -> Result<Vec<Interval>, Failure> {
+    const SHARED: &str = intervals_where!(
+        "i.role <> 'own' and i.rule = ?1 and i.key = ?2 and (i.end_at is null or i.end_at >= ?3)"
+    );
+    intervals(connection, SHARED, params![alert.rule, Json(&alert.values), from])
 }
 
 fn intervals_with_news(
@@ -296,7 +334,7 @@ fn intervals(
     let mut statement = connection.prepare_cached(sql)?;
     let found: Result<Vec<_>, _> = statement.query_map(params, interval_of)?.collect();
     let mut found = found?;
-    for interval in &mut found {
+    for interval in found.iter_mut().filter(|interval| interval.role != Role::Part) {
         interval.ledger = ledger(connection, interval.id)?;
     }
     Ok(found)
@@ -307,6 +345,7 @@ fn interval_of(row: &Row<'_>) -> rusqlite::Result<Interval> {
     let mut columns = Columns::of(row);
     Ok(Interval {
         id: columns.take()?,
+        role: columns.take()?,
         alert: AlertKey { rule: columns.take()?, values: columns.take::<Json<_>>()?.0 },
         labels: columns.take::<Json<_>>()?.0,
         container: columns.take()?,

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::failure::Failure;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
-use crate::engine::{Container, GroupKey, Interval, IntervalId};
+use crate::engine::{Container, GroupKey, Interval, IntervalId, Role};
 use crate::event::State;
 
 /// A query for what `$states` has of the container with this id.
@@ -254,6 +254,9 @@ impl Memory {
 
     /// Notes an interval as it is stored now.
     pub(super) fn put_interval(&mut self, interval: Interval) {
+        if interval.role == Role::Whole {
+            return;
+        }
         let id = Arc::clone(&interval.container);
         let Some(row) = self.rows.get(&id).filter(|row| row.open.is_some()) else { return };
         let mut row = row.clone();

@@ -129,12 +129,13 @@ fn put_interval(
     connection
         .prepare_cached(
             "insert into intervals
-                 (id, rule, key, labels, container, start, heard_at, occurrences, last_at,
+                 (id, role, rule, key, labels, container, start, heard_at, occurrences, last_at,
                   last_timestamp, last_identity, end_at, end_heard_at, end_cause, end_timestamp,
                   end_identity, due)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                     ?18)
              on conflict (id) do update set
-                 rule = excluded.rule, key = excluded.key, labels = excluded.labels,
+                 role = excluded.role, rule = excluded.rule, key = excluded.key, labels = excluded.labels,
                  container = excluded.container, start = excluded.start,
                  heard_at = excluded.heard_at, occurrences = excluded.occurrences,
                  last_at = excluded.last_at, last_timestamp = excluded.last_timestamp,
@@ -145,6 +146,7 @@ fn put_interval(
         )?
         .execute(params![
             id,
+            interval.role,
             interval.alert.rule,
             Json(&interval.alert.values),
             Json(&interval.labels),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
-use crate::engine::{Cause, DeliveryId, IntervalId, News, Status};
+use crate::engine::{Cause, DeliveryId, IntervalId, News, Role, Status};
 use crate::event::{Identity, State};
 
 /// Takes a row's columns one after the other, so that a list of columns is written once, in order.
@@ -133,6 +133,13 @@ words!(Cause {
     RuleRemoved = "rule_removed",
     Withdrawn = "withdrawn",
     Momentary = "momentary",
+    Subsided = "subsided",
+});
+
+words!(Role {
+    Own = "own",
+    Part = "part",
+    Whole = "whole",
 });
 
 words!(News {

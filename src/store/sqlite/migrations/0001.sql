@@ -93,6 +93,7 @@ create table intervals (
     -- Notifications name intervals: the number of one that was removed may not come back. The last
     -- that was ever given is in `meta` if its interval was removed.
     id             integer primary key,
+    role           text not null, -- own, part or whole
     rule           text not null,
     key            text not null,
     labels         text not null,
@@ -112,6 +113,7 @@ create table intervals (
 ) strict;
 create index intervals_by_container on intervals (container, end_at);
 create index intervals_open on intervals (due) where end_at is null;
+create index intervals_shared on intervals (rule, key, end_at) where role <> 'own';
 
 -- Names of groups. They outlive the groups: a ledger speaks of groups that are gone, and that come
 -- back under the same key.
