@@ -8,7 +8,6 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use case::{Case, Line, Outcome, START, Suite, Telling};
