@@ -239,7 +239,13 @@ impl Reader<'_> {
             (false, true) => {
                 let (node, name) = (signal_node?, signal?);
                 let Some(Signal(number)) = Signal::named(&name) else {
-                    self.report.wrong(node.place, format!("{} is no signal", node.value.written()));
+                    let names: Vec<String> = Signal::names().collect();
+                    let hint = match &node.value {
+                        Value::Text(text) => text.hint(names.iter().map(String::as_str)),
+                        _ => String::new(),
+                    };
+                    let written = node.value.written();
+                    self.report.wrong(node.place, format!("{written} is no signal{hint}"));
                     return None;
                 };
                 let core = if dumped.unwrap_or_default() { 0x80 } else { 0 };
@@ -263,11 +269,12 @@ impl Reader<'_> {
         let rule_node = fields.get("rule");
         let rule = fields.text("rule");
         let receivers = fields.texts("receiver");
-        let firing_node = fields.get("firing").or_else(|| fields.get("resolved"));
-        let [firing, resolved] = ["firing", "resolved"].map(|key| {
-            let number = self.whole(&mut fields, key)?;
-            u32::try_from(number).ok()
-        });
+        let counted = fields.get("firing").is_some() || fields.get("resolved").is_some();
+        let before = self.report.count();
+        let counts = ["firing", "resolved"].map(|key| self.whole(&mut fields, key));
+        let [firing, resolved] =
+            counts.map(|count| count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0));
+        let readable = self.report.count() == before;
         let labels = fields.get("labels").and_then(|node| {
             let entries = fields::entries(node, "\"labels\"", self.report)?;
             let read = entries.iter().filter_map(|(key, value)| {
@@ -277,11 +284,11 @@ impl Reader<'_> {
         });
         let place = fields.place;
         fields.finish(&[]);
-        if firing_node.is_none() {
+        if !counted {
             let message = "an expectation needs \"firing\" or \"resolved\": how many alerts it is \
                            told of";
             self.report.wrong(place, message);
-        } else if firing.unwrap_or_default() + resolved.unwrap_or_default() == 0 {
+        } else if readable && (firing, resolved) == (0, 0) {
             let message = "nothing is ever told of no alert; leave this out, since whatever is not \
                            expected may not be told";
             self.report.wrong(place, message);
@@ -309,14 +316,7 @@ impl Reader<'_> {
                 .collect(),
             None => tells.unwrap_or_default().to_vec(),
         };
-        let telling = Telling {
-            at: at?,
-            rule,
-            receiver: String::new(),
-            firing: firing.unwrap_or_default(),
-            resolved: resolved.unwrap_or_default(),
-            labels,
-        };
+        let telling = Telling { at: at?, rule, receiver: String::new(), firing, resolved, labels };
         let to = |receiver| Telling { receiver, ..telling.clone() };
         Some(receivers.into_iter().map(to).collect())
     }
@@ -380,3 +380,6 @@ fn inner<'a>(payload: &'a mut Map<String, Json>, key: &str) -> &'a mut Map<Strin
     }
     value.as_object_mut().expect("it was just made one")
 }
+
+#[cfg(test)]
+mod tests;
