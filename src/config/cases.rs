@@ -170,7 +170,7 @@ impl Reader<'_> {
                 conditions::state(text, self.report);
             }
         }
-        if let Some(starts) = self.whole(&mut fields, "starts") {
+        if let Some(starts) = fields.whole("starts", 0) {
             inner(&mut payload, "counters").insert("start".into(), starts.into());
         }
         if let Some(exit) = fields.get("exit").and_then(|node| self.exit(node)) {
@@ -222,7 +222,7 @@ impl Reader<'_> {
     /// `data.last_exit_status` of an exit that is written as `{ status: 1 }` or `{ signal: SIGKILL }`.
     fn exit(&self, node: &Node) -> Option<Json> {
         let mut fields = Fields::of(node, "\"exit\"", self.report)?;
-        let status = self.whole(&mut fields, "status");
+        let status = fields.whole("status", 0);
         let signal_node = fields.get("signal");
         let signal = fields.text("signal");
         let dumped = fields.bool("core_dumped");
@@ -271,7 +271,7 @@ impl Reader<'_> {
         let receivers = fields.texts("receiver");
         let counted = fields.get("firing").is_some() || fields.get("resolved").is_some();
         let before = self.report.count();
-        let counts = ["firing", "resolved"].map(|key| self.whole(&mut fields, key));
+        let counts = ["firing", "resolved"].map(|key| fields.whole(key, 0));
         let [firing, resolved] =
             counts.map(|count| count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0));
         let readable = self.report.count() == before;
@@ -353,22 +353,6 @@ impl Reader<'_> {
             self.report.wrong(fields.place, message);
         }
         fields.duration("at", AT_LEAST_0)
-    }
-
-    /// A whole number that is not negative.
-    fn whole(&self, fields: &mut Fields<'_>, key: &'static str) -> Option<i64> {
-        let node = fields.get(key)?;
-        let number = match &node.value {
-            Value::Number(Number::Whole(whole)) => i64::try_from(*whole).ok(),
-            Value::Text(text) => text.value.parse().ok(),
-            _ => None,
-        };
-        let number = number.filter(|number| (0..=i64::from(u32::MAX)).contains(number));
-        if number.is_none() {
-            let message = format!("\"{key}\" must be a whole number, not negative");
-            self.report.wrong(node.place, message);
-        }
-        number
     }
 }
 

@@ -19,7 +19,7 @@ use crate::rules::{
 };
 
 /// Keys that a later version has.
-const LATER: [&str; 3] = ["on", "mute_during", "tests"];
+const LATER: [&str; 2] = ["on", "mute_during"];
 
 /// Labels that every alert has, beside its key.
 const OWN: [&str; 2] = ["rule", "severity"];

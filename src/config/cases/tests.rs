@@ -130,7 +130,7 @@ fn what_an_expectation_lacks_is_said() {
     );
     insta::assert_snapshot!(
         expecting("at: 5s, rule: crashed, firing: -1"),
-        @r#"-1 }] } | "firing" must be a whole number, not negative"#
+        @r#"-1 }] } | "firing" must be a whole number of at least 0"#
     );
 }
 
