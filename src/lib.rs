@@ -19,5 +19,6 @@ pub mod lifecycle;
 pub mod message;
 pub mod rules;
 pub mod schedule;
+pub mod simulation;
 pub mod store;
 pub mod wake;

@@ -7,13 +7,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate, and those that each may name beside itself.
-const MODULES: [(&str, &[&str]); 12] = [
+const MODULES: [(&str, &[&str]); 13] = [
     ("clock", &[]),
     ("event", &["clock"]),
     ("rules", &["event", "clock"]),
     ("engine", &["rules", "event", "clock"]),
+    ("simulation", &["engine", "rules", "event", "clock"]),
     ("message", &["engine", "rules", "event", "clock"]),
-    ("config", &["message", "rules", "event", "clock"]),
+    ("config", &["simulation", "message", "rules", "event", "clock"]),
     ("store", &["engine", "rules", "event", "clock"]),
     ("wake", &["engine"]),
     ("ingest", &["wake", "store", "engine", "rules", "event", "clock"]),
@@ -40,7 +41,7 @@ const OWNED: [(&str, &str); 7] = [
 ];
 
 /// The modules that compute and do nothing else.
-const PURE: [&str; 5] = ["clock", "event", "rules", "engine", "message"];
+const PURE: [&str; 6] = ["clock", "event", "rules", "engine", "simulation", "message"];
 
 /// What a pure module may not name.
 const IMPURE: [&str; 9] = [

@@ -36,6 +36,7 @@ fn the_help_is_as_pinned() {
         ("help", &["--help"][..]),
         ("help-serve", &["serve", "--help"]),
         ("help-check", &["check", "--help"]),
+        ("help-test", &["test", "--help"]),
         ("help-send", &["send", "--help"]),
     ] {
         let (code, stdout, stderr) = run(args);
@@ -50,6 +51,8 @@ fn wrong_usage_ends_with_2() {
         &[][..],
         &["explain"],
         &["check"],
+        &["test"],
+        &["test", "rules.yaml", "--jsn"],
         &["serve", "a", "b"],
         &["serve", "--stop-timeout", "soon"],
         &["send", "rules.yaml"],
@@ -105,4 +108,103 @@ fn a_reader_that_went_away_is_no_error() {
         tocsin(&["check", path.to_str().unwrap()]).stdout(writer).stderr(Stdio::piped()).output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A rule, and a test of it that passes with a `group_wait` of five seconds.
+const TESTED: &str = "
+defaults: { group_wait: 5s }
+rules: [{ name: crashed, when: { state: CRASHED } }]
+tests:
+  - name: a crash is told once, and its end
+    events:
+      - { at: 0s, id: c1, application: shop, service: web, state: CRASHED }
+      - { at: 1m, id: c1, state: RUNNING }
+    expect:
+      - { at: 5s, rule: crashed, firing: 1 }
+      - { at: 5m5s, rule: crashed, resolved: 1 }
+  - name: a start is not told
+    events: [{ at: 0s, id: c1, state: STARTING }]
+    expect: []
+";
+
+#[test]
+fn tests_that_pass_are_listed_and_counted() {
+    let (_folder, path) = rules(TESTED);
+    let path = path.to_str().unwrap();
+    let (code, stdout, stderr) = run(&["test", path]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(stdout.replace(path, "rules.yaml"), @r"
+    ok      a crash is told once, and its end
+    ok      a start is not told
+    rules.yaml: 2 tests, 0 failed
+    ");
+    assert_eq!(run(&["check", path]).1, format!("{path}: 1 rule, 1 receiver, 2 tests\n"));
+}
+
+#[test]
+fn a_test_that_fails_shows_what_was_expected_beside_what_was_told() {
+    let text =
+        TESTED.replace("group_wait: 5s", "group_wait: 10s").replace("firing: 1", "firing: 3");
+    let (_folder, path) = rules(&text);
+    let path = path.to_str().unwrap();
+    let (code, stdout, stderr) = run(&["test", path]);
+    assert_eq!((code, stderr.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(stdout.replace(path, "rules.yaml"), @r"
+    FAILED  a crash is told once, and its end
+         at     rule     receiver  expected    told
+      -  5s     crashed  console   3 firing
+      +  10s    crashed  console               1 firing
+           of application=shop, service=web
+      -  5m5s   crashed  console   1 resolved
+      +  5m10s  crashed  console               1 resolved
+           of application=shop, service=web
+    ok      a start is not told
+    rules.yaml: 2 tests, 1 failed
+    ");
+    let (code, stdout, _) = run(&["test", path, "--json"]);
+    assert_eq!(code, Some(1));
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&json["passed"], &json["failed"]), (&1.into(), &1.into()));
+    assert_eq!(
+        json["tests"][0]["lines"][0],
+        serde_json::json!({
+            "at": "5s", "rule": "crashed", "receiver": "console", "agrees": false,
+            "expected": { "firing": 3, "resolved": 0, "labels": null }, "told": null,
+        })
+    );
+}
+
+#[test]
+fn a_file_without_tests_says_so() {
+    let (_folder, path) = rules(GOOD);
+    let path = path.to_str().unwrap();
+    let (code, stdout, stderr) = run(&["test", path]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(stdout, format!("{path}: there are no tests; write some under \"tests\"\n"));
+}
+
+#[test]
+fn tests_that_cannot_be_read_are_problems_of_the_file() {
+    let (_folder, path) = rules(&TESTED.replace("rule: crashed", "rule: crashd"));
+    let path = path.to_str().unwrap();
+    let checked = run(&["check", path]);
+    assert_eq!((checked.0, checked.1.as_str()), (Some(1), ""));
+    assert!(
+        checked.2.contains("unknown rule \"crashd\"; did you mean \"crashed\"?"),
+        "{checked:?}"
+    );
+    assert!(checked.2.ends_with("\n2 problems\n"), "{checked:?}");
+    assert_eq!(run(&["test", path]), checked);
+}
+
+#[test]
+fn the_examples_own_tests_pass_and_name_each_of_its_rules() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/rules.example.yaml");
+    let (code, stdout, _) = run(&["test", path]);
+    assert_eq!(code, Some(0), "{stdout}");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (rules, tests) = text.split_once("\ntests:\n").unwrap();
+    for name in rules.lines().filter_map(|line| line.strip_prefix("  - name: ")) {
+        assert!(tests.contains(&format!("rule: {name},")), "rule {name} has no test");
+    }
 }

@@ -15,7 +15,7 @@ pub(super) fn run(rules: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// `5 rules, 3 receivers (ops, oncall off)`.
+/// `5 rules, 3 receivers (ops, oncall off), 4 tests`.
 fn summary(config: &Config) -> String {
     let off: Vec<&str> = config
         .receivers
@@ -26,5 +26,9 @@ fn summary(config: &Config) -> String {
     let off = if off.is_empty() { String::new() } else { format!(" ({} off)", off.join(", ")) };
     let rules = count(config.rules.iter().count(), "rule");
     let receivers = count(config.receivers.len(), "receiver");
-    format!("{rules}, {receivers}{off}")
+    let tests = match config.tests.cases.len() {
+        0 => String::new(),
+        tests => format!(", {}", count(tests, "test")),
+    };
+    format!("{rules}, {receivers}{off}{tests}")
 }

@@ -4,6 +4,7 @@ mod check;
 mod output;
 mod send;
 mod serve;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +31,14 @@ enum Command {
     Check {
         /// The rules file.
         rules: PathBuf,
+    },
+    /// Run the tests of a rules file, by a clock of their own; exit 1 if one fails.
+    Test {
+        /// The rules file.
+        rules: PathBuf,
+        /// Print the results as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Send a test notification, and show the place's own answer; exit 1 if it was not taken.
     Send {
@@ -69,6 +78,7 @@ impl Cli {
         let ended = match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Check { rules } => check::run(&rules),
+            Command::Test { rules, json } => test::run(&rules, json),
             Command::Send { rules, receiver } => send::run(&rules, &receiver),
         };
         ended.unwrap_or_else(|error| {

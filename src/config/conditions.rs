@@ -264,7 +264,7 @@ impl Subject<'_> {
                 self.wrong(node, format!("\"{}\" is text; put quotes around this", self.name))
             }
 
-            (Kind::State, Value::Text(text)) => Some(Pattern::State(self.state(text))),
+            (Kind::State, Value::Text(text)) => Some(Pattern::State(state(text, self.report))),
             (Kind::Signal, Value::Number(Number::Whole(whole))) => match i64::try_from(*whole) {
                 Ok(number) => Some(Pattern::Signal(Signal(number))),
                 Err(_) => self.wrong(node, "this is no signal's number".into()),
@@ -303,21 +303,21 @@ impl Subject<'_> {
         }
     }
 
-    /// Any name may be a state's; one that is not known is worth a word.
-    fn state(&self, text: &Text) -> State {
-        let state = State::named(&text.value);
-        if let State::Other(_) = state {
-            let hint = text.hint(State::KNOWN.iter().map(State::as_str));
-            let written = quoted(&text.written);
-            self.report.note(format!("{written} is not a state of Sailabove's{hint}"));
-        }
-        state
-    }
-
     fn wrong<T>(&self, node: &Node, message: String) -> Option<T> {
         self.report.wrong(node.place, message);
         None
     }
+}
+
+/// Any name may be a state's; one that is not known is worth a word.
+pub(super) fn state(text: &Text, report: &Report) -> State {
+    let state = State::named(&text.value);
+    if let State::Other(_) = state {
+        let hint = text.hint(State::KNOWN.iter().map(State::as_str));
+        let written = quoted(&text.written);
+        report.note(format!("{written} is not a state of Sailabove's{hint}"));
+    }
+    state
 }
 
 /// What stands between the slashes of `/…/flags`, and the flags.

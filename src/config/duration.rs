@@ -1,5 +1,6 @@
 //! Durations as people write them: `90s`, `5m`, `1h30m`, `7d`, `500ms`.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The units, the longest first, in milliseconds.
@@ -43,6 +44,22 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
+/// The duration as people write it, to the millisecond: what [`parse`] reads.
+#[must_use]
+pub fn write(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    // Weeks are read, and days are what people count in.
+    for (unit, millis) in &UNITS[1..] {
+        if rest >= *millis {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}{unit}", rest / millis);
+            rest %= millis;
+        }
+    }
+    if text.is_empty() { "0s".into() } else { text }
+}
+
 fn unreadable() -> String {
     "is no duration; write it like 500ms, 90s, 5m, 1h30m or 7d".into()
 }
@@ -65,6 +82,14 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        for text in ["0s", "500ms", "5m5s", "1h30m", "9d1s1ms"] {
+            assert_eq!(write(parse(text).unwrap()), text);
+        }
+        assert_eq!(write(parse("1w90s").unwrap()), "7d1m30s");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The only configuration there is. What it yields can be trusted by the rest of the crate.
 
+mod cases;
 mod conditions;
 mod duration;
 mod fields;
@@ -22,13 +23,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::message::Templates;
-use crate::rules::Rules;
+use crate::rules::{Rule, Rules};
+use crate::simulation::Suite;
 use fields::Fields;
 use problem::Source;
 use report::{Report, quoted};
 use yaml::{Node, Value};
 
-pub use duration::parse as parse_duration;
+pub use duration::{parse as parse_duration, write as write_duration};
 pub use problem::{Problem, Problems};
 
 /// A rules file that holds together.
@@ -44,6 +46,8 @@ pub struct Config {
     pub rules: Rules,
     /// The rules' own titles and messages.
     pub templates: Templates,
+    /// The rules' tests.
+    pub tests: Suite,
     /// What an operator should know though it is no error: receivers that are off, states that are
     /// not known.
     pub notes: Vec<String>,
@@ -107,7 +111,7 @@ pub enum ReceiverKind {
 pub const CONSOLE: &str = "console";
 
 /// Sections that a later version has.
-const SECTIONS_LATER: [&str; 3] = ["mute_times", "inhibit", "tests"];
+const SECTIONS_LATER: [&str; 2] = ["mute_times", "inhibit"];
 
 /// Looks an environment variable up.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -220,14 +224,29 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
     let mut receivers = reader.read(fields.get("receivers"));
     let reader = rules::Reader { receivers: &receivers, report };
     let (rules, templates) = reader.read(fields.get("defaults"), fields.get("rules"));
+    let tests = tests(&rules, &receivers, &mut fields, report);
     fields.finish(&SECTIONS_LATER);
 
-    let rules = Rules::new(rules);
+    let rules = Rules::new(rules::without_those_off(rules, &receivers));
     rules::note_those_off(&receivers, &rules, report);
     if rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE)) {
         receivers.entry(CONSOLE.to_owned()).or_insert_with(Receiver::console);
     }
-    Some(Config { server, storage, receivers, rules, templates, notes: Vec::new() })
+    Some(Config { server, storage, receivers, rules, templates, tests, notes: Vec::new() })
+}
+
+/// The tests of these rules, which tell even those receivers that are off.
+fn tests(
+    rules: &[Rule],
+    receivers: &BTreeMap<String, Receiver>,
+    fields: &mut Fields<'_>,
+    report: &Report,
+) -> Suite {
+    let Some(node) = fields.get("tests") else { return Suite::default() };
+    let rules = Rules::new(rules.to_vec());
+    let names = cases::rule_names(fields.get("rules"));
+    let cases = cases::Reader { rules: &rules, names, receivers, report }.read(node);
+    Suite { rules, cases }
 }
 
 #[cfg(test)]

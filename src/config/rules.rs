@@ -19,7 +19,7 @@ use crate::rules::{
 };
 
 /// Keys that a later version has.
-const LATER: [&str; 3] = ["on", "mute_during", "tests"];
+const LATER: [&str; 2] = ["on", "mute_during"];
 
 /// Labels that every alert has, beside its key.
 const OWN: [&str; 2] = ["rule", "severity"];
@@ -404,7 +404,7 @@ impl Reader<'_> {
         labels
     }
 
-    /// Who is told: those named, but for the ones that are off; the console if none is left.
+    /// Who is told: those named, be they off; the console if there are none.
     fn notify(&self, fields: &mut Fields<'_>, rule: &str, defaults: &Defaults<'_>) -> Vec<String> {
         let (named, nobody) = match receivers::names(fields, self.receivers, self.report) {
             Some(named) => (named, names_nobody(fields)),
@@ -415,9 +415,7 @@ impl Reader<'_> {
             let message = format!("{rule} tells nobody; give it \"notify\", or \"defaults\" one");
             self.report.wrong(fields.place, message);
         }
-        let on = |name: &String| !self.receivers.get(name).is_some_and(Receiver::is_off);
-        let on: Vec<String> = named.into_iter().filter(on).collect();
-        if on.is_empty() { vec![CONSOLE.to_owned()] } else { on }
+        if named.is_empty() { vec![CONSOLE.to_owned()] } else { named }
     }
 
     fn group_by(
@@ -484,6 +482,20 @@ fn fingerprint(derived_from: &serde_json::Value) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// The same rules, telling only those that are not off; the console where none is left.
+pub(super) fn without_those_off(
+    mut rules: Vec<Rule>,
+    receivers: &BTreeMap<String, Receiver>,
+) -> Vec<Rule> {
+    for rule in &mut rules {
+        rule.notify.retain(|name| !receivers.get(name).is_some_and(Receiver::is_off));
+        if rule.notify.is_empty() {
+            rule.notify.push(CONSOLE.to_owned());
+        }
+    }
+    rules
 }
 
 /// What an operator should know of receivers that are off.

@@ -1,7 +1,7 @@
-//! A store in memory, with a receiver that answers as it is told: plain maps, obviously right.
+//! A store in memory, with a receiver that answers as it is told.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event;
 use crate::rules::Rules;
+use crate::simulation::Memory;
 
 /// What a receiver heard, or may have heard.
 #[derive(Clone, Debug)]
@@ -25,18 +26,13 @@ pub(super) struct Hearing {
 pub(super) struct World {
     pub(super) rules: Rules,
     pub(super) now: Timestamp,
-    pub(super) events: Vec<Heard>,
-    pub(super) containers: BTreeMap<Arc<str>, Container>,
-    pub(super) intervals: BTreeMap<IntervalId, Interval>,
-    pub(super) groups: BTreeMap<GroupKey, Group>,
-    pub(super) deliveries: BTreeMap<DeliveryId, Delivery>,
+    memory: Memory,
     /// What each receiver took, in order, with whether it may have heard it without our knowing.
     pub(super) told: Vec<Hearing>,
     /// What is being sent.
     pub(super) in_flight: Vec<Claimed>,
     /// The alert of every interval that ever was.
     alerts: BTreeMap<IntervalId, AlertKey>,
-    last_interval: i64,
     last_token: u32,
 }
 
@@ -47,20 +43,30 @@ pub(super) fn at(seconds: u64) -> Timestamp {
     START.plus(Duration::from_secs(seconds))
 }
 
+/// What it holds, as the store has it.
+impl Deref for World {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+}
+
 impl World {
     pub(super) fn new(rules: Rules) -> World {
         World {
             rules,
             now: START,
-            events: Vec::new(),
-            containers: BTreeMap::new(),
-            intervals: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            deliveries: BTreeMap::new(),
+            memory: Memory::default(),
             told: Vec::new(),
             in_flight: Vec::new(),
             alerts: BTreeMap::new(),
-            last_interval: 0,
             last_token: 0,
         }
     }
@@ -85,109 +91,15 @@ impl World {
 
     pub(super) fn transact<T>(
         &mut self,
-        mut keys: Keys,
+        keys: Keys,
         decide: impl Fn(&Snapshot) -> Decision<T>,
     ) -> T {
-        for _ in 0..10 {
-            match decide(&self.read(&keys)) {
-                Decision::Need(more) => {
-                    let before = keys.clone();
-                    keys.extend(more);
-                    assert_ne!(before, keys, "a decision needs what it was given");
-                }
-                Decision::Done(changes, result) => {
-                    self.write(changes);
-                    self.check();
-                    return result;
-                }
-            }
-        }
-        panic!("a decision that never comes to an end");
-    }
-
-    fn read(&self, keys: &Keys) -> Snapshot {
-        let mut snapshot = Snapshot { asked: keys.clone(), ..Snapshot::default() };
-        let of_containers = self.intervals.values().filter(|interval| {
-            keys.containers.contains(&interval.container) && interval.end.is_none()
-        });
-        let entries = of_containers.flat_map(|interval| &interval.ledger);
-        snapshot.asked.groups.extend(entries.map(|entry| entry.group.clone()));
-        for heard in &self.events {
-            let key = (heard.event.container.clone(), heard.reference());
-            if keys.known.contains(&key) {
-                snapshot.known.insert(key.clone());
-            }
-            if keys.timelines.contains(&key.0) {
-                snapshot.timelines.entry(key.0.clone()).or_default().push(heard.clone());
-            }
-            if keys.events.contains(&key) {
-                snapshot.events.insert(key, heard.event.clone());
-            }
-        }
-        for id in &keys.containers {
-            if let Some(container) = self.containers.get(id) {
-                snapshot.containers.insert(id.clone(), container.clone());
-            }
-        }
-        for interval in self.intervals.values() {
-            let entry = |wanted: fn(&Entry) -> bool, groups: &BTreeSet<GroupKey>| {
-                interval.ledger.iter().any(|entry| wanted(entry) && groups.contains(&entry.group))
-            };
-            let of_container = interval.role != Role::Whole;
-            let open = keys.containers.contains(&interval.container) && interval.end.is_none();
-            let shared = keys.shared.get(&interval.alert).is_some_and(|from| {
-                interval.role != Role::Own
-                    && interval.end.as_ref().is_none_or(|end| *from <= end.at)
-            });
-            if (of_container && open)
-                || shared
-                || (of_container && keys.timelines.contains(&interval.container))
-                || keys.intervals.contains(&interval.id)
-                || entry(|entry| entry.news.is_some(), &keys.news)
-                || entry(|entry| entry.firing, &keys.firing)
-            {
-                snapshot.intervals.insert(interval.id, interval.clone());
-            }
-        }
-        for key in &snapshot.asked.groups.clone() {
-            if let Some(group) = self.groups.get(key) {
-                snapshot.groups.insert(key.clone(), group.clone());
-            }
-        }
-        for id in &keys.deliveries {
-            if let Some(delivery) = self.deliveries.get(id) {
-                snapshot.deliveries.insert(id.clone(), delivery.clone());
-            }
-        }
-        snapshot
-    }
-
-    fn write(&mut self, changes: Changes) {
-        self.events.extend(changes.events);
-        for container in changes.containers {
-            self.containers.insert(container.id.clone(), container);
-        }
-        for id in changes.intervals_removed {
-            self.intervals.remove(&id);
-        }
-        for mut interval in changes.intervals {
-            if interval.id.0 < 0 {
-                self.last_interval += 1;
-                interval.id = IntervalId(self.last_interval);
-            }
-            assert_ne!(interval.id, IntervalId(0), "an interval without a name");
+        let result = self.memory.transact(keys, decide);
+        for interval in self.memory.intervals.values() {
             self.alerts.insert(interval.id, interval.alert.clone());
-            self.intervals.insert(interval.id, interval);
         }
-        for key in changes.groups_removed {
-            self.groups.remove(&key);
-        }
-        for group in changes.groups {
-            self.groups.insert(group.key.clone(), group);
-        }
-        for delivery in changes.deliveries {
-            self.deliveries.insert(delivery.id.clone(), delivery);
-        }
+        self.check();
+        result
     }
 
     /// What holds after every step.
@@ -200,6 +112,7 @@ impl World {
                 .filter(|interval| interval.role != Role::Whole);
             assert_eq!(container.open as usize, open.count(), "{}", container.id);
         }
+        assert!(self.intervals.keys().all(|id| id.0 > 0), "an interval without a name");
         let entries = || self.intervals.values().flat_map(|interval| &interval.ledger);
         for group in self.groups.values() {
             let of_group = || entries().filter(|entry| entry.group == group.key);
@@ -225,20 +138,7 @@ impl World {
 
     /// Does what is due now. Whether there was anything.
     pub(super) fn run_due(&mut self) -> bool {
-        let mut keys = Keys::default();
-        for interval in self.intervals.values() {
-            if interval.due.is_some_and(|due| due <= self.now) {
-                match interval.role {
-                    Role::Whole => keys.intervals.insert(interval.id),
-                    Role::Own | Role::Part => keys.containers.insert(interval.container.clone()),
-                };
-            }
-        }
-        for group in self.groups.values() {
-            if group.timer.is_some_and(|timer| timer.is_due(self.now)) {
-                keys.groups.insert(group.key.clone());
-            }
-        }
+        let keys = self.due(self.now);
         if keys.is_empty() {
             return false;
         }
@@ -255,15 +155,9 @@ impl World {
 
     /// Claims what can be.
     pub(super) fn claim(&mut self) -> Vec<Claimed> {
-        let ids: Vec<DeliveryId> = self
-            .deliveries
-            .values()
-            .filter(|delivery| delivery.status == Status::Pending)
-            // An expired lease does not free what this very process still sends.
-            .filter(|delivery| self.in_flight.iter().all(|sent| sent.delivery.id != delivery.id))
-            .filter(|delivery| delivery.next_attempt.is_due(self.now))
-            .map(|delivery| delivery.id.clone())
-            .collect();
+        let mut ids = self.to_send(self.now);
+        // An expired lease does not free what this very process still sends.
+        ids.retain(|id| self.in_flight.iter().all(|sent| sent.delivery.id != *id));
         self.last_token += 1;
         let lease = Lease {
             token: self.last_token.to_string(),

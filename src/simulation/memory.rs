@@ -1,0 +1,173 @@
+//! A store in memory, without I/O: plain maps, obviously right.
+//!
+//! For simulations, and for the engine's own tests. It reads by looking through all that it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::engine::{
+    Changes, Container, Decision, Delivery, DeliveryId, Entry, Group, GroupKey, Heard, Interval,
+    IntervalId, Keys, Role, Snapshot, Status,
+};
+
+/// What a store holds, as far as decisions ask for it.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The events, in the order in which they were heard.
+    pub events: Vec<Heard>,
+    /// The containers by id.
+    pub containers: BTreeMap<Arc<str>, Container>,
+    /// The intervals that are, or were.
+    pub intervals: BTreeMap<IntervalId, Interval>,
+    /// The groups that live.
+    pub groups: BTreeMap<GroupKey, Group>,
+    /// The deliveries, whatever became of them.
+    pub deliveries: BTreeMap<DeliveryId, Delivery>,
+    last_interval: i64,
+}
+
+impl Memory {
+    /// Does a unit of work: reads, decides, reads more as long as that is asked for, and writes.
+    ///
+    /// # Panics
+    /// Never, so long as a decision only asks for what it was not given.
+    pub fn transact<T>(&mut self, mut keys: Keys, decide: impl Fn(&Snapshot) -> Decision<T>) -> T {
+        loop {
+            match decide(&self.read(&keys)) {
+                Decision::Need(more) => {
+                    let before = keys.clone();
+                    keys.extend(more);
+                    assert_ne!(before, keys, "a decision needs what it was given");
+                }
+                Decision::Done(changes, result) => {
+                    self.write(changes);
+                    return result;
+                }
+            }
+        }
+    }
+
+    fn read(&self, keys: &Keys) -> Snapshot {
+        let mut snapshot = Snapshot { asked: keys.clone(), ..Snapshot::default() };
+        let of_containers = self.intervals.values().filter(|interval| {
+            keys.containers.contains(&interval.container) && interval.end.is_none()
+        });
+        let entries = of_containers.flat_map(|interval| &interval.ledger);
+        snapshot.asked.groups.extend(entries.map(|entry| entry.group.clone()));
+        for heard in &self.events {
+            let key = (heard.event.container.clone(), heard.reference());
+            if keys.known.contains(&key) {
+                snapshot.known.insert(key.clone());
+            }
+            if keys.timelines.contains(&key.0) {
+                snapshot.timelines.entry(key.0.clone()).or_default().push(heard.clone());
+            }
+            if keys.events.contains(&key) {
+                snapshot.events.insert(key, heard.event.clone());
+            }
+        }
+        for id in &keys.containers {
+            if let Some(container) = self.containers.get(id) {
+                snapshot.containers.insert(id.clone(), container.clone());
+            }
+        }
+        for interval in self.intervals.values() {
+            let entry = |wanted: fn(&Entry) -> bool, groups: &BTreeSet<GroupKey>| {
+                interval.ledger.iter().any(|entry| wanted(entry) && groups.contains(&entry.group))
+            };
+            let of_container = interval.role != Role::Whole;
+            let open = keys.containers.contains(&interval.container) && interval.end.is_none();
+            let shared = keys.shared.get(&interval.alert).is_some_and(|from| {
+                interval.role != Role::Own
+                    && interval.end.as_ref().is_none_or(|end| *from <= end.at)
+            });
+            if (of_container && open)
+                || shared
+                || (of_container && keys.timelines.contains(&interval.container))
+                || keys.intervals.contains(&interval.id)
+                || entry(|entry| entry.news.is_some(), &keys.news)
+                || entry(|entry| entry.firing, &keys.firing)
+            {
+                snapshot.intervals.insert(interval.id, interval.clone());
+            }
+        }
+        for key in &snapshot.asked.groups.clone() {
+            if let Some(group) = self.groups.get(key) {
+                snapshot.groups.insert(key.clone(), group.clone());
+            }
+        }
+        for id in &keys.deliveries {
+            if let Some(delivery) = self.deliveries.get(id) {
+                snapshot.deliveries.insert(id.clone(), delivery.clone());
+            }
+        }
+        snapshot
+    }
+
+    fn write(&mut self, changes: Changes) {
+        self.events.extend(changes.events);
+        for container in changes.containers {
+            self.containers.insert(container.id.clone(), container);
+        }
+        for id in changes.intervals_removed {
+            self.intervals.remove(&id);
+        }
+        for mut interval in changes.intervals {
+            if interval.id.0 < 0 {
+                self.last_interval += 1;
+                interval.id = IntervalId(self.last_interval);
+            }
+            self.intervals.insert(interval.id, interval);
+        }
+        for key in changes.groups_removed {
+            self.groups.remove(&key);
+        }
+        for group in changes.groups {
+            self.groups.insert(group.key.clone(), group);
+        }
+        for delivery in changes.deliveries {
+            self.deliveries.insert(delivery.id.clone(), delivery);
+        }
+    }
+
+    /// What `decide` has to look at because of the time alone.
+    #[must_use]
+    pub fn due(&self, now: Timestamp) -> Keys {
+        let mut keys = Keys::default();
+        for interval in self.intervals.values() {
+            if interval.due.is_some_and(|due| due <= now) {
+                match interval.role {
+                    Role::Whole => keys.intervals.insert(interval.id),
+                    Role::Own | Role::Part => keys.containers.insert(interval.container.clone()),
+                };
+            }
+        }
+        for group in self.groups.values() {
+            if group.timer.is_some_and(|timer| timer.is_due(now)) {
+                keys.groups.insert(group.key.clone());
+            }
+        }
+        keys
+    }
+
+    /// The deliveries whose next attempt is due.
+    #[must_use]
+    pub fn to_send(&self, now: Timestamp) -> Vec<DeliveryId> {
+        let due = self.pending().filter(|delivery| delivery.next_attempt.is_due(now));
+        due.map(|delivery| delivery.id.clone()).collect()
+    }
+
+    /// When there is something to do next, if nothing more is heard.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let intervals = self.intervals.values().filter_map(|interval| interval.due);
+        let groups = self.groups.values().filter_map(|group| Some(group.timer?.due_at));
+        let deliveries = self.pending().map(|delivery| delivery.next_attempt.due_at);
+        intervals.chain(groups).chain(deliveries).min()
+    }
+
+    fn pending(&self) -> impl Iterator<Item = &Delivery> {
+        self.deliveries.values().filter(|delivery| delivery.status == Status::Pending)
+    }
+}
