@@ -28,7 +28,7 @@ pub fn keys(rules: &Rules, events: &[Heard]) -> Keys {
             let labels = rule.labels(&key);
             if rule.is_shared() {
                 let alert = AlertKey { rule: rule.name.clone(), values: key };
-                keys.extend(Keys { shared: [(alert, heard.at)].into(), ..Keys::default() });
+                keys.wholes.insert(alert);
             }
             let groups =
                 rule.notify.iter().map(|receiver| ledger::group_key(rule, &labels, receiver));

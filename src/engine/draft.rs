@@ -42,7 +42,28 @@ pub(super) struct Draft<'a> {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     attempts: Vec<Attempt>,
     touched: BTreeSet<GroupKey>,
-    parts_changed: BTreeMap<AlertKey, Timestamp>,
+    parts_changed: BTreeMap<AlertKey, PartsChanged>,
+}
+
+/// What changed of an alert's parts.
+#[derive(Clone, Debug)]
+pub(super) enum PartsChanged {
+    /// These are new, and nothing else changed.
+    Added(Vec<Interval>),
+    /// Anything from this instant on.
+    From(Timestamp),
+}
+
+impl PartsChanged {
+    /// The first instant at which anything may have changed.
+    pub(super) fn from(&self) -> Timestamp {
+        match self {
+            PartsChanged::Added(parts) => {
+                parts.iter().map(|part| part.start).min().unwrap_or_default()
+            }
+            PartsChanged::From(from) => *from,
+        }
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -242,13 +263,34 @@ impl<'a> Draft<'a> {
 
     /// Notes that parts of an alert have changed from this instant on.
     pub(super) fn note_parts(&mut self, alert: &AlertKey, from: Timestamp) {
-        let noted = self.parts_changed.entry(alert.clone()).or_insert(from);
-        *noted = from.min(*noted);
+        let before = self.parts_changed.get(alert).map_or(from, PartsChanged::from);
+        self.parts_changed.insert(alert.clone(), PartsChanged::From(from.min(before)));
+    }
+
+    /// Notes that an alert has one part more.
+    pub(super) fn note_new_part(&mut self, part: &Interval) {
+        let none = || PartsChanged::Added(Vec::new());
+        match self.parts_changed.entry(part.alert.clone()).or_insert_with(none) {
+            PartsChanged::Added(parts) => parts.push(part.clone()),
+            PartsChanged::From(from) => *from = part.start.min(*from),
+        }
     }
 
     /// The alerts noted by [`Draft::note_parts`] since the last call.
-    pub(super) fn take_parts_changed(&mut self) -> BTreeMap<AlertKey, Timestamp> {
+    pub(super) fn take_parts_changed(&mut self) -> BTreeMap<AlertKey, PartsChanged> {
         std::mem::take(&mut self.parts_changed)
+    }
+
+    /// The whole of an alert that has not ended, if there is one and no more.
+    pub(super) fn open_whole(&mut self, alert: &AlertKey) -> Result<Option<Interval>, Missing> {
+        if !self.snapshot.asked.wholes.contains(alert) {
+            self.need.wholes.insert(alert.clone());
+            return Err(Missing);
+        }
+        let mut open = self.with(|interval| {
+            interval.role == Role::Whole && interval.end.is_none() && interval.alert == *alert
+        });
+        Ok(open.pop().filter(|_| open.is_empty()))
     }
 
     /// The wholes of an alert that had not ended before `from`, and the parts that had not ended

@@ -97,9 +97,11 @@ fn put_changed(
     each(changed, |mut interval| {
         if interval.id == timeline::UNNAMED {
             interval.id = draft.new_interval_id(&interval);
+            shared::note_new(draft, &interval);
+        } else {
+            let was = before.iter().find(|other| other.id == interval.id);
+            shared::note(draft, &interval, was);
         }
-        let was = before.iter().find(|other| other.id == interval.id);
-        shared::note(draft, &interval, was);
         ledger::refresh(draft, rules, interval)
     })
 }

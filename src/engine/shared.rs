@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::draft::{Draft, Missing, each};
+use super::draft::{Draft, Missing, PartsChanged, each};
 use super::types::*;
 use super::{intervals, ledger, timeline};
 use crate::clock::Timestamp;
@@ -15,6 +15,13 @@ pub(super) fn note(draft: &mut Draft<'_>, interval: &Interval, was: Option<&Inte
     if interval.role != Role::Own {
         let from = was.map_or(interval.start, |was| was.start.min(interval.start));
         draft.note_parts(&interval.alert, from);
+    }
+}
+
+/// Notes a part that there was not before.
+pub(super) fn note_new(draft: &mut Draft<'_>, interval: &Interval) {
+    if interval.role == Role::Part {
+        draft.note_new_part(interval);
     }
 }
 
@@ -30,8 +37,14 @@ pub(super) fn note_due(draft: &mut Draft<'_>, id: IntervalId) {
 
 /// Derives the alerts again whose parts were noted, and carries over what was told.
 pub(super) fn refresh(draft: &mut Draft<'_>, rules: &Rules) -> Result<(), Missing> {
-    each(draft.take_parts_changed(), |(alert, from)| {
-        let (before, parts) = draft.shared(&alert, from)?;
+    each(draft.take_parts_changed(), |(alert, changed)| {
+        if let PartsChanged::Added(parts) = &changed
+            && let Some(whole) = draft.open_whole(&alert)?
+            && let Some(whole) = extended(whole, parts, draft.now)
+        {
+            return ledger::refresh(draft, rules, whole);
+        }
+        let (before, parts) = draft.shared(&alert, changed.from())?;
         let now = draft.now;
         let Some(rule) = rules.get(&alert.rule) else {
             let open = before.into_iter().filter(|whole| whole.end.is_none());
@@ -52,6 +65,25 @@ pub(super) fn refresh(draft: &mut Draft<'_>, rules: &Rules) -> Result<(), Missin
         });
         put.and(removed)
     })
+}
+
+/// The whole with these new parts, where they only add to what fires already, so that the other parts
+/// need not be read: in a storm there are many. When it ends by itself is looked at when it is due.
+fn extended(whole: Interval, new: &[Interval], now: Timestamp) -> Option<Interval> {
+    let fires_until = whole.due.unwrap_or(FOR_EVER);
+    let adds =
+        |part: &Interval| whole.start < part.start && part.start < fires_until && part.start <= now;
+    if now < whole.start || fires_until <= now || !new.iter().all(adds) {
+        return None;
+    }
+    Some(new.iter().fold(whole, |whole, part| {
+        let occurrences = whole.occurrences + part.occurrences;
+        if (part.last_at, part.last) < (whole.last_at, whole.last) {
+            return Interval { occurrences, ..whole };
+        }
+        let container = Arc::clone(&part.container);
+        Interval { occurrences, container, last_at: part.last_at, last: part.last, ..whole }
+    }))
 }
 
 /// The containers that hold an alert up or, if it ended, did: in the order in which they began to.

@@ -509,6 +509,8 @@ pub struct Keys {
     /// The parts and the wholes of these alerts, but for those that ended before this instant and
     /// before the wholes that had not ended by then began.
     pub shared: BTreeMap<AlertKey, Timestamp>,
+    /// The open wholes of these alerts.
+    pub wholes: BTreeSet<AlertKey>,
     /// These events of these containers.
     pub events: BTreeSet<(Arc<str>, EventRef)>,
     /// These groups.
@@ -537,6 +539,7 @@ impl Keys {
         for (alert, from) in other.shared {
             self.shared.entry(alert).and_modify(|known| *known = from.min(*known)).or_insert(from);
         }
+        self.wholes.append(&mut other.wholes);
         self.events.append(&mut other.events);
         self.groups.append(&mut other.groups);
         self.news.append(&mut other.news);

@@ -78,12 +78,16 @@ impl Memory {
             };
             let of_container = interval.role != Role::Whole;
             let open = keys.containers.contains(&interval.container) && interval.end.is_none();
+            let open_whole = interval.role == Role::Whole
+                && interval.end.is_none()
+                && keys.wholes.contains(&interval.alert);
             let shared = keys.shared.get(&interval.alert).is_some_and(|from| {
                 interval.role != Role::Own
                     && interval.end.as_ref().is_none_or(|end| *from <= end.at)
             });
             if (of_container && open)
                 || shared
+                || open_whole
                 || (of_container && keys.timelines.contains(&interval.container))
                 || keys.intervals.contains(&interval.id)
                 || entry(|entry| entry.news.is_some(), &keys.news)

@@ -88,6 +88,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
         timelines: one("nobody".into()),
         intervals: one(IntervalId(7)),
         shared: [(interval(0, &nobody, Vec::new()).alert, at(1))].into(),
+        wholes: one(interval(0, &nobody, Vec::new()).alert),
         events: one(("nobody".into(), nobody.reference())),
         groups: one(group_key("ops")),
         news: one(group_key("ops")),
@@ -159,6 +160,9 @@ pub(crate) async fn a_shared_alert_brings_what_had_not_ended(store: &dyn Store) 
         [(at(3), Role::Part, false), (at(3), Role::Whole, true), (at(4), Role::Part, true)];
     assert_eq!(found, expected);
     assert_eq!(snapshot.asked.shared[&alert], at(3), "back to where the whole began");
+    let wholes = read(store, Keys { wholes: one(alert), ..Keys::default() }).await.intervals;
+    let starts: Vec<_> = wholes.values().map(|whole| (whole.role, whole.start)).collect();
+    assert_eq!(starts, [(Role::Whole, at(3))]);
     // A whole is not one of its container's.
     let of_container = intervals_of(store, "a").await;
     assert!(of_container.iter().all(|interval| interval.role != Role::Whole));

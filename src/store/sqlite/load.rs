@@ -60,6 +60,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
             .into_iter()
             .filter(|(alert, from)| asked.shared.get(alert).is_none_or(|asked| from < asked))
             .collect(),
+        wholes: new(keys.wholes, &asked.wholes),
         events: new(keys.events, &asked.events),
         groups: new(keys.groups, &asked.groups),
         news: new(keys.news, &asked.news),
@@ -115,6 +116,9 @@ fn extend(
     for (alert, from) in &mut keys.shared {
         *from = first_of_shared(connection, alert, *from)?;
         add(snapshot, shared_intervals(connection, alert, *from)?);
+    }
+    for alert in &keys.wholes {
+        add(snapshot, open_wholes(connection, alert)?);
     }
     for (id, reference) in &keys.events {
         let Some(row) = memory.get(connection, id)? else { continue };
@@ -266,6 +270,13 @@ fn open_intervals(connection: &Connection, container: i64) -> Result<Vec<Interva
 
 fn container_intervals(connection: &Connection, container: i64) -> Result<Vec<Interval>, Failure> {
     intervals(connection, intervals_where!("i.container = ?1 and i.role <> 'whole'"), [container])
+}
+
+fn open_wholes(connection: &Connection, alert: &AlertKey) -> Result<Vec<Interval>, Failure> {
+    const OPEN: &str = intervals_where!(
+        "i.role <> 'own' and i.role = 'whole' and i.rule = ?1 and i.key = ?2 and i.end_at is null"
+    );
+    intervals(connection, OPEN, params![alert.rule, Json(&alert.values)])
 }
 
 /// When the wholes of an alert began that had not ended before `from`; if there are none, `from`.
