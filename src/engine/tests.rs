@@ -1,6 +1,7 @@
 //! The engine as a whole, over a store in memory.
 
 mod properties;
+mod recorded;
 mod reference;
 mod shared;
 mod world;

@@ -17,7 +17,7 @@ use crate::rules::{Field, Resolve, Rules, Threshold};
 
 /// Rules of every kind: two receivers, groups large and small; one does not tell the end, one lasts,
 /// one lasts until something else, one is all moments; some are of several containers or occurrences.
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     let crashed = rule("crashed", &[State::Crashed]);
     let mut down = rule("down", &[State::Crashed, State::Stopped, State::Deleted]);
     down.notify = vec!["ops".into(), "oncall".into()];
@@ -65,15 +65,16 @@ fn edited() -> Rules {
 /// Payloads of a small fleet over two days, close together and hours apart, with ties.
 fn payload() -> impl Strategy<Value = Value> {
     (
-        select(vec!["a", "b", "c"]),
+        select(vec!["a", "b", "c", "z"]),
         select(vec!["CRASHED", "RUNNING", "STOPPED", "STARTING", "DELETED"]),
         select(vec![None, Some("CRASHED"), Some("RUNNING"), Some("STOPPED")]),
         prop_oneof![0u64..5, 0u64..200, (0u64..48).prop_map(|hour| hour * 3600)],
         prop::option::of(0u64..3),
     )
         .prop_map(|(id, state, prev_state, seconds, start)| {
+            let application = if id == "z" { "bank" } else { "shop" };
             json!({
-                "id": id, "application": "shop", "service": "web", "state": state,
+                "id": id, "application": application, "service": "web", "state": state,
                 "prev_state": prev_state, "timestamp": at(seconds).as_seconds(),
                 "counters": {"start": start},
             })

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use super::world::World;
 use crate::clock::Timestamp;
-use crate::engine::{Cause, Heard, Interval, Role, timeline};
+use crate::engine::{Cause, Heard, Role, timeline};
 use crate::event::{self, State};
-use crate::rules::{Field, Resolve, Rule};
+use crate::rules::{Resolve, Rule};
 
 /// Rule, what the alert is of, start, end with its cause, occurrences.
 pub(super) type Derived = (String, String, Timestamp, Option<(Timestamp, &'static str)>, u64);
@@ -33,8 +33,8 @@ pub(super) fn reference(world: &World, payloads: &[Value]) -> Vec<Derived> {
             let of_container = heard.iter().filter(|heard| heard.event.container == *container);
             let mut timeline: Vec<Heard> = of_container.cloned().collect();
             timeline::sort(&mut timeline);
-            let own = rule.per.contains(&Field::Id);
-            let key = if own { container.to_string() } else { SHARED.to_owned() };
+            // Of what a container is does not change in these fleets.
+            let key = format!("{:?}", rule.key(&timeline[0].event));
             parts.entry(key).or_default().extend(stretches(rule, &timeline, world.now));
         }
         for (key, parts) in parts {
@@ -126,9 +126,6 @@ fn stretches(rule: &Rule, timeline: &[Heard], now: Timestamp) -> Vec<Stretch> {
     stretches
 }
 
-/// What the alerts of all containers together are called.
-const SHARED: &str = "all";
-
 /// From one instant at which anything changes to the next, it fires if enough parts are there.
 fn united(rule: &Rule, parts: &[Stretch], now: Timestamp) -> Vec<Stretch> {
     let count = rule.threshold.map_or(1, |threshold| threshold.count);
@@ -199,7 +196,7 @@ pub(super) fn derived(world: &World) -> Vec<Derived> {
             });
             (
                 interval.alert.rule.to_string(),
-                key(interval),
+                format!("{:?}", interval.alert.values),
                 interval.start,
                 end,
                 interval.occurrences,
@@ -208,12 +205,4 @@ pub(super) fn derived(world: &World) -> Vec<Derived> {
         .collect();
     derived.sort();
     derived
-}
-
-/// What the alert is of.
-fn key(interval: &Interval) -> String {
-    match interval.alert.values.len() {
-        3 => interval.container.to_string(),
-        _ => SHARED.to_owned(),
-    }
 }
