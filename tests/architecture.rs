@@ -30,7 +30,8 @@ const MODULES: [(&str, &[&str]); 13] = [
 const ROOTS: [&str; 5] = ["app", "cli", "lib", "lifecycle", "main"];
 
 /// What only one place may name.
-const OWNED: [(&str, &str); 7] = [
+const OWNED: [(&str, &str); 8] = [
+    ("schemars", "config/schema"),
     ("rusqlite", "store/sqlite"),
     ("reqwest", "deliver/receivers"),
     ("lettre", "deliver/receivers"),

@@ -175,6 +175,14 @@ fn a_test_that_fails_shows_what_was_expected_beside_what_was_told() {
 }
 
 #[test]
+fn the_schema_that_is_printed_is_the_one_in_the_docs() {
+    let (code, stdout, stderr) = run(&["schema"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.schema.json");
+    assert!(stdout == std::fs::read_to_string(path).unwrap());
+}
+
+#[test]
 fn a_file_without_tests_says_so() {
     let (_folder, path) = rules(GOOD);
     let path = path.to_str().unwrap();

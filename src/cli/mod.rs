@@ -2,6 +2,7 @@
 
 mod check;
 mod output;
+mod schema;
 mod send;
 mod serve;
 mod test;
@@ -48,6 +49,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         receiver: String,
     },
+    /// Print the JSON Schema of a rules file, for editors.
+    Schema,
 }
 
 /// How a command ended.
@@ -80,6 +83,7 @@ impl Cli {
             Command::Check { rules } => check::run(&rules),
             Command::Test { rules, json } => test::run(&rules, json),
             Command::Send { rules, receiver } => send::run(&rules, &receiver),
+            Command::Schema => schema::run(),
         };
         ended.unwrap_or_else(|error| {
             output::error(&error);

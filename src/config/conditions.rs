@@ -23,8 +23,9 @@ const COMPARISONS: [(&str, Comparison); 5] = [
     ("lt", Comparison::Lt),
     ("ne", Comparison::Ne),
 ];
-const SPELLED: [&str; 9] = ["not", "exists", "eq", "regex", "ge", "gt", "le", "lt", "ne"];
-const GROUPS: [&str; 3] = ["all", "any", "not"];
+pub(super) const SPELLED: [&str; 9] =
+    ["not", "exists", "eq", "regex", "ge", "gt", "le", "lt", "ne"];
+pub(super) const GROUPS: [&str; 3] = ["all", "any", "not"];
 
 /// The condition of a mapping, which errors call `what`; `None` if something in it is wrong.
 pub(super) fn condition(node: &Node, what: &str, report: &Report) -> Option<Condition> {

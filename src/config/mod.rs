@@ -11,6 +11,7 @@ mod problem;
 mod receivers;
 mod report;
 mod rules;
+mod schema;
 mod server;
 mod variables;
 mod yaml;
@@ -32,6 +33,7 @@ use yaml::{Node, Value};
 
 pub use duration::{parse as parse_duration, write as write_duration};
 pub use problem::{Problem, Problems};
+pub use schema::schema;
 
 /// A rules file that holds together.
 #[derive(Debug)]

@@ -1,0 +1,404 @@
+//! The rules file as people write it, as types: for the JSON Schema that editors ask for.
+//!
+//! Nothing is read by these; what a rules file may be is for its readers to say, which know more
+//! than a schema can. A test holds the keys here to those that they know.
+
+#![expect(dead_code, reason = "these types are described, and never made")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value as Json, json};
+
+use crate::event::State;
+use crate::rules::Field;
+
+/// The JSON Schema (2020-12) of a rules file, as text.
+///
+/// # Panics
+/// Never: a schema is JSON, which can always be written.
+#[must_use]
+pub fn schema() -> String {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<File>();
+    serde_json::to_string_pretty(&schema).expect("a schema can be written")
+}
+
+/// The rules file of tocsin: what to look for, and whom to tell.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, title = "tocsin's rules file")]
+struct File {
+    /// How to be reached.
+    server: Option<Server>,
+    /// Where to keep things.
+    storage: Option<Storage>,
+    /// Places to tell, by name.
+    receivers: Option<BTreeMap<String, Receiver>>,
+    /// What holds for every rule that does not say otherwise.
+    defaults: Option<Defaults>,
+    /// What to look for, and whom to tell.
+    rules: Option<Vec<Rule>>,
+    /// What the rules are to tell of which events; `tocsin test` tries it out.
+    tests: Option<Vec<Test>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Server {
+    /// `host:port` to listen on; 127.0.0.1:8080 unless given.
+    listen: Option<String>,
+    /// Where people reach this tocsin: messages link to it.
+    external_url: Option<String>,
+    /// Whether it may listen on more than loopback though anyone may call.
+    open: Option<Flag>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Storage {
+    /// `sqlite:PATH`, relative to the folder that tocsin is started in.
+    url: Option<String>,
+}
+
+/// A place to tell: one kind, and how to go about it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["console", "slack", "email"])))]
+struct Receiver {
+    /// Lines on standard output.
+    console: Option<Console>,
+    /// A Slack incoming webhook.
+    slack: Option<Slack>,
+    /// Mail over SMTP.
+    email: Option<Email>,
+    /// How long one attempt may take; 10s unless given.
+    timeout: Option<Duration>,
+    /// After how long a delivery becomes a dead letter; 24h unless given.
+    give_up_after: Option<Duration>,
+    /// Whether plain HTTP may leave this machine.
+    allow_http: Option<Flag>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Console {}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["webhook_url", "webhook_url_file"])))]
+struct Slack {
+    /// The webhook's URL, which is its secret. The receiver is off if it is empty.
+    webhook_url: Option<String>,
+    /// A file with nothing but the URL in it.
+    webhook_url_file: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["smtp_url", "smtp_url_file"])))]
+struct Email {
+    /// `smtp://USER:PASSWORD@HOST` (STARTTLS) or `smtps://…` (TLS). The receiver is off if it is
+    /// empty.
+    smtp_url: Option<String>,
+    /// A file with nothing but the URL in it.
+    smtp_url_file: Option<String>,
+    /// The sender's mailbox.
+    from: String,
+    /// The recipients' mailboxes.
+    to: OneOrMany,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Defaults {
+    /// The receivers to tell.
+    notify: Option<OneOrMany>,
+    /// The labels by which alerts are told together.
+    group_by: Option<OneOrMany>,
+    /// How long a first message waits for company; 5s unless given.
+    group_wait: Option<Duration>,
+    /// News of one group comes at most this often; 5m unless given.
+    group_interval: Option<Duration>,
+    /// What fires still is said again this often; 4h unless given.
+    repeat_interval: Option<Duration>,
+    /// Whether the end is told.
+    send_resolved: Option<Flag>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Rule {
+    /// Its unique name.
+    name: Text,
+    /// What it is for.
+    description: Option<Text>,
+    /// How much it matters; warning unless given.
+    severity: Option<Severity>,
+    /// Which events it is about.
+    when: Condition,
+    /// How long it has to last before it counts.
+    #[schemars(rename = "for")]
+    hold: Option<Duration>,
+    /// How many occurrences it takes, within `within`.
+    #[schemars(range(min = 1))]
+    count: Option<u64>,
+    /// In how long a time `count` occurrences have to fall.
+    within: Option<Duration>,
+    /// The fields that make an alert one; application, service and id unless given.
+    per: Option<OneOrMany>,
+    /// What ends it; the container RUNNING or DELETED unless given.
+    resolve: Option<Resolve>,
+    /// How long after the last occurrence it ends by itself; 24h unless given.
+    expire_after: Option<Duration>,
+    /// What becomes of what was over before it was heard of.
+    late: Option<Late>,
+    /// Labels that each of its alerts has.
+    labels: Option<BTreeMap<String, Text>>,
+    /// The receivers to tell.
+    notify: Option<OneOrMany>,
+    /// The labels by which alerts are told together.
+    group_by: Option<OneOrMany>,
+    /// How long a first message waits for company.
+    group_wait: Option<Duration>,
+    /// News of one group comes at most this often.
+    group_interval: Option<Duration>,
+    /// What fires still is said again this often.
+    repeat_interval: Option<Duration>,
+    /// Whether the end is told.
+    send_resolved: Option<Flag>,
+    /// What to do about it: in every message.
+    runbook_url: Option<String>,
+    /// A template for the title.
+    title: Option<Text>,
+    /// A template for the message.
+    message: Option<Text>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase", inline)]
+enum Severity {
+    Critical,
+    Warning,
+    Info,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase", inline)]
+enum Late {
+    Notify,
+    Record,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Resolve {
+    When(Condition),
+    Word(Never),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase", inline)]
+enum Never {
+    Never,
+}
+
+/// What is heard, and all that is to be told of it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Test {
+    /// Its unique name.
+    name: Text,
+    /// The time at which it starts, as in RFC 3339; 2026-01-01T00:00:00Z unless given.
+    start: Option<Text>,
+    /// The rules that it is about; all unless given.
+    rules: Option<OneOrMany>,
+    /// What is heard, in this order.
+    events: Vec<Event>,
+    /// All that is to be told: whatever is told beside it fails the test.
+    expect: Vec<Expectation>,
+    /// How long the clock runs; an hour after the last event or expectation unless given.
+    until: Option<Duration>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Event {
+    /// When it is received, counted from the start of the test.
+    at: Duration,
+    /// When it happened; `at` unless given.
+    timestamp: Option<Duration>,
+    /// The container.
+    id: Option<Text>,
+    /// What it belongs to; as the last event with this id unless given.
+    application: Option<Text>,
+    /// What it belongs to; as the last event with this id unless given.
+    service: Option<Text>,
+    /// The state that it takes.
+    #[schemars(transform = suggest_states)]
+    state: Option<Text>,
+    /// The state that it was in before.
+    #[schemars(transform = suggest_states)]
+    prev_state: Option<Text>,
+    /// How often it has started.
+    starts: Option<u64>,
+    /// How its last run ended.
+    exit: Option<Exit>,
+    /// Whatever else the payload has.
+    payload: Option<Map<String, Json>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["status", "signal"])))]
+struct Exit {
+    /// The status that it exited with.
+    status: Option<u64>,
+    /// The signal that killed it, by name or number.
+    signal: Option<Text>,
+    /// Whether it dumped core.
+    core_dumped: Option<Flag>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Expectation {
+    /// When it is told, counted from the start of the test.
+    at: Duration,
+    /// The rule that tells it.
+    rule: Text,
+    /// Who is told; all whom the rule tells unless given.
+    receiver: Option<OneOrMany>,
+    /// Of how many alerts it is told that they fire.
+    firing: Option<u32>,
+    /// Of how many it is told that they do not.
+    resolved: Option<u32>,
+    /// The labels by which they are told together, all of them.
+    labels: Option<BTreeMap<String, Text>>,
+}
+
+// A whole number is a text too.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Text {
+    Text(String),
+    Whole(i64),
+}
+
+// True or false, or a variable that comes out as one of them.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Flag {
+    Bool(bool),
+    Written(#[schemars(regex(pattern = r"^(true|false)$|\$\{"))] String),
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A duration like 500ms, 90s, 5m, 1h30m or 7d.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+struct Duration(#[schemars(regex(pattern = r"^\s*([0-9]+(ms|w|d|h|m|s))+\s*$|\$\{"))] String);
+
+struct Condition;
+
+impl JsonSchema for Condition {
+    fn schema_name() -> Cow<'static, str> {
+        "Condition".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let condition = generator.subschema_for::<Condition>();
+        let pattern = generator.subschema_for::<Pattern>();
+        let mut properties: Map<String, Json> =
+            Field::names().map(|name| (name.to_owned(), pattern.clone().to_value())).collect();
+        for name in ["state", "prev_state"] {
+            let mut state = pattern.clone();
+            suggest_states(&mut state);
+            properties.insert(name.to_owned(), state.to_value());
+        }
+        let list = json!({ "type": "array", "items": condition, "minItems": 1 });
+        properties.insert("all".to_owned(), list.clone());
+        properties.insert("any".to_owned(), list);
+        properties.insert("not".to_owned(), condition.to_value());
+        json_schema!({
+            "description": "What has to hold of an event: all of these.",
+            "type": "object",
+            "properties": properties,
+            "patternProperties": { r"^payload\..": pattern },
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// What a field is to be like: a value, a `/regex/`, a comparison like `>= 10`, or a list of which
+/// any will do.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Pattern {
+    Null(()),
+    Bool(bool),
+    Number(f64),
+    Text(String),
+    Any(#[schemars(length(min = 1))] Vec<Pattern>),
+    Spelled(Box<Spelled>),
+}
+
+/// A pattern spelled out; all of it has to hold.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Spelled {
+    /// Whatever does not match this.
+    not: Option<Pattern>,
+    /// Whether the field is there.
+    exists: Option<bool>,
+    /// Equal to this.
+    eq: Option<Scalar>,
+    /// A text in which this regex is found.
+    regex: Option<String>,
+    /// At least.
+    ge: Option<Number>,
+    /// Greater than.
+    gt: Option<Number>,
+    /// At most.
+    le: Option<Number>,
+    /// Less than.
+    lt: Option<Number>,
+    /// Another number than.
+    ne: Option<Number>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Scalar {
+    Null(()),
+    Bool(bool),
+    Number(f64),
+    Text(String),
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Number {
+    Number(f64),
+    Written(String),
+}
+
+/// Any name may be a state's; these are worth offering.
+fn suggest_states(schema: &mut Schema) {
+    let states: Vec<&str> = State::KNOWN.iter().map(State::as_str).collect();
+    schema.insert("examples".to_owned(), json!(states));
+}
+
+/// Exactly one of these keys.
+fn one_of(keys: &[&str]) -> Json {
+    keys.iter().map(|key| json!({ "required": [key] })).collect()
+}
+
+#[cfg(test)]
+mod tests;
