@@ -309,13 +309,12 @@ fn hand_over(
     slot: Slot,
     told: Told,
 ) -> bool {
-    let until = if told.over { told.from } else { told.until };
     let mut spoken_of: Vec<&mut Interval> = derived
         .iter_mut()
         .filter(|interval| {
             !interval.is_of_one_event()
                 && interval.alert == old.alert
-                && overlaps(interval, told.from, until)
+                && overlaps(interval, told.from, told.until)
         })
         .collect();
     let last = spoken_of.len().saturating_sub(1);
@@ -328,9 +327,16 @@ fn hand_over(
             interval.ledger.len() - 1
         });
         let slot = slot.of(&mut interval.ledger[known]);
-        if slot.is_none_or(|other| (other.from, other.over) <= (told.from, told.over)) {
-            *slot = Some(told);
-        }
+        *slot = Some(match *slot {
+            // What was joined may have to be parted again: both were told.
+            Some(other) if other.over && told.over => Told {
+                over: true,
+                from: other.from.min(told.from),
+                until: other.until.max(told.until),
+            },
+            Some(other) if (other.from, other.over) > (told.from, told.over) => other,
+            _ => told,
+        });
     }
     !spoken_of.is_empty()
 }
