@@ -2,6 +2,7 @@
 //!
 //! Knows events only. Does no I/O; `config` reads the file and builds what is here.
 
+pub mod calendar;
 pub mod condition;
 mod index;
 pub mod pattern;
