@@ -4,6 +4,7 @@
 
 pub mod condition;
 mod index;
+mod matchers;
 pub mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use condition::{Condition, Field};
 use index::Index;
+pub use matchers::{Matchers, WrongMatchers};
 
 use crate::clock::Timestamp;
 use crate::event::Event;
