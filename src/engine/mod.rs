@@ -11,6 +11,7 @@ mod intervals;
 mod ledger;
 mod settle;
 mod shared;
+mod silence;
 pub mod timeline;
 mod types;
 
@@ -20,4 +21,5 @@ mod tests;
 pub use claim::{Claimed, Lease, claim};
 pub use decide::{Decided, align, decide, keep, keys};
 pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};
+pub use silence::{Silence, SilenceId};
 pub use types::*;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Lease;
+use super::silence::Silence;
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
 use crate::rules::{Labels, Severity};
@@ -519,6 +520,8 @@ pub struct Keys {
     pub firing: BTreeSet<GroupKey>,
     /// These deliveries.
     pub deliveries: BTreeSet<DeliveryId>,
+    /// Every silence.
+    pub silences: bool,
 }
 
 impl Keys {
@@ -542,6 +545,7 @@ impl Keys {
         self.news.append(&mut other.news);
         self.firing.append(&mut other.firing);
         self.deliveries.append(&mut other.deliveries);
+        self.silences |= other.silences;
     }
 }
 
@@ -565,6 +569,8 @@ pub struct Snapshot {
     pub groups: HashMap<GroupKey, Group>,
     /// Deliveries by id.
     pub deliveries: HashMap<DeliveryId, Delivery>,
+    /// Every silence, if they were asked for: what is over may have covered what is over, too.
+    pub silences: Arc<[Silence]>,
 }
 
 /// The rows to write, all or none.

@@ -5,6 +5,7 @@
 pub mod calendar;
 pub mod condition;
 mod index;
+mod matchers;
 pub mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use condition::{Condition, Field};
 use index::Index;
+pub use matchers::{Matchers, WrongMatchers};
 
 use crate::clock::Timestamp;
 use crate::event::Event;

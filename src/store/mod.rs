@@ -9,6 +9,7 @@ pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -16,9 +17,13 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, Snapshot, Status,
+    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, SilenceId, Snapshot, Status,
 };
 use crate::event::State;
+use crate::rules::Matchers;
+
+/// How long a silence is kept after its end: what it held back may be asked about.
+pub const SILENCES_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Why the store could not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -108,6 +113,18 @@ pub trait Store: Send + Sync + 'static {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>>;
 
+    /// Adds a silence, and removes those that were over [`SILENCES_KEPT`] before `now`.
+    fn add_silence(
+        &self,
+        silence: NewSilence,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SilenceId, StoreError>>;
+
+    /// Ends a silence now, if it is not over, and removes it if it has not begun. Answers whether
+    /// there is one of this name.
+    fn end_silence(&self, id: SilenceId, now: Timestamp)
+    -> BoxFuture<'_, Result<bool, StoreError>>;
+
     /// Commits nothing, durably: whether the store can be written.
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -168,6 +185,21 @@ pub async fn in_parts<'a, T: Clone + std::fmt::Debug>(
         }
     }
     Ok(any_refused)
+}
+
+/// A silence to be made.
+#[derive(Clone, Debug)]
+pub struct NewSilence {
+    /// What the labels of an alert must be like.
+    pub matchers: Matchers,
+    /// When it begins.
+    pub starts_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Timestamp,
+    /// Who makes it.
+    pub created_by: Option<String>,
+    /// What for.
+    pub comment: Option<String>,
 }
 
 /// What has to be looked at again.

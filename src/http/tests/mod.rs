@@ -21,14 +21,14 @@ use tokio_util::task::TaskTracker;
 
 use super::{Api, Intake, Limits, serve};
 use crate::clock::Timestamp;
-use crate::engine::{DeliveryId, Heard, Keys};
+use crate::engine::{DeliveryId, Heard, Keys, SilenceId};
 use crate::event::{self, Event, Identity, State};
 use crate::ingest::{IngestError, Recorded};
 use crate::rules::Rules;
 use crate::store::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, Page, PageQuery, Store, StoreError,
-    Unfinished,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence, Page, PageQuery, Store,
+    StoreError, Unfinished,
 };
 
 /// A running edge.
@@ -172,11 +172,16 @@ impl FakeStore {
         query: &impl std::fmt::Debug,
         items: Vec<T>,
     ) -> BoxFuture<'_, Result<Page<T>, StoreError>> {
-        self.asked.lock().unwrap().push(format!("{query:?}"));
-        let answer = match &self.failing {
-            Some(error) => Err(error.clone()),
-            None => Ok(Page { items, next: self.next.clone() }),
-        };
+        self.answer(query, Page { items, next: self.next.clone() })
+    }
+
+    fn answer<T: Send + 'static>(
+        &self,
+        question: &impl std::fmt::Debug,
+        answer: T,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.asked.lock().unwrap().push(format!("{question:?}"));
+        let answer = self.failing.clone().map_or(Ok(answer), Err);
         async { answer }.boxed()
     }
 
@@ -258,6 +263,22 @@ impl Store for FakeStore {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
         self.page(&query, vec![delivery()])
+    }
+
+    fn add_silence(
+        &self,
+        silence: NewSilence,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SilenceId, StoreError>> {
+        self.answer(&(silence, now), SilenceId(7))
+    }
+
+    fn end_silence(
+        &self,
+        id: SilenceId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.answer(&(id, now), id == SilenceId(7))
     }
 
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {

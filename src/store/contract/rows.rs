@@ -93,6 +93,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
         news: one(group_key("ops")),
         firing: one(group_key("ops")),
         deliveries: one(DeliveryId("d".into())),
+        silences: true,
     };
     let snapshot = read(store, keys.clone()).await;
     assert_eq!(snapshot.asked, keys);

@@ -65,6 +65,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         news: new(keys.news, &asked.news),
         firing: new(keys.firing, &asked.firing),
         deliveries: new(keys.deliveries, &asked.deliveries),
+        silences: keys.silences && !asked.silences,
     }
 }
 
@@ -137,6 +138,9 @@ fn extend(
         if let Some(delivery) = delivery(connection, id)? {
             snapshot.deliveries.insert(id.clone(), delivery);
         }
+    }
+    if keys.silences {
+        snapshot.silences = memory.silences(connection)?;
     }
     snapshot.asked.extend(keys);
     Ok(())
