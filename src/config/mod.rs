@@ -5,7 +5,9 @@
 mod conditions;
 mod duration;
 mod fields;
+mod inhibit;
 mod masking;
+mod mutes;
 mod problem;
 mod receivers;
 mod report;
@@ -107,7 +109,7 @@ pub enum ReceiverKind {
 pub const CONSOLE: &str = "console";
 
 /// Sections that a later version has.
-const SECTIONS_LATER: [&str; 3] = ["mute_times", "inhibit", "tests"];
+const SECTIONS_LATER: [&str; 1] = ["tests"];
 
 /// Looks an environment variable up.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -218,11 +220,13 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
     let storage = server::storage(fields.get("storage"), report);
     let reader = receivers::Reader { folder, validate, report };
     let mut receivers = reader.read(fields.get("receivers"));
-    let reader = rules::Reader { receivers: &receivers, report };
+    let mute_times = mutes::read(fields.get("mute_times"), report);
+    let reader = rules::Reader { receivers: &receivers, mute_times: &mute_times, report };
     let (rules, templates) = reader.read(fields.get("defaults"), fields.get("rules"));
+    let inhibits = inhibit::Reader::new(&rules, report).read(fields.get("inhibit"));
     fields.finish(&SECTIONS_LATER);
 
-    let rules = Rules::new(rules);
+    let rules = Rules::new(rules).with_inhibits(inhibits);
     rules::note_those_off(&receivers, &rules, report);
     if rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE)) {
         receivers.entry(CONSOLE.to_owned()).or_insert_with(Receiver::console);

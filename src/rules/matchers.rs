@@ -1,4 +1,4 @@
-//! What an alert's labels are held against, as silences have it: a pattern for each label.
+//! What an alert's labels are held against, as silences and inhibition have it: a pattern for each label.
 //!
 //! Patterns are written as in `when` (DESIGN.md §5), and labels are text, so that whatever asks for
 //! a number or a truth value is an error.
@@ -33,6 +33,16 @@ impl Matchers {
         self.patterns.iter().all(|(label, pattern)| {
             pattern.matches(labels.get(label).map_or(Found::Missing, |value| Found::Text(value)))
         })
+    }
+
+    /// The labels that there is a pattern for.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.patterns.keys().map(String::as_str)
+    }
+
+    /// The pattern for this label, if there is one.
+    pub(super) fn pattern(&self, label: &str) -> Option<&Pattern> {
+        self.patterns.get(label)
     }
 }
 

@@ -114,6 +114,19 @@ impl Pattern {
             _ => false,
         }
     }
+
+    /// Texts of which it asks for one, if it says so plainly.
+    pub(super) fn texts(&self) -> Option<Vec<&str>> {
+        match self {
+            Pattern::Text(text) => Some(vec![text]),
+            Pattern::Any(patterns) => {
+                let texts: Option<Vec<Vec<&str>>> = patterns.iter().map(Pattern::texts).collect();
+                Some(texts?.concat())
+            }
+            Pattern::All(patterns) => patterns.iter().find_map(Pattern::texts),
+            _ => None,
+        }
+    }
 }
 
 /// What stands between the slashes of `/…/flags`, and the flags; `None` for a text that is no regex.

@@ -128,11 +128,8 @@ fn days() -> impl Strategy<Value = (&'static str, Date)> {
 }
 
 fn clock_time() -> impl Strategy<Value = Time> {
-    prop_oneof![
-        (0i8..24, select(vec![0i8, 15, 30, 45])),
-        (0i8..5, select(vec![0i8, 15, 30, 45]))
-    ]
-    .prop_map(|(hour, minute)| time(hour, minute, 0, 0))
+    prop_oneof![(0i8..24, select(vec![0i8, 15, 30, 45])), (0i8..5, select(vec![0i8, 15, 30, 45]))]
+        .prop_map(|(hour, minute)| time(hour, minute, 0, 0))
 }
 
 /// The minutes from two days before to two days after at which a window is open, by a clock that is
