@@ -314,6 +314,35 @@ fn each_bad_file_gets_one_clear_sentence() {
             "unknown field \"aplication\"; did you mean \"application\"?",
         ),
         ("rules: [{ name: a, when: {}, per: [] }]", "\"per\" lists no field"),
+        (
+            "rules: [{ name: a, when: {}, count: 5 }]",
+            "\"count\" needs \"within\": so many in how long, like 10m",
+        ),
+        (
+            "rules: [{ name: a, when: {}, within: 5m }]",
+            "\"within\" needs \"count\": how many occurrences make an alert",
+        ),
+        (
+            "rules: [{ name: a, when: {}, count: 0, within: 5m }]",
+            "\"count\" must be a whole number of at least 1",
+        ),
+        (
+            "rules: [{ name: a, when: {}, count: 2.5, within: 5m }]",
+            "\"count\" must be a whole number of at least 1",
+        ),
+        ("rules: [{ name: a, when: {}, count: 2, within: 0s }]", "\"within\" must be at least 1s"),
+        (
+            "rules: [{ name: a, when: {}, count: 2, within: 5m, for: 1m }]",
+            "\"for\" means nothing beside \"count\" and \"within\"",
+        ),
+        (
+            "rules: [{ name: a, when: {}, count: 2, within: 5m, resolve: never }]",
+            "\"resolve\" means nothing beside \"count\" and \"within\"",
+        ),
+        (
+            "rules: [{ name: a, when: {}, count: 2, within: 5m, expire_after: 1h }]",
+            "\"expire_after\" means nothing beside \"count\" and \"within\"",
+        ),
         ("rules: [{ name: a, when: {}, late: ignore }]", "\"late\" must be notify or record"),
         (
             "rules: [{ name: a, when: {}, repeat_interval: 10ms }]",

@@ -77,8 +77,10 @@ fn take(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<Decided, 
     if draft.is_known(heard)? {
         return Ok(Decided::Duplicate);
     }
-    let placed = intervals::place(draft, rules, heard);
-    shared::refresh(draft, rules).and(placed)?;
+    intervals::place(draft, rules, heard)?;
+    // What is heard late may have ended by itself since.
+    intervals::end_what_is_due(draft, rules, &heard.event.container)?;
+    shared::refresh(draft, rules)?;
     look_at_touched(draft, rules);
     Ok(Decided::Recorded)
 }

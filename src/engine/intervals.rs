@@ -241,8 +241,9 @@ pub(super) fn reconcile(
     let mut withdrawn = Vec::new();
     let mut gone = Vec::new();
     for old in before.iter().filter(|old| !old.is_of_one_event()) {
-        let mut orphaned = false;
+        let mut orphaned: Vec<Entry> = Vec::new();
         for entry in &old.ledger {
+            let mut is_orphaned = false;
             for (slot, told) in [
                 (Slot::Told, entry.told),
                 (Slot::Maybe, entry.maybe),
@@ -250,17 +251,30 @@ pub(super) fn reconcile(
             ] {
                 let Some(told) = told else { continue };
                 let believed = !told.over && slot != Slot::GivenUp;
-                orphaned |= !hand_over(&mut derived, old, entry, slot, told) && believed;
+                is_orphaned |= !hand_over(&mut derived, old, entry, slot, told) && believed;
+            }
+            if is_orphaned {
+                orphaned.push(entry.clone());
             }
         }
-        if unnamed.iter().any(|other| other.id == old.id) {
-            if orphaned {
-                let end =
-                    End { at: old.start, heard_at: now, cause: Cause::Withdrawn, event: None };
-                withdrawn.push(Interval { end: Some(end), due: None, ..old.clone() });
-            } else {
-                gone.push(old.clone());
-            }
+        let is_unnamed = unnamed.iter().any(|other| other.id == old.id);
+        let withdraw = |start: Timestamp| {
+            let end = End { at: start, heard_at: now, cause: Cause::Withdrawn, event: None };
+            Interval { start, end: Some(end), due: None, ..old.clone() }
+        };
+        match orphaned.iter().find_map(|entry| entry.told.or(entry.maybe)) {
+            Some(_) if is_unnamed => withdrawn.push(withdraw(old.start)),
+            // What it was told of is gone, though it goes on as something else.
+            Some(told) => withdrawn.push(Interval {
+                id: timeline::UNNAMED,
+                ledger: orphaned
+                    .into_iter()
+                    .map(|entry| Entry { news: None, firing: false, ..entry })
+                    .collect(),
+                ..withdraw(told.from)
+            }),
+            None if is_unnamed => gone.push(old.clone()),
+            None => {}
         }
     }
     derived.append(&mut withdrawn);

@@ -2,6 +2,7 @@
 
 mod properties;
 mod reference;
+mod shared;
 mod world;
 
 use std::time::Duration;

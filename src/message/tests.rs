@@ -332,6 +332,43 @@ fn past_the_first_ten_they_are_counted() {
 }
 
 #[test]
+fn an_alert_of_several_containers_names_them() {
+    let mut storm = alert("c12", News::Firing);
+    Arc::make_mut(&mut storm.labels).remove("id");
+    storm.members = (1..=10).map(|number| format!("c{number}")).collect();
+    storm.members_in_all = 12;
+    storm.occurrences = 15;
+    assert_snapshot!(words(&notification(vec![storm.clone()])), @r"
+    CRITICAL crashed: 12 containers of toto/hello-python
+
+    RUNNING → CRASHED, exited with status 1
+      containers c1, c2, c3, c4, c5, c6, c7, c8, c9, c10 and 2 more
+      seen 15 times
+      since 14:02 UTC
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+
+    storm.news = News::Over;
+    storm.ended_at = Some(at("14:05:10"));
+    storm.cause = Some(Cause::Subsided);
+    let mut web = storm.clone();
+    Arc::make_mut(&mut web.labels).insert("service".into(), "web".into());
+    (web.members, web.members_in_all) = (vec!["c1".into()], 1);
+    assert_snapshot!(words(&notification(vec![storm, web])), @r"
+    OVER crashed: 13 containers of toto/hello-python
+
+    over: RUNNING → CRASHED, exited with status 1
+      12 containers · seen 15 times · no longer so often 14:05 UTC, after 3 min
+      c12 · started 12 times · seen 15 times · no longer so often 14:05 UTC, after 3 min
+
+    Runbook: https://wiki.example.com/crashed
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
 fn several_services_are_told_apart() {
     let mut web = alert("c1", News::Firing);
     Arc::make_mut(&mut web.labels).insert("service".into(), "web".into());

@@ -291,6 +291,9 @@ impl Story<'_> {
     }
 
     fn starts(&self) -> Option<String> {
+        if self.alert.members_in_all > 1 {
+            return None;
+        }
         let events = [&self.ended_by, &self.event];
         match events.into_iter().flatten().find_map(|event| event.starts)? {
             0 => Some("never started".to_owned()),
