@@ -21,5 +21,5 @@ mod tests;
 pub use claim::{Claimed, Lease, claim};
 pub use decide::{Decided, align, decide, keep, keys};
 pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};
-pub use silence::{Silence, SilenceId};
+pub use silence::{Silence, SilenceId, SilenceStatus};
 pub use types::*;

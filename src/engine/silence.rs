@@ -30,11 +30,35 @@ pub struct Silence {
     pub comment: Option<String>,
 }
 
+/// How far a silence is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SilenceStatus {
+    /// It has not begun.
+    Pending,
+    /// It holds.
+    Active,
+    /// It is over.
+    Expired,
+}
+
 impl Silence {
+    /// How far it is at this instant.
+    #[must_use]
+    pub fn status(&self, at: Timestamp) -> SilenceStatus {
+        if at >= self.ends_at {
+            SilenceStatus::Expired
+        } else if at < self.starts_at {
+            SilenceStatus::Pending
+        } else {
+            SilenceStatus::Active
+        }
+    }
+
     /// Whether it holds at this instant.
     #[must_use]
     pub fn is_active(&self, at: Timestamp) -> bool {
-        self.starts_at <= at && at < self.ends_at
+        self.status(at) == SilenceStatus::Active
     }
 
     /// Whether what began at `from` and ended at `to` lies wholly inside it.

@@ -12,12 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, SilenceId, Snapshot, Status,
+    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, SilenceId, SilenceStatus,
+    Snapshot, Status,
 };
 use crate::event::State;
 use crate::rules::Matchers;
@@ -112,6 +113,9 @@ pub trait Store: Send + Sync + 'static {
         &self,
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>>;
+
+    /// A page of silences, the latest first.
+    fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>>;
 
     /// Adds a silence, and removes those that were over [`SILENCES_KEPT`] before `now`.
     fn add_silence(
@@ -299,6 +303,17 @@ pub struct DeliveryQuery {
     pub page: PageQuery,
 }
 
+/// Which silences.
+#[derive(Clone, Debug)]
+pub struct SilenceQuery {
+    /// The time that their status goes by.
+    pub now: Timestamp,
+    /// Only those of one of these.
+    pub statuses: &'static [SilenceStatus],
+    /// How many, and from where.
+    pub page: PageQuery,
+}
+
 /// A container as `/api/containers` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ContainerRow {
@@ -359,6 +374,27 @@ pub struct HeldBack {
     pub reason: &'static str,
     /// Until when, if that is known.
     pub until: Option<Timestamp>,
+}
+
+/// A silence as `/api/silences` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SilenceRow {
+    /// Its id.
+    pub id: SilenceId,
+    /// What the labels of an alert must be like, as they were written.
+    pub matchers: Arc<Matchers>,
+    /// When it begins.
+    pub starts_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Timestamp,
+    /// Who made it.
+    pub created_by: Option<String>,
+    /// What for.
+    pub comment: Option<String>,
+    /// How far it is.
+    pub status: SilenceStatus,
+    /// How many alerts match it and fire now.
+    pub alerts: usize,
 }
 
 /// A delivery as `/api/deliveries` shows it.

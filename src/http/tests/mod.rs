@@ -3,6 +3,7 @@
 mod connections;
 mod posting;
 mod reading;
+mod silences;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -21,21 +22,23 @@ use tokio_util::task::TaskTracker;
 
 use super::{Api, Intake, Limits, serve};
 use crate::clock::Timestamp;
-use crate::engine::{DeliveryId, Heard, Keys, SilenceId};
+use crate::engine::{DeliveryId, Heard, Keys, SilenceId, SilenceStatus};
 use crate::event::{self, Event, Identity, State};
 use crate::ingest::{IngestError, Recorded};
 use crate::rules::Rules;
 use crate::store::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence, Page, PageQuery, Store,
-    StoreError, Unfinished,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence, Page, PageQuery,
+    SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
 };
+use crate::wake::Wake;
 
 /// A running edge.
 struct Edge {
     address: SocketAddr,
     stop: CancellationToken,
     store: Arc<FakeStore>,
+    wake: Arc<Wake>,
     served: JoinHandle<()>,
 }
 
@@ -56,14 +59,16 @@ impl Edge {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let store = Arc::new(store);
+        let wake = Arc::new(Wake::default());
         let api = Api {
             store: Arc::clone(&store) as Arc<dyn Store>,
             ingest,
+            wake: Arc::clone(&wake),
             rules: Arc::new(Rules::default()),
             stop: stop.clone(),
         };
         let served = TaskTracker::new().spawn(serve(listener, api, limits));
-        Edge { address, stop, store, served }
+        Edge { address, stop, store, wake, served }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -231,6 +236,19 @@ fn delivery() -> DeliveryRow {
     }
 }
 
+fn silence() -> SilenceRow {
+    SilenceRow {
+        id: SilenceId(7),
+        matchers: serde_json::from_str(r#"{"rule": "/^crash/"}"#).unwrap(),
+        starts_at: Timestamp::from_micros(5_000_000),
+        ends_at: Timestamp::from_micros(6_000_000),
+        created_by: None,
+        comment: Some("deploying".into()),
+        status: SilenceStatus::Expired,
+        alerts: 2,
+    }
+}
+
 impl Store for FakeStore {
     fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Page<String>, StoreError>> {
         self.page(&query, self.events.clone())
@@ -263,6 +281,10 @@ impl Store for FakeStore {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
         self.page(&query, vec![delivery()])
+    }
+
+    fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {
+        self.page(&query, vec![silence()])
     }
 
     fn add_silence(

@@ -14,13 +14,13 @@ use serde_json::json;
 
 use super::{
     AlertQuery, Claimable, DeliveryQuery, EventQuery, NewSilence, Page, PageQuery, SILENCES_KEPT,
-    Step, Store, StoreError, transact,
+    SilenceQuery, Step, Store, StoreError, transact,
 };
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, AlertNews, Attempt, Cause, Changes, Container, Decision, Delivery, DeliveryId, End,
     Entry, Group, GroupKey, Heard, Interval, IntervalId, Keys, Lease, News, Notification, Role,
-    Saying, Silence, SilenceId, Snapshot, Status, Timer, Told,
+    Saying, Silence, SilenceId, SilenceStatus, Snapshot, Status, Timer, Told,
 };
 use crate::event::{self, State};
 use crate::rules::{Labels, Severity};
@@ -61,6 +61,7 @@ macro_rules! contract {
             rules_of_a_new_store_derive_from_the_beginning,
             rules_that_come_later_derive_from_now,
             alerts_of_rules_that_are_gone_are_found,
+            silences_are_listed_with_what_fires_behind_them,
             silences_are_read_when_asked_for,
             a_silence_is_ended_once,
             a_silence_that_has_not_begun_is_removed,

@@ -73,3 +73,36 @@ pub(crate) async fn the_number_of_a_removed_silence_does_not_come_back(store: &d
     store.end_silence(id, at(12)).await.unwrap();
     assert_ne!(store.add_silence(silence(15, 20), at(13)).await.unwrap(), id);
 }
+
+pub(crate) async fn silences_are_listed_with_what_fires_behind_them(store: &dyn Store) {
+    const ALL: &[SilenceStatus] =
+        &[SilenceStatus::Pending, SilenceStatus::Active, SilenceStatus::Expired];
+    let events: Vec<_> = ["a", "b", "c"].map(|id| heard(id, 1, "CRASHED")).into();
+    write_events(store, events.clone()).await;
+    let shop = |id: i64, event: &Heard| Interval {
+        labels: BTreeMap::from([("application".to_owned(), "shop".to_owned())]).into(),
+        ..interval(id, event, Vec::new())
+    };
+    let intervals = vec![
+        shop(-1, &events[0]),
+        ended(shop(-2, &events[1]), 5, Cause::Resolved),
+        // It has not lasted yet.
+        Interval { start: at(9_000), ..shop(-3, &events[2]) },
+    ];
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+    for (starts, ends) in [(1, 2), (5, 20), (15, 20)] {
+        store.add_silence(silence(starts, ends), at(1)).await.unwrap();
+    }
+
+    let list = async |statuses, page| {
+        let page = store.silences(SilenceQuery { now: at(10), statuses, page }).await.unwrap();
+        let rows: Vec<_> = page.items.iter().map(|row| (row.status, row.alerts)).collect();
+        (rows, page.next)
+    };
+    let (rows, next) = list(ALL, first(2)).await;
+    assert_eq!(rows, [(SilenceStatus::Pending, 1), (SilenceStatus::Active, 1)]);
+    let (rows, next) = list(ALL, PageQuery { limit: 2, cursor: next }).await;
+    assert_eq!((rows, next), (vec![(SilenceStatus::Expired, 1)], None));
+    let (rows, _) = list(&[SilenceStatus::Active], first(9)).await;
+    assert_eq!(rows, [(SilenceStatus::Active, 1)]);
+}

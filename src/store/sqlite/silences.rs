@@ -6,14 +6,20 @@ use super::failure::Failure;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{Silence, SilenceId};
+use crate::rules::Labels;
 use crate::store::{NewSilence, SILENCES_KEPT};
+
+/// The beginning of every query that [`silence_of`] reads the rows of.
+macro_rules! silences {
+    () => {
+        "select id, matchers, starts_at, ends_at, created_at, created_by, comment from silences"
+    };
+}
+pub(super) use silences;
 
 /// Every silence that is kept.
 pub(super) fn all(connection: &Connection) -> Result<Vec<Silence>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select id, matchers, starts_at, ends_at, created_at, created_by, comment
-         from silences order by id",
-    )?;
+    let mut statement = connection.prepare_cached(concat!(silences!(), " order by id"))?;
     let silences = statement.query_map([], silence_of)?;
     Ok(silences.collect::<Result<_, _>>()?)
 }
@@ -55,7 +61,18 @@ pub(super) fn end(connection: &Connection, id: SilenceId, now: Timestamp) -> Res
     Ok(removed + ended > 0)
 }
 
-fn silence_of(row: &Row<'_>) -> rusqlite::Result<Silence> {
+/// The labels of every alert that fires, as the list of alerts has them.
+pub(super) fn firing(connection: &Connection, now: Timestamp) -> Result<Vec<Labels>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select labels from intervals
+         where end_at is null and start <= ?1 and role <> 'part'",
+    )?;
+    let labels = statement.query_map([now], |row| Ok(row.get::<_, Json<_>>(0)?.0))?;
+    Ok(labels.collect::<Result<_, _>>()?)
+}
+
+/// The silence of a row.
+pub(super) fn silence_of(row: &Row<'_>) -> rusqlite::Result<Silence> {
     let mut columns = Columns::of(row);
     Ok(Silence {
         id: columns.take()?,

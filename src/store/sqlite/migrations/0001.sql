@@ -187,7 +187,6 @@ create table silences (
     created_by text,
     comment    text
 ) strict;
-create index silences_by_end on silences (ends_at);
 
 create table attempts (
     delivery   integer not null references deliveries on delete cascade,
