@@ -639,7 +639,7 @@ fn each_bad_mute_time_and_inhibit_gets_one_clear_sentence() {
     };
     for (section, expected) in [
         ("mute_times: [a]", "1:13: \"mute_times\" must be a mapping, and is a list"),
-        ("mute_times: { a: }", "1:17: a mute time is empty; write it like"),
+        ("mute_times: { a: }", "1:18: a mute time is empty; write it like"),
         ("mute_times: { a: [] }", "1:18: mute time \"a\" has no hours"),
         ("mute_times: { a: { day: mon } }", "1:20: unknown key \"day\"; did you mean \"days\"?"),
         (
@@ -654,7 +654,7 @@ fn each_bad_mute_time_and_inhibit_gets_one_clear_sentence() {
         ("mute_times: { a: { from: '22:00' } }", "1:26: \"from\" needs \"to\""),
         ("mute_times: { a: { to: '22:00' } }", "1:24: \"to\" needs \"from\""),
         (
-            "mute_times: { a: { from: '7', to: '8:00' } }",
+            "mute_times: { a: { from: '7', to: '08:00' } }",
             "1:26: \"from\" must be a time of day in quotes, like \"22:00\"",
         ),
         ("mute_times: { a: { from: '24:00', to: '08:00' } }", "1:26: \"from\" must be a time"),
@@ -707,11 +707,7 @@ fn each_bad_mute_time_and_inhibit_gets_one_clear_sentence() {
     ] {
         let printed = printed(&with_rules(section));
         assert!(printed.contains(expected), "{section}\n{printed}\nshould have\n{expected}");
-        assert_eq!(
-            printed.matches("rules.yaml:").count(),
-            1 + usize::from(section.contains("'7'")),
-            "{printed}"
-        );
+        assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
     }
     let printed = printed(
         "mute_times: { nights: { days: sat } }\n\

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::silence::Silence;
 use super::types::*;
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -203,7 +204,16 @@ impl<'a> Draft<'a> {
         std::mem::take(&mut self.touched)
     }
 
-    /// The intervals of which this group has news.
+    /// Every silence.
+    pub(super) fn silences(&mut self) -> Result<&'a [Silence], Missing> {
+        if !self.snapshot.asked.silences {
+            self.need.silences = true;
+            return Err(Missing);
+        }
+        Ok(&self.snapshot.silences)
+    }
+
+    /// The intervals of which this group has news, be it held back.
     pub(super) fn news_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
         if !self.snapshot.asked.news.contains(key) {
             self.need.news.insert(key.clone());

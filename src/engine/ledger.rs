@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Missing, each};
-use super::timeline;
 use super::types::*;
+use super::{group, suppress, timeline};
 use crate::clock::Timestamp;
 use crate::rules::{Late, Rule, Rules};
 
@@ -92,17 +92,33 @@ pub(super) fn refresh(
         } else {
             None
         };
-        entry.held = news.and_then(|news| held(&interval, rule?, news));
-        let news = news.filter(|_| entry.held.is_none());
-        set(draft, entry, news, tells && begun && interval.end.is_none())
+        let firing = tells && begun && interval.end.is_none();
+        let held = match (news, rule) {
+            (Some(news), Some(rule)) => late(&interval, rule, news).map_or_else(
+                || suppress::held(draft, rule, &interval, entry, news),
+                |late| Ok(Some(late)),
+            )?,
+            // What was given up because it was held back keeps the reason.
+            _ => {
+                let for_good = entry.given_up.is_some() && news.is_none();
+                entry.held.clone().filter(|held| for_good && held.until().is_none())
+            }
+        };
+        let Some(end) = interval.end.as_ref().filter(|_| held.is_some()) else {
+            return set(draft, entry, news, held, firing);
+        };
+        if held != Some(Held::Late) {
+            entry.given_up = Some(Told { over: true, from: interval.start, until: end.at });
+        }
+        set(draft, entry, None, held, firing)
     });
     interval.ledger = ledger;
     draft.put_interval(interval);
     outcome
 }
 
-/// Why this news is never told, if it is not.
-fn held(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
+/// Why this news is never told, if it is of late and its rule does not want that.
+fn late(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
     let untold = matches!(news, News::BeganAndEnded | News::Happened);
     let end = interval.end.as_ref()?;
     let late = end.at <= interval.heard_at && is_late(interval.start, interval.heard_at);
@@ -112,17 +128,20 @@ fn held(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
 /// Takes an interval out of the draft, and what it has to tell out of its groups.
 pub(super) fn remove(draft: &mut Draft<'_>, mut interval: Interval) -> Result<(), Missing> {
     draft.remove_interval(interval.id);
-    each(&mut interval.ledger, |entry| set(draft, entry, None, false))
+    each(&mut interval.ledger, |entry| set(draft, entry, None, None, false))
 }
 
-/// Sets an entry's news and firing, and keeps its group's counts.
+/// Sets an entry's news and firing, keeps its group's counts, and has its group looked at again when
+/// what is held back may be told.
 fn set(
     draft: &mut Draft<'_>,
     entry: &mut Entry,
     news: Option<News>,
+    held: Option<Held>,
     firing: bool,
 ) -> Result<(), Missing> {
-    if entry.news == news && entry.firing == firing {
+    let until = held.as_ref().and_then(Held::until);
+    if entry.news == news && entry.firing == firing && entry.held == held && until.is_none() {
         return Ok(());
     }
     let now = draft.now;
@@ -136,11 +155,14 @@ fn set(
         spoken: 0,
         timer: None,
     });
+    let (told_before, fired_before) = (entry.is_to_be_told(), entry.firing);
+    (entry.news, entry.held, entry.firing) = (news, held, firing);
     group.news =
-        group.news.saturating_sub(u32::from(entry.news.is_some())) + u32::from(news.is_some());
-    group.firing = group.firing.saturating_sub(u32::from(entry.firing)) + u32::from(firing);
-    entry.news = news;
-    entry.firing = firing;
+        group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());
+    group.firing = group.firing.saturating_sub(u32::from(fired_before)) + u32::from(firing);
+    if let Some(until) = until {
+        group.timer = Some(group::earlier(group.timer, until, now));
+    }
     draft.touch(&group.key);
     draft.put_group(group);
     Ok(())

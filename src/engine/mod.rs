@@ -12,6 +12,7 @@ mod ledger;
 mod settle;
 mod shared;
 mod silence;
+mod suppress;
 pub mod timeline;
 mod types;
 

@@ -3,6 +3,7 @@
 mod properties;
 mod reference;
 mod shared;
+mod suppress;
 mod world;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Lease;
-use super::silence::Silence;
+use super::silence::{Silence, SilenceId};
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
 use crate::rules::{Labels, Severity};
@@ -183,13 +183,14 @@ pub struct Entry {
     /// What an attempt says that is under way, or said without an answer: it may have been heard,
     /// and will be said again unless it turns out that it was.
     pub maybe: Option<Told>,
-    /// What was given up last: it is a dead letter, and is not said again by itself.
+    /// What was given up last: it is a dead letter, or was held back until it was over, and is not
+    /// said again by itself.
     pub given_up: Option<Told>,
     /// What is true and not told.
     pub news: Option<News>,
     /// Whether the interval was firing when this entry was last looked at.
     pub firing: bool,
-    /// Why it is not told and will not be, if so.
+    /// Why it is not told, if so: for now, if there is news, and for good, if there is none.
     pub held: Option<Held>,
 }
 
@@ -199,6 +200,51 @@ pub struct Entry {
 pub enum Held {
     /// It was over before it was heard of, and its rule has such things recorded only.
     Late,
+    /// Someone wants to hear nothing of it for a while.
+    Silenced {
+        /// The silence.
+        by: SilenceId,
+        /// When that ends; `None` where what is held back is over.
+        until: Option<Timestamp>,
+    },
+    /// It falls into hours at which its rule tells nobody.
+    Muted {
+        /// The mute time's name.
+        by: Arc<str>,
+        /// When that ends; `None` where what is held back is over.
+        until: Option<Timestamp>,
+    },
+}
+
+impl Held {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Held::Late => "late",
+            Held::Silenced { .. } => "silenced",
+            Held::Muted { .. } => "muted",
+        }
+    }
+
+    /// What does so, if it has a name.
+    #[must_use]
+    pub fn by(&self) -> Option<String> {
+        match self {
+            Held::Late => None,
+            Held::Silenced { by, .. } => Some(by.0.to_string()),
+            Held::Muted { by, .. } => Some(by.to_string()),
+        }
+    }
+
+    /// Until when, if it may be told then.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Held::Late => None,
+            Held::Silenced { until, .. } | Held::Muted { until, .. } => *until,
+        }
+    }
 }
 
 /// What was told of an interval.
@@ -232,6 +278,12 @@ impl Entry {
     #[must_use]
     pub fn was_told(&self) -> bool {
         self.told.or(self.maybe).or(self.given_up).is_some()
+    }
+
+    /// Whether there is news that is not held back.
+    #[must_use]
+    pub fn is_to_be_told(&self) -> bool {
+        self.news.is_some() && self.held.is_none()
     }
 
     /// An entry of which nothing was told.
@@ -289,7 +341,7 @@ pub struct Group {
     pub opened_at: Timestamp,
     /// When it was last told, if it was.
     pub last_told: Option<Timestamp>,
-    /// How many of its entries have news.
+    /// How many of its entries have news that is not held back.
     pub news: u32,
     /// How many of its entries are firing.
     pub firing: u32,

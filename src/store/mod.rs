@@ -372,6 +372,8 @@ pub struct HeldBack {
     pub receiver: String,
     /// One of DESIGN.md §6's words.
     pub reason: &'static str,
+    /// What does so, if it has a name: a silence's id, a mute time's name.
+    pub by: Option<String>,
     /// Until when, if that is known.
     pub until: Option<Timestamp>,
 }

@@ -30,6 +30,7 @@ pub(super) struct World {
     pub(super) intervals: BTreeMap<IntervalId, Interval>,
     pub(super) groups: BTreeMap<GroupKey, Group>,
     pub(super) deliveries: BTreeMap<DeliveryId, Delivery>,
+    pub(super) silences: Vec<Silence>,
     /// What each receiver took, in order, with whether it may have heard it without our knowing.
     pub(super) told: Vec<Hearing>,
     /// What is being sent.
@@ -57,6 +58,7 @@ impl World {
             intervals: BTreeMap::new(),
             groups: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            silences: Vec::new(),
             told: Vec::new(),
             in_flight: Vec::new(),
             alerts: BTreeMap::new(),
@@ -107,6 +109,9 @@ impl World {
 
     fn read(&self, keys: &Keys) -> Snapshot {
         let mut snapshot = Snapshot { asked: keys.clone(), ..Snapshot::default() };
+        if keys.silences {
+            snapshot.silences = self.silences.clone().into();
+        }
         let of_containers = self.intervals.values().filter(|interval| {
             keys.containers.contains(&interval.container) && interval.end.is_none()
         });
@@ -203,7 +208,7 @@ impl World {
         let entries = || self.intervals.values().flat_map(|interval| &interval.ledger);
         for group in self.groups.values() {
             let of_group = || entries().filter(|entry| entry.group == group.key);
-            assert_eq!(group.news as usize, of_group().filter(|e| e.news.is_some()).count());
+            assert_eq!(group.news as usize, of_group().filter(|e| e.is_to_be_told()).count());
             assert_eq!(group.firing as usize, of_group().filter(|e| e.firing).count());
             assert!(
                 group.timer.is_some() || group.waiting.is_some(),
@@ -327,8 +332,34 @@ impl World {
         let (rules, now) = (self.rules.clone(), self.now);
         let ids: Vec<IntervalId> = self.intervals.keys().copied().collect();
         self.transact(Keys::default(), |snapshot| align(&rules, snapshot, &ids, now));
-        let groups = self.groups.keys().cloned().collect();
-        let keys = Keys { groups, ..Keys::default() };
+        self.look_at_all_groups();
+    }
+
+    /// Makes a silence for these labels that holds so many seconds from now on; answers its place.
+    pub(super) fn silence(&mut self, matchers: serde_json::Value, seconds: u64) -> usize {
+        self.silences.push(Silence {
+            id: SilenceId(self.silences.len() as i64 + 1),
+            matchers: Arc::new(serde_json::from_value(matchers).unwrap()),
+            starts_at: self.now,
+            ends_at: self.now.plus(Duration::from_secs(seconds)),
+            created_at: self.now,
+            created_by: None,
+            comment: None,
+        });
+        self.look_at_all_groups();
+        self.silences.len() - 1
+    }
+
+    /// Ends a silence before its time.
+    pub(super) fn end_silence(&mut self, index: usize) {
+        let silence = &mut self.silences[index];
+        silence.ends_at = silence.ends_at.min(self.now);
+        self.look_at_all_groups();
+    }
+
+    fn look_at_all_groups(&mut self) {
+        let (rules, now) = (self.rules.clone(), self.now);
+        let keys = Keys { groups: self.groups.keys().cloned().collect(), ..Keys::default() };
         self.transact(keys, |snapshot| decide(&rules, snapshot, &[], now));
     }
 

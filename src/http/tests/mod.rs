@@ -217,7 +217,12 @@ fn alert() -> AlertRow {
         resolved_at: None,
         occurrences: 3,
         late: false,
-        held_back: vec![HeldBack { receiver: "ops".into(), reason: "grouped", until: None }],
+        held_back: vec![HeldBack {
+            receiver: "ops".into(),
+            reason: "grouped",
+            by: None,
+            until: None,
+        }],
     }
 }
 

@@ -220,13 +220,17 @@ fn held_back(
         let receiver = columns.take()?;
         let held = columns.take::<Option<Json<Held>>>()?.map(|held| held.0);
         let (grouped, until): (bool, _) = (columns.take()?, columns.take()?);
+        let mut by = None;
         let (reason, until) = match (pending, held) {
             (Some(start), _) => ("run too short", Some(start)),
-            (None, Some(Held::Late)) => ("late", None),
+            (None, Some(held)) => {
+                by = held.by();
+                (held.as_str(), held.until())
+            }
             (None, None) if grouped => ("grouped", until),
             (None, None) => return Ok(None),
         };
-        Ok(Some(HeldBack { receiver, reason, until }))
+        Ok(Some(HeldBack { receiver, reason, by, until }))
     })?;
     entries.filter_map(Result::transpose).collect()
 }
