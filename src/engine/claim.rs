@@ -61,7 +61,7 @@ fn claim_one(
     }
     // Whoever held an expired lease is gone, and nobody knows how far it came.
     delivery.doubtful |= delivery.lease.is_some();
-    suppress::review(draft, rules, &delivery.group)?;
+    suppress::review_if_any(draft, rules, &delivery.group)?;
     let Some(mut group) = draft.group(&delivery.group)? else {
         end(draft, delivery, Status::Dropped);
         return Ok(None);

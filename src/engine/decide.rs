@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{group, intervals, ledger, shared};
+use super::{group, intervals, ledger, shared, suppress};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -127,13 +127,10 @@ fn keep_one(draft: &mut Draft<'_>, heard: &Heard, reason: &str) -> Result<Decide
 
 /// Looks at every group that has changed.
 pub(super) fn look_at_touched(draft: &mut Draft<'_>, rules: &Rules) {
-    loop {
-        let touched = draft.take_touched();
-        if touched.is_empty() {
-            return;
-        }
-        for key in touched {
-            let _: Result<(), Missing> = group::look(draft, rules, &key);
-        }
+    for rule in draft.take_ended() {
+        let _: Result<(), Missing> = suppress::release(draft, rules, &rule);
+    }
+    for key in draft.take_touched() {
+        let _: Result<(), Missing> = group::look(draft, rules, &key);
     }
 }

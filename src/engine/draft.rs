@@ -43,6 +43,7 @@ pub(super) struct Draft<'a> {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     attempts: Vec<Attempt>,
     touched: BTreeSet<GroupKey>,
+    ended: BTreeSet<Arc<str>>,
     parts_changed: BTreeMap<AlertKey, Timestamp>,
 }
 
@@ -69,6 +70,7 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             attempts: Vec::new(),
             touched: BTreeSet::new(),
+            ended: BTreeSet::new(),
             parts_changed: BTreeMap::new(),
         }
     }
@@ -202,6 +204,45 @@ impl<'a> Draft<'a> {
     /// The groups noted by [`Draft::touch`] since the last call.
     pub(super) fn take_touched(&mut self) -> BTreeSet<GroupKey> {
         std::mem::take(&mut self.touched)
+    }
+
+    /// Notes that an alert of this rule does not fire any more.
+    pub(super) fn note_ended(&mut self, rule: &Arc<str>) {
+        self.ended.insert(rule.clone());
+    }
+
+    /// The rules noted by [`Draft::note_ended`] since the last call.
+    pub(super) fn take_ended(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// The firing intervals of these rules.
+    pub(super) fn sources<'r>(
+        &mut self,
+        rules: impl Iterator<Item = &'r Arc<str>>,
+    ) -> Result<Vec<Interval>, Missing> {
+        let rules: Vec<&Arc<str>> = rules.collect();
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (need, asked) = (&mut self.need.sources, &self.snapshot.asked.sources);
+        let missing = rules.iter().filter(|rule| !asked.contains(**rule)).count();
+        if missing > 0 {
+            need.extend(rules.into_iter().cloned());
+            return Err(Missing);
+        }
+        let fires = |interval: &Interval| interval.ledger.iter().any(|entry| entry.firing);
+        Ok(self.with(|interval| rules.contains(&&interval.alert.rule) && fires(interval)))
+    }
+
+    /// The intervals of this rule of which there is news that is held back.
+    pub(super) fn held_of(&mut self, rule: &Arc<str>) -> Result<Vec<Interval>, Missing> {
+        if !self.snapshot.asked.held.contains(rule) {
+            self.need.held.insert(rule.clone());
+            return Err(Missing);
+        }
+        let held = |entry: &Entry| entry.news.is_some() && entry.held.is_some();
+        Ok(self.with(|interval| interval.alert.rule == *rule && interval.ledger.iter().any(held)))
     }
 
     /// Every silence.

@@ -48,7 +48,7 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
     let pace = pace(rules, key);
     if group.news > 0 && due(&group, &pace) <= Some(now) {
         draft.put_group(group);
-        suppress::review(draft, rules, key)?;
+        suppress::review_if_any(draft, rules, key)?;
         let Some(reviewed) = draft.group(key)? else { return Ok(()) };
         group = reviewed;
     }

@@ -93,31 +93,56 @@ pub(super) fn refresh(
             None
         };
         let firing = tells && begun && interval.end.is_none();
-        let held = match (news, rule) {
-            (Some(news), Some(rule)) => late(&interval, rule, news).map_or_else(
-                || suppress::held(draft, rule, &interval, entry, news),
-                |late| Ok(Some(late)),
-            )?,
-            // What was given up because it was held back keeps the reason.
-            _ => {
-                let for_good = entry.given_up.is_some() && news.is_none();
-                entry.held.clone().filter(|held| for_good && held.until().is_none())
-            }
-        };
-        let Some(end) = interval.end.as_ref().filter(|_| held.is_some()) else {
-            return set(draft, entry, news, held, firing);
-        };
-        if held != Some(Held::Late) {
-            entry.given_up = Some(Told { over: true, from: interval.start, until: end.at });
-        }
-        set(draft, entry, None, held, firing)
+        judge(draft, rules, &interval, entry, news, firing)
     });
     interval.ledger = ledger;
     draft.put_interval(interval);
     outcome
 }
 
-/// Why this news is never told, if it is of late and its rule does not want that.
+/// Looks again at what holds back the news of an interval, or does not any more.
+pub(super) fn review(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    interval: &Interval,
+) -> Result<(), Missing> {
+    let mut ledger = interval.ledger.clone();
+    let outcome = each(ledger.iter_mut().filter(|entry| entry.news.is_some()), |entry| {
+        judge(draft, rules, interval, entry, entry.news, entry.firing)
+    });
+    if ledger != interval.ledger {
+        draft.put_interval(Interval { ledger, ..interval.clone() });
+    }
+    outcome
+}
+
+/// Enters news into an entry, and whether it is held back. What is over and held back is given up.
+fn judge(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    interval: &Interval,
+    entry: &mut Entry,
+    news: Option<News>,
+    firing: bool,
+) -> Result<(), Missing> {
+    let held = match (news, rules.get(&interval.alert.rule)) {
+        (Some(news), Some(rule)) => match late(interval, rule, news) {
+            None => suppress::held(draft, rules, interval, entry, news)?,
+            late => late,
+        },
+        // What was given up because it was held back keeps the reason.
+        _ => entry.held.take_if(|_| entry.given_up.is_some_and(|told| told.over)),
+    };
+    let Some(end) = interval.end.as_ref().filter(|_| held.is_some()) else {
+        return set(draft, entry, news, held, firing);
+    };
+    if held != Some(Held::Late) {
+        entry.given_up = Some(Told { over: true, from: interval.start, until: end.at });
+    }
+    set(draft, entry, None, held, firing)
+}
+
+/// Why this news is never told, if it was heard late and its rule does not want that.
 fn late(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
     let untold = matches!(news, News::BeganAndEnded | News::Happened);
     let end = interval.end.as_ref()?;
@@ -160,6 +185,9 @@ fn set(
     group.news =
         group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());
     group.firing = group.firing.saturating_sub(u32::from(fired_before)) + u32::from(firing);
+    if fired_before && !firing {
+        draft.note_ended(&group.key.rule);
+    }
     if let Some(until) = until {
         group.timer = Some(group::earlier(group.timer, until, now));
     }

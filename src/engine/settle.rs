@@ -235,7 +235,7 @@ fn go_on(draft: &mut Draft<'_>, rules: &Rules, delivery: &Delivery) -> Result<()
         }
         draft.touch(&group.key);
         draft.put_group(group);
-        suppress::review(draft, rules, &delivery.group)?;
+        suppress::review_if_any(draft, rules, &delivery.group)?;
     }
     Ok(())
 }

@@ -214,6 +214,11 @@ pub enum Held {
         /// When that ends; `None` where what is held back is over.
         until: Option<Timestamp>,
     },
+    /// Another alert fires that says more.
+    Inhibited {
+        /// That alert.
+        by: AlertKey,
+    },
 }
 
 impl Held {
@@ -224,6 +229,7 @@ impl Held {
             Held::Late => "late",
             Held::Silenced { .. } => "silenced",
             Held::Muted { .. } => "muted",
+            Held::Inhibited { .. } => "inhibited",
         }
     }
 
@@ -234,6 +240,10 @@ impl Held {
             Held::Late => None,
             Held::Silenced { by, .. } => Some(by.0.to_string()),
             Held::Muted { by, .. } => Some(by.to_string()),
+            Held::Inhibited { by } => {
+                let values: Vec<&str> = by.values.iter().flatten().map(AsRef::as_ref).collect();
+                Some(format!("{} {}", by.rule, values.join("/")))
+            }
         }
     }
 
@@ -241,7 +251,7 @@ impl Held {
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
         match self {
-            Held::Late => None,
+            Held::Late | Held::Inhibited { .. } => None,
             Held::Silenced { until, .. } | Held::Muted { until, .. } => *until,
         }
     }
@@ -574,6 +584,10 @@ pub struct Keys {
     pub deliveries: BTreeSet<DeliveryId>,
     /// Every silence.
     pub silences: bool,
+    /// The firing intervals of these rules, which may inhibit others.
+    pub sources: BTreeSet<Arc<str>>,
+    /// The intervals of these rules of which there is news that is held back.
+    pub held: BTreeSet<Arc<str>>,
 }
 
 impl Keys {
@@ -598,6 +612,8 @@ impl Keys {
         self.firing.append(&mut other.firing);
         self.deliveries.append(&mut other.deliveries);
         self.silences |= other.silences;
+        self.sources.append(&mut other.sources);
+        self.held.append(&mut other.held);
     }
 }
 

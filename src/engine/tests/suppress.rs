@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::*;
-use crate::rules::MuteTime;
 use crate::rules::calendar::Window;
+use crate::rules::{Inhibit, MuteTime};
 
 /// Muted from one to two o'clock on the day that the tests begin, a Thursday; they begin at midnight.
 pub(super) fn muted() -> MuteTime {
@@ -154,4 +154,111 @@ fn what_may_have_been_heard_is_told_over_though_it_is_silenced() {
     world.wait(400);
     let told = world.deliver(&SENT);
     assert_eq!(said(&told), [[("a".into(), News::BeganAndEnded)]], "it may have been heard");
+}
+
+#[test]
+fn what_waits_when_a_mute_begins_is_held_back_and_told_if_it_ends() {
+    let mut world = crashed_but_at_night();
+    world.wait(3597);
+    world.hear("a", "CRASHED", 3597);
+    world.wait(5);
+    assert!(world.deliver(&SENT).is_empty());
+    // It began before the mute, so that it does not lie wholly inside.
+    world.hear("a", "RUNNING", 3602);
+    world.wait(0);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::BeganAndEnded)]]);
+}
+
+#[test]
+fn a_rule_that_is_not_muted_any_more_tells_at_once() {
+    let mut world = crashed_but_at_night();
+    world.wait(3600);
+    world.hear("a", "CRASHED", 3600);
+    world.wait(30);
+    assert!(world.deliver(&SENT).is_empty());
+    world.reload(Rules::new(vec![rule("crashed", &[State::Crashed])]));
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+}
+
+#[test]
+fn what_still_fires_is_repeated_once_its_silence_is_over() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT).len(), 1);
+    world.silence(json!({"rule": "crashed"}), 30_000);
+    world.wait(29_999);
+    assert!(world.deliver(&SENT).is_empty());
+    world.wait(1);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::StillFiring)]]);
+}
+
+/// While one rule's alerts fire, those of the other that have the same labels `equal` are held back.
+pub(super) fn inhibit(source: &str, target: &str, equal: &[&str]) -> Inhibit {
+    let of = |rule: &str| serde_json::from_value(json!({"rule": rule})).unwrap();
+    let equal = equal.iter().map(|label| label.to_string()).collect();
+    Inhibit { source: of(source), target: of(target), equal }
+}
+
+fn crashed_but_in_an_outage() -> World {
+    let rules = vec![rule("outage", &[State::Stopped]), rule("crashed", &[State::Crashed])];
+    let inhibits = vec![inhibit("outage", "crashed", &["application"])];
+    let mut world = World::new(Rules::new(rules).with_inhibits(inhibits));
+    world.wait(1);
+    world
+}
+
+fn inhibited() -> Option<Held> {
+    let values = ["shop", "web", "x"].map(|value| Some(value.into())).to_vec();
+    Some(Held::Inhibited { by: AlertKey { rule: "outage".into(), values } })
+}
+
+#[test]
+fn what_another_alert_inhibits_is_told_once_that_is_over() {
+    let mut world = crashed_but_in_an_outage();
+    world.hear("x", "STOPPED", 0);
+    world.hear("a", "CRASHED", 1);
+    world.wait(600);
+    assert_eq!(said(&world.deliver(&SENT)), [[("x".into(), News::Firing)]]);
+    assert_eq!(held(&world), [None, inhibited()]);
+    world.hear("x", "RUNNING", 600);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+    assert_eq!(held(&world), [None, None]);
+}
+
+#[test]
+fn what_ends_while_it_is_inhibited_is_never_told() {
+    let mut world = crashed_but_in_an_outage();
+    world.hear("x", "STOPPED", 0);
+    world.hear("a", "CRASHED", 1);
+    world.wait(60);
+    assert_eq!(world.deliver(&SENT).len(), 1);
+    world.hear("a", "RUNNING", 60);
+    world.hear("x", "RUNNING", 61);
+    world.wait(1000);
+    assert_eq!(said(&world.deliver(&SENT)), [[("x".into(), News::Over)]]);
+    assert_eq!(held(&world), [None, inhibited()]);
+}
+
+#[test]
+fn alerts_that_differ_in_an_equal_label_are_told() {
+    let mut world = crashed_but_in_an_outage();
+    world.take(&[json!({
+        "id": "x", "application": "blog", "state": "STOPPED", "timestamp": at(0).as_seconds(),
+    })]);
+    world.hear("a", "CRASHED", 1);
+    world.wait(6);
+    assert_eq!(world.deliver(&SENT).len(), 2);
+}
+
+#[test]
+fn what_was_inhibited_is_told_when_the_end_of_its_source_is_heard_late() {
+    let mut world = crashed_but_in_an_outage();
+    world.wait(100);
+    world.hear("x", "STOPPED", 50);
+    world.hear("a", "CRASHED", 60);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("x".into(), News::Firing)]]);
+    world.hear("x", "RUNNING", 51);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
 }

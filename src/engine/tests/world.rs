@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::SENT;
 use crate::clock::Timestamp;
+use crate::engine::suppress;
 use crate::engine::*;
 use crate::event;
 use crate::rules::Rules;
@@ -150,6 +151,10 @@ impl World {
                 || keys.intervals.contains(&interval.id)
                 || entry(|entry| entry.news.is_some(), &keys.news)
                 || entry(|entry| entry.firing, &keys.firing)
+                || (keys.sources.contains(&interval.alert.rule)
+                    && interval.ledger.iter().any(|entry| entry.firing))
+                || (keys.held.contains(&interval.alert.rule)
+                    && interval.ledger.iter().any(|e| e.news.is_some() && e.held.is_some()))
             {
                 snapshot.intervals.insert(interval.id, interval.clone());
             }
@@ -275,11 +280,26 @@ impl World {
             until: self.now.plus(Duration::from_secs(60)),
         };
         let (rules, now) = (self.rules.clone(), self.now);
-        ids.iter()
+        let claimed: Vec<Claimed> = ids
+            .iter()
             .filter_map(|id| {
                 self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, id, &lease, now))
             })
-            .collect()
+            .collect();
+        for saying in claimed.iter().flat_map(|claimed| &claimed.notification.says) {
+            if matches!(saying.news, News::Firing | News::StillFiring) {
+                let held = self.held(&self.intervals[&saying.interval]);
+                assert_eq!(held, None, "{saying:?} is told all the same");
+            }
+        }
+        claimed
+    }
+
+    /// Why an interval is not to be told now, if so.
+    pub(super) fn held(&self, interval: &Interval) -> Option<Held> {
+        let fires = |interval: &&Interval| interval.ledger.iter().any(|entry| entry.firing);
+        let sources: Vec<Interval> = self.intervals.values().filter(fires).cloned().collect();
+        suppress::hold(&self.rules, &self.silences, &sources, interval, self.now)
     }
 
     pub(super) fn settle(&mut self, claimed: &Claimed, outcome: &Outcome) -> Settled {
