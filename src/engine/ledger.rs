@@ -131,7 +131,7 @@ fn judge(
             late => late,
         },
         // What was given up because it was held back keeps the reason.
-        _ => entry.held.take_if(|_| entry.given_up.is_some_and(|told| told.over)),
+        _ => entry.held.clone().filter(|_| entry.given_up.is_some_and(|told| told.over)),
     };
     let Some(end) = interval.end.as_ref().filter(|_| held.is_some()) else {
         return set(draft, entry, news, held, firing);
