@@ -107,14 +107,14 @@ pub async fn ring(
         rules: Arc::clone(&rules),
         templates: config.templates,
         external_url: config.server.external_url,
-        wake,
+        wake: Arc::clone(&wake),
         life: life.clone(),
     });
     for (receiver, sender) in senders {
         life.spawn_vital("deliver", Worker::new(Arc::clone(&bell), receiver, sender).run());
     }
     let address = listener.local_addr().context("cannot learn the address listened on")?;
-    let api = Api { store, ingest, rules: Arc::clone(&rules), stop: life.soft.clone() };
+    let api = Api { store, ingest, wake, rules: Arc::clone(&rules), stop: life.soft.clone() };
     life.spawn_vital("http", http::serve(listener, api, Limits::default()));
     info!(rules = rules.iter().count(), "listening on http://{address}");
     Ok(())

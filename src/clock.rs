@@ -88,6 +88,12 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(micros(by)))
     }
 
+    /// The instant `by` earlier.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Timestamp(self.0.saturating_sub(micros(by)))
+    }
+
     /// This instant as a civil time in UTC, for wording.
     #[must_use]
     pub fn utc(self) -> jiff::civil::DateTime {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -34,15 +35,18 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let mut timers = wake.timers();
+    let mut silences = wake.silences();
     while !stop.is_cancelled() {
         // Registered before looking, so that nothing set meanwhile is slept through.
         timers.mark_unchanged();
-        match step(&store, &rules, &wake).await {
+        match step(&store, &rules, &wake, &mut silences).await {
             Ok(Duration::ZERO) => {}
             Ok(pause) => tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
                 _ = timers.changed() => rest(BREATHER, &stop).await,
+                // It is for the next step to see.
+                _ = silences.changed() => silences.mark_changed(),
             },
             Err(reason) => {
                 error!(%reason, "what is due could not be done");
@@ -62,7 +66,23 @@ async fn step(
     store: &Arc<dyn Store>,
     rules: &Arc<Rules>,
     wake: &Wake,
+    silences: &mut watch::Receiver<()>,
 ) -> Result<Duration, StoreError> {
+    if silences.has_changed().unwrap_or(false) {
+        // Which groups it concerns is for the engine to say; people seldom change silences.
+        silences.mark_unchanged();
+        let looked = match store.unfinished().await {
+            Ok(unfinished) => {
+                let groups = unfinished.groups.into_iter().collect();
+                look_at(&**store, rules, Keys { groups, ..Keys::default() }, wake).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = looked {
+            silences.mark_changed();
+            return Err(error);
+        }
+    }
     let now = clock::now();
     let due = store.due(now, BATCH).await?;
     if due.keys.is_empty() {

@@ -1,4 +1,5 @@
-//! Who is to look again after a commit: those who wait for timers, and those who wait for deliveries.
+//! Who is to look again after a commit: those who wait for timers, those who wait for deliveries, and
+//! whoever looks at groups when a silence begins or ends.
 //!
 //! A wake-up is only a hint. Everyone who waits also looks by itself now and then.
 
@@ -11,6 +12,7 @@ use crate::engine::Decision;
 pub struct Wake {
     timers: watch::Sender<()>,
     deliveries: watch::Sender<()>,
+    silences: watch::Sender<()>,
 }
 
 /// What a commit stirred up.
@@ -46,6 +48,17 @@ impl Wake {
         if stirred.deliveries {
             self.deliveries.send_replace(());
         }
+    }
+
+    /// Has every group looked at again, since a silence was made or ended.
+    pub fn silences_changed(&self) {
+        self.silences.send_replace(());
+    }
+
+    /// Learns of silences made or ended from now on.
+    #[must_use]
+    pub fn silences(&self) -> watch::Receiver<()> {
+        self.silences.subscribe()
     }
 
     /// Learns of timers set from now on.

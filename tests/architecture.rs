@@ -23,7 +23,7 @@ const MODULES: [(&str, &[&str]); 13] = [
         "deliver",
         &["lifecycle", "wake", "store", "engine", "message", "config", "rules", "event", "clock"],
     ),
-    ("http", &["ingest", "store", "engine", "rules", "event", "clock"]),
+    ("http", &["ingest", "wake", "store", "engine", "rules", "event", "clock"]),
 ];
 
 /// Where the pieces are put together: these may name any module.

@@ -1,13 +1,11 @@
 //! `when` and `resolve` → a [`Condition`] (DESIGN.md §5, "Fields" and "Patterns").
 
-use regex::Regex;
-
 use super::report::{Report, did_you_mean, quoted};
 use super::yaml::{Key, Node, Text, Value};
 use crate::event::{Signal, State};
 use crate::rules::Condition;
 use crate::rules::condition::{Clause, Field, Kind};
-use crate::rules::pattern::{Comparison, Number, Pattern};
+use crate::rules::pattern::{self, Comparison, Number, Pattern, slashed};
 
 const SIGNS: [(&str, Comparison); 5] = [
     (">=", Comparison::Ge),
@@ -227,19 +225,11 @@ impl Subject<'_> {
                 format!("\"{}\" is no text that a regex could be found in", self.name),
             );
         }
-        if !matches!(flags, "" | "i") {
-            let message = format!(
-                "\"{flags}\" is no flag of a regex, only \"i\" is; \
-                 for a text between slashes, write {{ eq: … }}"
-            );
-            return self.wrong(node, message);
-        }
         // The names of states and signals compare without regard to case.
-        let any_case = flags == "i" || matches!(self.kind, Kind::State | Kind::Signal);
-        let flags = if any_case { "(?i)" } else { "" };
-        match Regex::new(&format!("{flags}{source}")) {
-            Ok(regex) => Some(Pattern::Regex(regex)),
-            Err(error) => self.wrong(node, format!("this regex is wrong: {}", in_a_line(&error))),
+        let any_case = flags.is_empty() && matches!(self.kind, Kind::State | Kind::Signal);
+        match pattern::regex(source, if any_case { "i" } else { flags }) {
+            Ok(regex) => Some(regex),
+            Err(message) => self.wrong(node, message),
         }
     }
 
@@ -319,23 +309,6 @@ pub(super) fn state(text: &Text, report: &Report) -> State {
         report.note(format!("{written} is not a state of Sailabove's{hint}"));
     }
     state
-}
-
-/// What stands between the slashes of `/…/flags`, and the flags.
-fn slashed(text: &str) -> Option<(&str, &str)> {
-    let (source, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
-    // Letters that are a flag of a regex in one language or another: /var/log is no regex.
-    flags.chars().all(|flag| "dgimsuxy".contains(flag)).then_some((source, flags))
-}
-
-/// The sentence of a regex error, without the drawing that quotes the pattern.
-fn in_a_line(error: &regex::Error) -> String {
-    if let regex::Error::CompiledTooBig(_) = error {
-        return "it is too large".into();
-    }
-    let words = error.to_string();
-    let last = words.lines().next_back().unwrap_or_default();
-    last.trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]

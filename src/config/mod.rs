@@ -6,7 +6,9 @@ mod cases;
 mod conditions;
 mod duration;
 mod fields;
+mod inhibit;
 mod masking;
+mod mutes;
 mod problem;
 mod receivers;
 mod report;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::message::Templates;
-use crate::rules::{Rule, Rules};
+use crate::rules::Rules;
 use crate::simulation::Suite;
 use fields::Fields;
 use problem::Source;
@@ -111,9 +113,6 @@ pub enum ReceiverKind {
 
 /// The receiver that everything goes to when none is given or all are off.
 pub const CONSOLE: &str = "console";
-
-/// Sections that a later version has.
-const SECTIONS_LATER: [&str; 2] = ["mute_times", "inhibit"];
 
 /// Looks an environment variable up.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -224,12 +223,15 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
     let storage = server::storage(fields.get("storage"), report);
     let reader = receivers::Reader { folder, validate, report };
     let mut receivers = reader.read(fields.get("receivers"));
-    let reader = rules::Reader { receivers: &receivers, report };
+    let mute_times = mutes::read(fields.get("mute_times"), report);
+    let reader = rules::Reader { receivers: &receivers, mute_times: &mute_times, report };
     let (rules, templates) = reader.read(fields.get("defaults"), fields.get("rules"));
-    let tests = tests(&rules, &receivers, &mut fields, report);
-    fields.finish(&SECTIONS_LATER);
+    let inhibits = inhibit::Reader::new(&rules, report).read(fields.get("inhibit"));
+    let as_written = || Rules::new(rules.clone()).with_inhibits(inhibits.clone());
+    let tests = tests(as_written, &receivers, &mut fields, report);
+    fields.finish(&[]);
 
-    let rules = Rules::new(rules::without_those_off(rules, &receivers));
+    let rules = Rules::new(rules::without_those_off(rules, &receivers)).with_inhibits(inhibits);
     rules::note_those_off(&receivers, &rules, report);
     if rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE)) {
         receivers.entry(CONSOLE.to_owned()).or_insert_with(Receiver::console);
@@ -239,13 +241,13 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
 
 /// The tests of these rules, which tell even those receivers that are off.
 fn tests(
-    rules: &[Rule],
+    rules: impl FnOnce() -> Rules,
     receivers: &BTreeMap<String, Receiver>,
     fields: &mut Fields<'_>,
     report: &Report,
 ) -> Suite {
     let Some(node) = fields.get("tests") else { return Suite::default() };
-    let rules = Rules::new(rules.to_vec());
+    let rules = rules();
     let names = cases::rule_names(fields.get("rules"));
     let cases = cases::Reader { rules: &rules, names, receivers, report }.read(node);
     Suite { rules, cases }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::conditions;
 use super::fields::{self, Fields};
+use super::mutes::{self, MuteTimes};
 use super::receivers;
 use super::report::{Report, quoted};
 use super::yaml::{Node, Place, Text, Value};
@@ -19,7 +20,7 @@ use crate::rules::{
 };
 
 /// Keys that a later version has.
-const LATER: [&str; 2] = ["on", "mute_during"];
+const LATER: [&str; 1] = ["on"];
 
 /// Labels that every alert has, beside its key.
 const OWN: [&str; 2] = ["rule", "severity"];
@@ -30,6 +31,7 @@ const AT_LEAST_1S: (Duration, &str) = (Duration::from_secs(1), "1s");
 /// What reading the rules needs to know.
 pub(super) struct Reader<'a> {
     pub(super) receivers: &'a BTreeMap<String, Receiver>,
+    pub(super) mute_times: &'a MuteTimes,
     pub(super) report: &'a Report,
 }
 
@@ -62,7 +64,6 @@ impl Reader<'_> {
         let mut templates = Templates::new();
         let mut read = Vec::new();
         let mut names = HashSet::new();
-        let mut labels = known_labels(&PER);
         let items = match rules.map(|node| (node, &node.value)) {
             None | Some((_, Value::Null)) => &[],
             Some((_, Value::List(items))) => items.as_slice(),
@@ -77,12 +78,10 @@ impl Reader<'_> {
         }
         for item in items {
             if let Some(rule) = self.rule(item, &defaults, &mut names, &mut templates) {
-                labels.extend(known_labels(&rule.per));
-                labels.extend(rule.labels.keys().cloned());
                 read.push(rule);
             }
         }
-        self.check_default_labels(&defaults, &labels);
+        self.check_default_labels(&defaults, &labels(&read));
         (read, templates)
     }
 
@@ -177,6 +176,7 @@ impl Reader<'_> {
         let notify = self.notify(&mut fields, &rule_words, defaults);
         let group_by = self.group_by(&mut fields, &known, &labels, defaults);
         let timing = defaults.timing.read(&mut fields);
+        let mute_during = mutes::named(&mut fields, self.mute_times, self.report);
         let severity = self.severity(&mut fields);
         let description = fields.text("description");
         let runbook_url = fields.web_url("runbook_url");
@@ -216,6 +216,7 @@ impl Reader<'_> {
             group_interval: timing.group_interval,
             repeat_interval: timing.repeat_interval,
             send_resolved: timing.send_resolved,
+            mute_during,
             labels,
             runbook_url,
             description,
@@ -471,6 +472,16 @@ fn names_nobody(fields: &mut Fields<'_>) -> bool {
 /// The labels that every alert of a rule with this key has.
 fn known_labels(per: &[Field]) -> BTreeSet<String> {
     OWN.into_iter().map(str::to_owned).chain(per.iter().map(Field::to_string)).collect()
+}
+
+/// The labels that alerts of these rules may have.
+pub(super) fn labels(rules: &[Rule]) -> BTreeSet<String> {
+    let mut labels = known_labels(&PER);
+    for rule in rules {
+        labels.extend(known_labels(&rule.per));
+        labels.extend(rule.labels.keys().cloned());
+    }
+    labels
 }
 
 /// A digest of what the rule derives from, and not of how that is told.

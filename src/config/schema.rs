@@ -37,6 +37,10 @@ struct File {
     receivers: Option<BTreeMap<String, Receiver>>,
     /// What holds for every rule that does not say otherwise.
     defaults: Option<Defaults>,
+    /// Hours at which nobody is to be told, by name.
+    mute_times: Option<BTreeMap<String, MuteTime>>,
+    /// Which alerts hold others back while they fire.
+    inhibit: Option<Vec<Inhibit>>,
     /// What to look for, and whom to tell.
     rules: Option<Vec<Rule>>,
     /// What the rules are to tell of which events; `tocsin test` tries it out.
@@ -167,6 +171,8 @@ struct Rule {
     repeat_interval: Option<Duration>,
     /// Whether the end is told.
     send_resolved: Option<Flag>,
+    /// The mute times during which it is not told.
+    mute_during: Option<OneOrMany>,
     /// What to do about it: in every message.
     runbook_url: Option<String>,
     /// A template for the title.
@@ -201,6 +207,40 @@ enum Resolve {
 #[schemars(rename_all = "lowercase", inline)]
 enum Never {
     Never,
+}
+
+/// Hours of the week, or a list of such.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum MuteTime {
+    One(Window),
+    Many(#[schemars(length(min = 1))] Vec<Window>),
+}
+
+/// The same hours on some days of the week.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Window {
+    /// The days on which it begins, mon to sun; all unless given.
+    days: Option<OneOrMany>,
+    /// From when on, like "22:00"; midnight unless given.
+    from: Option<String>,
+    /// Until when, like "07:00", if need be on the day after; midnight unless given.
+    to: Option<String>,
+    /// Whose clock is meant, like Europe/Paris; UTC unless given.
+    timezone: Option<String>,
+}
+
+/// What alerts hold back which others while they fire.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Inhibit {
+    /// The alerts that hold others back: patterns on their labels.
+    source: BTreeMap<String, Pattern>,
+    /// The alerts that are held back.
+    target: BTreeMap<String, Pattern>,
+    /// The labels that both must have alike.
+    equal: Option<OneOrMany>,
 }
 
 /// What is heard, and all that is to be told of it.

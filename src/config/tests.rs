@@ -150,7 +150,7 @@ receivers:
   pager: { pagerduty: { routing_key: k } }
 defaults:
   group_by: [aplication]
-mute_times: {}
+tests: {}
 rules:
   - name: crashed
     when: { sate: CRASHED }
@@ -188,9 +188,9 @@ rules:
     rules.yaml:12:14: unknown label "aplication"; did you mean "application"?
           group_by: [aplication]
                      ^
-    rules.yaml:13:1: "mute_times" is not supported yet
-        mute_times: {}
-        ^
+    rules.yaml:13:8: "tests" must be a list, and is a mapping
+        tests: {}
+               ^
     rules.yaml:16:13: unknown field "sate"; did you mean "state"?
             when: { sate: CRASHED }
                     ^
@@ -588,4 +588,131 @@ fn a_large_file_full_of_mistakes_is_answered_too() {
     let rules: String = (0..2000).map(rule).collect();
     let problems = read(&format!("rules:\n{rules}")).map(|_| ()).unwrap_err();
     assert_eq!((problems.listed[99].line, problems.more), (101, 1900));
+}
+
+#[test]
+fn mute_times_and_inhibition_are_read() {
+    let config = config(
+        r#"
+mute_times:
+  nights: { days: [mon, Tue], from: "22:00", to: "07:00", timezone: Europe/Paris }
+  rest:
+    - { days: sun }
+    - { from: "00:00", to: "24:00", timezone: asia/kathmandu }
+rules:
+  - { name: down, when: { state: X }, severity: critical, per: application }
+  - { name: crashed, when: { state: CRASHED }, mute_during: [nights, rest, nights] }
+inhibit:
+  - { source: { rule: down }, target: { severity: warning }, equal: [application] }
+"#,
+    );
+    use jiff::civil::{Weekday, time};
+    let muted = &config.rules.get("crashed").unwrap().mute_during;
+    let names: Vec<&str> = muted.iter().map(|mute| &*mute.name).collect();
+    assert_eq!(names, ["nights", "rest"]);
+    let nights = &muted[0].windows[0];
+    assert_eq!(nights.days, [Weekday::Monday, Weekday::Tuesday]);
+    assert_eq!(nights.hours, (time(22, 0, 0, 0), time(7, 0, 0, 0)));
+    assert_eq!(nights.timezone.iana_name(), Some("Europe/Paris"));
+    assert_eq!(muted[1].windows[0].days, [Weekday::Sunday]);
+    assert_eq!(muted[1].windows[1].days.len(), 7);
+
+    let label = |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(label, value)| (label.to_string(), value.to_string()));
+        crate::rules::Labels::new(labels.collect())
+    };
+    let down = label(&[("rule", "down"), ("application", "shop")]);
+    let crashed = |application| label(&[("severity", "warning"), ("application", application)]);
+    assert!(config.rules.inhibits(&down, &crashed("shop")));
+    assert!(!config.rules.inhibits(&down, &crashed("blog")));
+    assert_eq!(config.rules.sources_of("crashed").count(), 1);
+    assert_eq!(config.rules.sources_of("down").count(), 0);
+}
+
+#[test]
+fn each_bad_mute_time_and_inhibit_gets_one_clear_sentence() {
+    let with_rules = |section: &str| {
+        format!(
+            "{section}\nrules:\n  - {{ name: down, when: {{ state: X }}, severity: critical }}\n  \
+             - {{ name: crashed, when: {{ state: CRASHED }}, labels: {{ team: shop }} }}\n"
+        )
+    };
+    for (section, expected) in [
+        ("mute_times: [a]", "1:13: \"mute_times\" must be a mapping, and is a list"),
+        ("mute_times: { a: }", "1:18: a mute time is empty; write it like"),
+        ("mute_times: { a: [] }", "1:18: mute time \"a\" has no hours"),
+        ("mute_times: { a: { day: mon } }", "1:20: unknown key \"day\"; did you mean \"days\"?"),
+        (
+            "mute_times: { a: { days: [mon, tues] } }",
+            "1:32: unknown day \"tues\"; did you mean \"tue\"?",
+        ),
+        (
+            "mute_times: { a: { days: [x] } }",
+            "1:27: unknown day \"x\"; days are mon, tue, wed, thu, fri, sat, sun",
+        ),
+        ("mute_times: { a: { days: [] } }", "1:26: \"days\" lists no day"),
+        ("mute_times: { a: { from: '22:00' } }", "1:26: \"from\" needs \"to\""),
+        ("mute_times: { a: { to: '22:00' } }", "1:24: \"to\" needs \"from\""),
+        (
+            "mute_times: { a: { from: '7', to: '08:00' } }",
+            "1:26: \"from\" must be a time of day in quotes, like \"22:00\"",
+        ),
+        ("mute_times: { a: { from: '24:00', to: '08:00' } }", "1:26: \"from\" must be a time"),
+        (
+            "mute_times: { a: { from: '08:00', to: '08:00' } }",
+            "1:39: \"from\" and \"to\" are the same time; leave both out to mute the whole day",
+        ),
+        (
+            "mute_times: { a: { timezone: Europe/Pariss } }",
+            "1:30: unknown time zone \"Europe/Pariss\"; did you mean \"Europe/Paris\"?",
+        ),
+        (
+            "mute_times: { a: { timezone: paris } }",
+            "1:30: unknown time zone \"paris\"; did you mean \"Europe/Paris\"?",
+        ),
+        ("inhibit: {}", "1:10: \"inhibit\" must be a list, and is a mapping"),
+        ("inhibit: [~]", "1:11: an inhibit must be a mapping, and is empty"),
+        ("inhibit: [{ source: { rule: down } }]", "1:11: an inhibit needs a \"target\""),
+        (
+            "inhibit: [{ source: {}, target: { rule: crashed } }]",
+            "1:21: \"source\" names no label, and would match every alert",
+        ),
+        (
+            "inhibit: [{ source: { rule: down }, target: { taem: shop } }]",
+            "1:47: no rule has a label \"taem\"; did you mean \"team\"?",
+        ),
+        (
+            "inhibit: [{ source: { rule: down }, target: { rule: crashed }, equal: [host] }]",
+            "1:72: no rule has a label \"host\"; there are application, id, rule, service, \
+             severity, team",
+        ),
+        (
+            "inhibit: [{ source: { rule: dwon }, target: { rule: crashed } }]",
+            "1:21: no rule has alerts like this \"source\"",
+        ),
+        (
+            "inhibit: [{ source: { rule: down }, target: { id: '>= 3' } }]",
+            "1:51: the pattern for \"id\" compares numbers",
+        ),
+        (
+            "inhibit: [{ source: { rule: down }, target: { application: shop } }]",
+            "1:11: this inhibit matches itself: an alert of rule \"down\" may be its source and its \
+             target",
+        ),
+        (
+            "inhibit:\n  - { source: { rule: down }, target: { rule: crashed } }\n  \
+             - { source: { team: shop }, target: { severity: critical } }",
+            "3:5: what this holds back may, by what is written above, hold back its source",
+        ),
+    ] {
+        let printed = printed(&with_rules(section));
+        assert!(printed.contains(expected), "{section}\n{printed}\nshould have\n{expected}");
+        assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
+    }
+    let printed = printed(
+        "mute_times: { nights: { days: sat } }\n\
+         rules: [{ name: a, when: {}, mute_during: [nihgts, weekends] }]",
+    );
+    assert!(printed.contains("2:44: unknown mute time \"nihgts\"; did you mean \"nights\"?"));
+    assert!(printed.contains("2:52: unknown mute time \"weekends\"; name it under \"mute_times\""));
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{decide, group, settle, shared};
+use super::{decide, group, settle, shared, suppress};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -61,6 +61,7 @@ fn claim_one(
     }
     // Whoever held an expired lease is gone, and nobody knows how far it came.
     delivery.doubtful |= delivery.lease.is_some();
+    suppress::review_if_any(draft, rules, &delivery.group)?;
     let Some(mut group) = draft.group(&delivery.group)? else {
         end(draft, delivery, Status::Dropped);
         return Ok(None);
@@ -130,7 +131,7 @@ fn compose(
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
     let intervals = match (group.news, repeats) {
         (0, false) => Vec::new(),
-        (0, true) => draft.firing_of(&group.key)?,
+        (0, true) => suppress::repeats(draft, rules, &group.key)?.0,
         _ => draft.news_of(&group.key)?,
     };
     let told: Vec<(Interval, News)> = intervals
@@ -141,7 +142,7 @@ fn compose(
                 Some(_) if repeats => News::StillFiring,
                 // It was given up, and heard by nobody: it is no repetition.
                 None if repeats => News::Firing,
-                _ => entry.news?,
+                _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
             Some((interval, news))
         })

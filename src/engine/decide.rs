@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{group, intervals, ledger, shared};
+use super::{group, intervals, ledger, shared, suppress};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -18,7 +18,7 @@ pub enum Decided {
 /// What [`decide`] will have to see of these events for sure, and most of the time no more.
 #[must_use]
 pub fn keys(rules: &Rules, events: &[Heard]) -> Keys {
-    let mut keys = Keys::default();
+    let mut keys = Keys { silences: true, ..Keys::default() };
     for heard in events {
         let event = &heard.event;
         keys.known.insert((event.container.clone(), heard.reference()));
@@ -66,7 +66,7 @@ pub fn decide(
     // Beside events, groups are only read in case these concern them.
     if events.is_empty() {
         for key in &draft.asked().groups {
-            draft.touch(key);
+            let _: Result<(), Missing> = group::start_over(&mut draft, rules, key);
         }
     }
     look_at_touched(&mut draft, rules);
@@ -127,6 +127,9 @@ fn keep_one(draft: &mut Draft<'_>, heard: &Heard, reason: &str) -> Result<Decide
 
 /// Looks at every group that has changed.
 pub(super) fn look_at_touched(draft: &mut Draft<'_>, rules: &Rules) {
+    for rule in draft.take_ended() {
+        let _: Result<(), Missing> = suppress::release(draft, rules, &rule);
+    }
     for key in draft.take_touched() {
         let _: Result<(), Missing> = group::look(draft, rules, &key);
     }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::silence::Silence;
 use super::types::*;
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -42,6 +43,7 @@ pub(super) struct Draft<'a> {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     attempts: Vec<Attempt>,
     touched: BTreeSet<GroupKey>,
+    ended: BTreeSet<Arc<str>>,
     parts_changed: BTreeMap<AlertKey, PartsChanged>,
 }
 
@@ -89,6 +91,7 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             attempts: Vec::new(),
             touched: BTreeSet::new(),
+            ended: BTreeSet::new(),
             parts_changed: BTreeMap::new(),
         }
     }
@@ -224,7 +227,55 @@ impl<'a> Draft<'a> {
         std::mem::take(&mut self.touched)
     }
 
-    /// The intervals of which this group has news.
+    /// Notes that an alert of this rule does not fire any more.
+    pub(super) fn note_ended(&mut self, rule: &Arc<str>) {
+        self.ended.insert(rule.clone());
+    }
+
+    /// The rules noted by [`Draft::note_ended`] since the last call.
+    pub(super) fn take_ended(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// The firing intervals of these rules.
+    pub(super) fn sources<'r>(
+        &mut self,
+        rules: impl Iterator<Item = &'r Arc<str>>,
+    ) -> Result<Vec<Interval>, Missing> {
+        let rules: Vec<&Arc<str>> = rules.collect();
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (need, asked) = (&mut self.need.sources, &self.snapshot.asked.sources);
+        let missing = rules.iter().filter(|rule| !asked.contains(**rule)).count();
+        if missing > 0 {
+            need.extend(rules.into_iter().cloned());
+            return Err(Missing);
+        }
+        let fires = |interval: &Interval| interval.ledger.iter().any(|entry| entry.firing);
+        Ok(self.with(|interval| rules.contains(&&interval.alert.rule) && fires(interval)))
+    }
+
+    /// The intervals of this rule of which there is news that is held back.
+    pub(super) fn held_of(&mut self, rule: &Arc<str>) -> Result<Vec<Interval>, Missing> {
+        if !self.snapshot.asked.held.contains(rule) {
+            self.need.held.insert(rule.clone());
+            return Err(Missing);
+        }
+        let held = |entry: &Entry| entry.news.is_some() && entry.held.is_some();
+        Ok(self.with(|interval| interval.alert.rule == *rule && interval.ledger.iter().any(held)))
+    }
+
+    /// Every silence.
+    pub(super) fn silences(&mut self) -> Result<&'a [Silence], Missing> {
+        if !self.snapshot.asked.silences {
+            self.need.silences = true;
+            return Err(Missing);
+        }
+        Ok(&self.snapshot.silences)
+    }
+
+    /// The intervals of which this group has news, be it held back.
     pub(super) fn news_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
         if !self.snapshot.asked.news.contains(key) {
             self.need.news.insert(key.clone());

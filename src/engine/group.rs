@@ -5,6 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::draft::{Draft, Missing};
+use super::suppress;
 use super::types::*;
 use crate::clock::Timestamp;
 use crate::rules::Rules;
@@ -44,21 +45,62 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
     // A clock that jumped back starts its delays anew.
     group.opened_at = group.opened_at.min(now);
     group.last_told = group.last_told.map(|told| told.min(now));
-    match due(&group, &pace(rules, key)) {
-        Some(due) if due > now => {
-            if group.timer.is_none_or(|timer| timer.due_at != due || timer.set_at > now) {
-                group.timer = Some(Timer { set_at: now, due_at: due });
-            }
-            draft.put_group(group);
-        }
-        Some(_) if group.news > 0 || group.firing > 0 => {
+    let pace = pace(rules, key);
+    if group.news > 0 && due(&group, &pace) <= Some(now) {
+        draft.put_group(group);
+        suppress::review_if_any(draft, rules, key)?;
+        let Some(reviewed) = draft.group(key)? else { return Ok(()) };
+        group = reviewed;
+    }
+    match due(&group, &pace) {
+        Some(due) if due > now => group.timer = Some(earlier(group.timer, due, now)),
+        Some(_) if group.news > 0 => {
             let delivery = speak(&mut group, now);
             draft.put_delivery(delivery);
-            draft.put_group(group);
         }
-        _ => draft.remove_group(key),
+        // What is to be said again is held back until then.
+        Some(_) if group.firing > 0 && group.timer.is_some_and(|timer| !timer.is_due(now)) => {}
+        Some(_) if group.firing > 0 => match suppress::repeats(draft, rules, key)? {
+            (repeats, until) if repeats.is_empty() => {
+                let again = now.plus(pace.repeat_interval);
+                let due_at = until.map_or(again, |until| until.min(again));
+                group.timer = Some(Timer { set_at: now, due_at });
+            }
+            _ => {
+                let delivery = speak(&mut group, now);
+                draft.put_delivery(delivery);
+            }
+        },
+        _ => {
+            draft.remove_group(key);
+            return Ok(());
+        }
+    }
+    draft.put_group(group);
+    Ok(())
+}
+
+/// Has a group looked at as if it were for the first time: something that it does not know of may
+/// have changed.
+pub(super) fn start_over(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    key: &GroupKey,
+) -> Result<(), Missing> {
+    if let Some(group) = draft.group(key)? {
+        draft.put_group(Group { timer: None, ..group });
+        draft.touch(key);
+        suppress::review(draft, rules, key)?;
     }
     Ok(())
+}
+
+/// The timer, or one that is due at this instant, if that is earlier. One that is due, or was set in
+/// what is now the future, has had its time.
+pub(super) fn earlier(timer: Option<Timer>, due_at: Timestamp, now: Timestamp) -> Timer {
+    timer
+        .filter(|timer| !timer.is_due(now) && timer.due_at <= due_at)
+        .unwrap_or(Timer { set_at: now, due_at })
 }
 
 /// When a group with nothing waiting has to speak next or, where it has nothing to say, to end.

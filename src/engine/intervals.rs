@@ -233,6 +233,7 @@ pub(super) fn reconcile(
                     .map(|entry| Entry {
                         news: entry.news,
                         firing: entry.firing,
+                        held: entry.held.clone(),
                         ..Entry::new(entry.group.clone())
                     })
                     .collect();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Missing, each};
-use super::timeline;
 use super::types::*;
+use super::{group, suppress, timeline};
 use crate::clock::Timestamp;
 use crate::rules::{Late, Rule, Rules};
 
@@ -92,17 +92,58 @@ pub(super) fn refresh(
         } else {
             None
         };
-        entry.held = news.and_then(|news| held(&interval, rule?, news));
-        let news = news.filter(|_| entry.held.is_none());
-        set(draft, entry, news, tells && begun && interval.end.is_none())
+        let firing = tells && begun && interval.end.is_none();
+        judge(draft, rules, &interval, entry, news, firing)
     });
     interval.ledger = ledger;
     draft.put_interval(interval);
     outcome
 }
 
-/// Why this news is never told, if it is not.
-fn held(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
+/// Looks again at what holds back the news of an interval, or does not any more.
+pub(super) fn review(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    interval: &Interval,
+) -> Result<(), Missing> {
+    let mut ledger = interval.ledger.clone();
+    let outcome = each(ledger.iter_mut().filter(|entry| entry.news.is_some()), |entry| {
+        judge(draft, rules, interval, entry, entry.news, entry.firing)
+    });
+    if ledger != interval.ledger {
+        draft.put_interval(Interval { ledger, ..interval.clone() });
+    }
+    outcome
+}
+
+/// Enters news into an entry, and whether it is held back. What is over and held back is given up.
+fn judge(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    interval: &Interval,
+    entry: &mut Entry,
+    news: Option<News>,
+    firing: bool,
+) -> Result<(), Missing> {
+    let held = match (news, rules.get(&interval.alert.rule)) {
+        (Some(news), Some(rule)) => match late(interval, rule, news) {
+            None => suppress::held(draft, rules, interval, entry, news)?,
+            late => late,
+        },
+        // What was given up because it was held back keeps the reason.
+        _ => entry.held.clone().filter(|_| entry.given_up.is_some_and(|told| told.over)),
+    };
+    let Some(end) = interval.end.as_ref().filter(|_| held.is_some()) else {
+        return set(draft, entry, news, held, firing);
+    };
+    if held != Some(Held::Late) {
+        entry.given_up = Some(Told { over: true, from: interval.start, until: end.at });
+    }
+    set(draft, entry, None, held, firing)
+}
+
+/// Why this news is never told, if it was heard late and its rule does not want that.
+fn late(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
     let untold = matches!(news, News::BeganAndEnded | News::Happened);
     let end = interval.end.as_ref()?;
     let late = end.at <= interval.heard_at && is_late(interval.start, interval.heard_at);
@@ -112,17 +153,20 @@ fn held(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
 /// Takes an interval out of the draft, and what it has to tell out of its groups.
 pub(super) fn remove(draft: &mut Draft<'_>, mut interval: Interval) -> Result<(), Missing> {
     draft.remove_interval(interval.id);
-    each(&mut interval.ledger, |entry| set(draft, entry, None, false))
+    each(&mut interval.ledger, |entry| set(draft, entry, None, None, false))
 }
 
-/// Sets an entry's news and firing, and keeps its group's counts.
+/// Sets an entry's news and firing, keeps its group's counts, and has its group looked at again when
+/// what is held back may be told.
 fn set(
     draft: &mut Draft<'_>,
     entry: &mut Entry,
     news: Option<News>,
+    held: Option<Held>,
     firing: bool,
 ) -> Result<(), Missing> {
-    if entry.news == news && entry.firing == firing {
+    let until = held.as_ref().and_then(Held::until);
+    if entry.news == news && entry.firing == firing && entry.held == held && until.is_none() {
         return Ok(());
     }
     let now = draft.now;
@@ -136,11 +180,17 @@ fn set(
         spoken: 0,
         timer: None,
     });
+    let (told_before, fired_before) = (entry.is_to_be_told(), entry.firing);
+    (entry.news, entry.held, entry.firing) = (news, held, firing);
     group.news =
-        group.news.saturating_sub(u32::from(entry.news.is_some())) + u32::from(news.is_some());
-    group.firing = group.firing.saturating_sub(u32::from(entry.firing)) + u32::from(firing);
-    entry.news = news;
-    entry.firing = firing;
+        group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());
+    group.firing = group.firing.saturating_sub(u32::from(fired_before)) + u32::from(firing);
+    if fired_before && !firing {
+        draft.note_ended(&group.key.rule);
+    }
+    if let Some(until) = until {
+        group.timer = Some(group::earlier(group.timer, until, now));
+    }
     draft.touch(&group.key);
     draft.put_group(group);
     Ok(())

@@ -11,6 +11,8 @@ mod intervals;
 mod ledger;
 mod settle;
 mod shared;
+mod silence;
+mod suppress;
 pub mod timeline;
 mod types;
 
@@ -20,4 +22,5 @@ mod tests;
 pub use claim::{Claimed, Lease, claim};
 pub use decide::{Decided, align, decide, keep, keys};
 pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};
+pub use silence::{Silence, SilenceId, SilenceStatus};
 pub use types::*;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::draft::{Draft, Missing, each};
 use super::types::*;
-use super::{decide, ledger};
+use super::{decide, ledger, suppress};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -171,7 +171,7 @@ fn settle_one(
                     entry.given_up = None;
                 }
             })?;
-            go_on(draft, &delivery)?;
+            go_on(draft, rules, &delivery)?;
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
             Ok(Settled::Sent)
         }
@@ -220,14 +220,14 @@ fn bury(
             entry.given_up = Some(told);
         }
     })?;
-    go_on(draft, &delivery)?;
+    go_on(draft, rules, &delivery)?;
     let ended_at = Some(draft.now);
     draft.put_delivery(Delivery { status: Status::Dead, ended_at, lease: None, ..delivery });
     Ok(Settled::Dead)
 }
 
 /// Lets a group go on after a delivery of it has ended.
-fn go_on(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<(), Missing> {
+fn go_on(draft: &mut Draft<'_>, rules: &Rules, delivery: &Delivery) -> Result<(), Missing> {
     if let Some(mut group) = draft.group(&delivery.group)? {
         group.last_told = Some(draft.now);
         if group.waiting.as_ref() == Some(&delivery.id) {
@@ -235,6 +235,7 @@ fn go_on(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<(), Missing> {
         }
         draft.touch(&group.key);
         draft.put_group(group);
+        suppress::review_if_any(draft, rules, &delivery.group)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod properties;
 mod recorded;
 mod reference;
 mod shared;
+mod suppress;
 mod world;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Lease;
+use super::silence::{Silence, SilenceId};
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
 use crate::rules::{Labels, Severity};
@@ -182,13 +183,14 @@ pub struct Entry {
     /// What an attempt says that is under way, or said without an answer: it may have been heard,
     /// and will be said again unless it turns out that it was.
     pub maybe: Option<Told>,
-    /// What was given up last: it is a dead letter, and is not said again by itself.
+    /// What was given up last: it is a dead letter, or was held back until it was over, and is not
+    /// said again by itself.
     pub given_up: Option<Told>,
     /// What is true and not told.
     pub news: Option<News>,
     /// Whether the interval was firing when this entry was last looked at.
     pub firing: bool,
-    /// Why it is not told and will not be, if so.
+    /// Why it is not told, if so: for now, if there is news, and for good, if there is none.
     pub held: Option<Held>,
 }
 
@@ -198,6 +200,61 @@ pub struct Entry {
 pub enum Held {
     /// It was over before it was heard of, and its rule has such things recorded only.
     Late,
+    /// Someone wants to hear nothing of it for a while.
+    Silenced {
+        /// The silence.
+        by: SilenceId,
+        /// When that ends; `None` where what is held back is over.
+        until: Option<Timestamp>,
+    },
+    /// It falls into hours at which its rule tells nobody.
+    Muted {
+        /// The mute time's name.
+        by: Arc<str>,
+        /// When that ends; `None` where what is held back is over.
+        until: Option<Timestamp>,
+    },
+    /// Another alert fires that says more.
+    Inhibited {
+        /// That alert.
+        by: AlertKey,
+    },
+}
+
+impl Held {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Held::Late => "late",
+            Held::Silenced { .. } => "silenced",
+            Held::Muted { .. } => "muted",
+            Held::Inhibited { .. } => "inhibited",
+        }
+    }
+
+    /// What does so, if it has a name.
+    #[must_use]
+    pub fn by(&self) -> Option<String> {
+        match self {
+            Held::Late => None,
+            Held::Silenced { by, .. } => Some(by.0.to_string()),
+            Held::Muted { by, .. } => Some(by.to_string()),
+            Held::Inhibited { by } => {
+                let values: Vec<&str> = by.values.iter().flatten().map(AsRef::as_ref).collect();
+                Some(format!("{} {}", by.rule, values.join("/")))
+            }
+        }
+    }
+
+    /// Until when, if it may be told then.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Held::Late | Held::Inhibited { .. } => None,
+            Held::Silenced { until, .. } | Held::Muted { until, .. } => *until,
+        }
+    }
 }
 
 /// What was told of an interval.
@@ -231,6 +288,12 @@ impl Entry {
     #[must_use]
     pub fn was_told(&self) -> bool {
         self.told.or(self.maybe).or(self.given_up).is_some()
+    }
+
+    /// Whether there is news that is not held back.
+    #[must_use]
+    pub fn is_to_be_told(&self) -> bool {
+        self.news.is_some() && self.held.is_none()
     }
 
     /// An entry of which nothing was told.
@@ -288,7 +351,7 @@ pub struct Group {
     pub opened_at: Timestamp,
     /// When it was last told, if it was.
     pub last_told: Option<Timestamp>,
-    /// How many of its entries have news.
+    /// How many of its entries have news that is not held back.
     pub news: u32,
     /// How many of its entries are firing.
     pub firing: u32,
@@ -521,6 +584,12 @@ pub struct Keys {
     pub firing: BTreeSet<GroupKey>,
     /// These deliveries.
     pub deliveries: BTreeSet<DeliveryId>,
+    /// Every silence.
+    pub silences: bool,
+    /// The firing intervals of these rules, which may inhibit others.
+    pub sources: BTreeSet<Arc<str>>,
+    /// The intervals of these rules of which there is news that is held back.
+    pub held: BTreeSet<Arc<str>>,
 }
 
 impl Keys {
@@ -545,6 +614,9 @@ impl Keys {
         self.news.append(&mut other.news);
         self.firing.append(&mut other.firing);
         self.deliveries.append(&mut other.deliveries);
+        self.silences |= other.silences;
+        self.sources.append(&mut other.sources);
+        self.held.append(&mut other.held);
     }
 }
 
@@ -568,6 +640,8 @@ pub struct Snapshot {
     pub groups: HashMap<GroupKey, Group>,
     /// Deliveries by id.
     pub deliveries: HashMap<DeliveryId, Delivery>,
+    /// Every silence, if they were asked for: what is over may have covered what is over, too.
+    pub silences: Arc<[Silence]>,
 }
 
 /// The rows to write, all or none.

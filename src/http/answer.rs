@@ -24,6 +24,20 @@ pub(super) fn json(body: impl Into<String>) -> Response {
     response
 }
 
+/// `201` with a body that is JSON already.
+pub(super) fn created(body: impl Into<String>) -> Response {
+    let mut response = json(body);
+    *response.status_mut() = StatusCode::CREATED;
+    response
+}
+
+/// `204`, with nothing to say.
+pub(super) fn nothing() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// What `value` reads as JSON.
 ///
 /// # Panics

@@ -8,10 +8,10 @@ use warp::http::header::LINK;
 use super::answer::{self, Refusal, Response};
 use super::params::{Given, Params};
 use crate::clock;
-use crate::engine::{Status, timeline};
+use crate::engine::{SilenceStatus, Status, timeline};
 use crate::event::State;
 use crate::store::{
-    AlertQuery, ContainerTimeline, DeliveryQuery, EventQuery, Page, Store, StoreError,
+    AlertQuery, ContainerTimeline, DeliveryQuery, EventQuery, Page, SilenceQuery, Store, StoreError,
 };
 
 /// `GET /api/list`
@@ -94,6 +94,26 @@ pub(super) async fn deliveries(
     let status = params.choice("status", &STATUS)?;
     let query = DeliveryQuery { status, page: params.page()? };
     let page = read(store.deliveries(query).await, &params)?;
+    Ok(rows(&page, path, &params))
+}
+
+/// `GET /api/silences`
+pub(super) async fn silences(
+    store: &dyn Store,
+    path: &str,
+    given: Given,
+) -> Result<Response, Refusal> {
+    use SilenceStatus::{Active, Expired, Pending};
+    const STATUS: [(&str, &[SilenceStatus]); 4] = [
+        ("active", &[Active]),
+        ("pending", &[Pending]),
+        ("expired", &[Expired]),
+        ("all", &[Active, Pending, Expired]),
+    ];
+    let params = Params::new(given, &["status", "limit", "cursor"])?;
+    let statuses = params.choice("status", &STATUS)?.unwrap_or(&[Active, Pending]);
+    let query = SilenceQuery { now: clock::now(), statuses, page: params.page()? };
+    let page = read(store.silences(query).await, &params)?;
     Ok(rows(&page, path, &params))
 }
 

@@ -10,6 +10,7 @@ mod lists;
 mod params;
 mod receive;
 mod route;
+mod silences;
 mod socket;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use receive::Intake;
 use crate::ingest::Ingest;
 use crate::rules::Rules;
 use crate::store::Store;
+use crate::wake::Wake;
 
 /// What the requests are answered from.
 pub struct Api<I = Ingest> {
@@ -33,6 +35,8 @@ pub struct Api<I = Ingest> {
     pub store: Arc<dyn Store>,
     /// Where events go.
     pub ingest: I,
+    /// Who is told that a silence was made or ended.
+    pub wake: Arc<Wake>,
     /// The rules in force: an event is answered with those that it matches.
     pub rules: Arc<Rules>,
     /// Cancelled when the program stops: no new requests are taken from then on.

@@ -47,9 +47,7 @@ pub(super) async fn post<I: Intake>(
     length: Option<u64>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Refusal> {
-    let body = tokio::time::timeout(limits.body_within, read(body, length, limits.body))
-        .await
-        .map_err(|_| Refusal::too_slow(limits.body_within.as_secs_f64()))??;
+    let body = whole(body, length, limits).await?;
     let event = event::decode(&body).map_err(|error| Refusal::malformed(error.to_string()))?;
     let occurrences = api.rules.matching(&event).map(|rule| &*rule.name).collect();
     let identity = event.identity;
@@ -62,6 +60,17 @@ pub(super) async fn post<I: Intake>(
         event: Displayed(identity),
         occurrences,
     })))
+}
+
+/// The whole body, within the limits.
+pub(super) async fn whole(
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+    length: Option<u64>,
+    limits: &Limits,
+) -> Result<Vec<u8>, Refusal> {
+    tokio::time::timeout(limits.body_within, read(body, length, limits.body))
+        .await
+        .map_err(|_| Refusal::too_slow(limits.body_within.as_secs_f64()))?
 }
 
 /// The whole body, of at most `limit` bytes. `length` is what the headers say of it, if they do;

@@ -10,15 +10,16 @@ use super::answer::{Refusal, Response};
 use super::health::Readiness;
 use super::params::{Given, closest};
 use super::receive::{self, Intake};
-use super::{Api, Limits, health, lists};
+use super::{Api, Limits, health, lists, silences};
 
 /// The paths there are, for those who mistype one.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 8] = [
     "/api/post",
     "/api/list",
     "/api/containers",
     "/api/alerts",
     "/api/deliveries",
+    "/api/silences",
     "/healthz",
     "/readyz",
 ];
@@ -31,6 +32,8 @@ enum Resource<'a> {
     Container(&'a str),
     Alerts,
     Deliveries,
+    Silences,
+    Silence(&'a str),
     Health,
     Ready,
 }
@@ -81,6 +84,11 @@ async fn answer<I: Intake>(
         Resource::Container(id) => lists::container(&*api.store, id, given).await,
         Resource::Alerts => lists::alerts(&*api.store, path, given).await,
         Resource::Deliveries => lists::deliveries(&*api.store, path, given).await,
+        Resource::Silences if method == Method::POST => {
+            silences::add(api, limits, length, body).await
+        }
+        Resource::Silences => lists::silences(&*api.store, path, given).await,
+        Resource::Silence(id) => silences::end(api, id).await,
         Resource::Health => Ok(health::alive()),
         Resource::Ready => readiness.answer(&*api.store, &api.stop, limits.ready_within).await,
     }
@@ -88,11 +96,15 @@ async fn answer<I: Intake>(
 
 impl Resource<'_> {
     fn check(&self, method: &Method) -> Result<(), Refusal> {
-        match self {
-            Resource::Post if method == Method::POST => Ok(()),
-            Resource::Post => Err(Refusal::method("POST")),
-            _ if method == Method::GET || method == Method::HEAD => Ok(()),
-            _ => Err(Refusal::method("GET, HEAD")),
+        let allowed = match self {
+            Resource::Post => "POST",
+            Resource::Silences => "GET, HEAD, POST",
+            Resource::Silence(_) => "DELETE",
+            _ => "GET, HEAD",
+        };
+        match allowed.split(", ").any(|one| one == method.as_str()) {
+            true => Ok(()),
+            false => Err(Refusal::method(allowed)),
         }
     }
 }
@@ -104,22 +116,26 @@ fn find(path: &str) -> Result<Resource<'_>, Refusal> {
         "/api/containers" => Resource::Containers,
         "/api/alerts" => Resource::Alerts,
         "/api/deliveries" => Resource::Deliveries,
+        "/api/silences" => Resource::Silences,
         "/healthz" => Resource::Health,
         "/readyz" => Resource::Ready,
-        _ => match path.strip_prefix("/api/containers/") {
-            Some(id) if !id.is_empty() && !id.contains('/') => Resource::Container(id),
+        _ => match (below("/api/containers/", path), below("/api/silences/", path)) {
+            (Some(id), _) => Resource::Container(id),
+            (_, Some(id)) => Resource::Silence(id),
             _ => return Err(nothing_at(path)),
         },
     })
 }
 
+/// The one part that `path` has below `folder`.
+fn below<'a>(folder: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(folder).filter(|rest| !rest.is_empty() && !rest.contains('/'))
+}
+
 fn nothing_at(path: &str) -> Refusal {
     let to_come = match path {
-        "/" | "/metrics" | "/api/accounting" | "/api/reload" | "/api/silences" => true,
-        _ => {
-            path.starts_with("/api/silences/")
-                || (path.starts_with("/api/deliveries/") && path.ends_with("/retry"))
-        }
+        "/" | "/metrics" | "/api/accounting" | "/api/reload" => true,
+        _ => path.starts_with("/api/deliveries/") && path.ends_with("/retry"),
     };
     Refusal::not_found(if to_come {
         "this version of tocsin does not have this path yet; look for a later one".into()

@@ -2,8 +2,11 @@
 //!
 //! Knows events only. Does no I/O; `config` reads the file and builds what is here.
 
+pub mod calendar;
 pub mod condition;
 mod index;
+mod inhibit;
+mod matchers;
 pub mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +15,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use calendar::MuteTime;
 pub use condition::{Condition, Field};
 use index::Index;
+pub use inhibit::Inhibit;
+pub use matchers::{Matchers, WrongMatchers};
 
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -25,6 +31,15 @@ pub struct Rules {
     by_name: BTreeMap<Arc<str>, usize>,
     index: Arc<Index>,
     receivers: BTreeSet<String>,
+    inhibition: Arc<Inhibition>,
+}
+
+/// What alerts hold others back, and between which rules that may be.
+#[derive(Debug, Default)]
+struct Inhibition {
+    inhibits: Vec<Inhibit>,
+    sources: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    targets: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
 }
 
 /// One rule: what it matches, and how what it finds is told.
@@ -60,6 +75,8 @@ pub struct Rule {
     pub repeat_interval: Duration,
     /// Whether the end is told.
     pub send_resolved: bool,
+    /// When its alerts are held back.
+    pub mute_during: Vec<Arc<MuteTime>>,
     /// Labels added to each of its alerts.
     pub labels: BTreeMap<String, String>,
     /// What to do about it.
@@ -149,7 +166,46 @@ impl Rules {
             rules.iter().enumerate().map(|(index, rule)| (rule.name.clone(), index)).collect();
         let receivers = rules.iter().flat_map(|rule| rule.notify.iter().cloned()).collect();
         let index = Arc::new(Index::new(rules.iter().map(|rule| &rule.when)));
-        Rules { rules: rules.into_iter().map(Arc::new).collect(), by_name, index, receivers }
+        let rules = rules.into_iter().map(Arc::new).collect();
+        Rules { rules, by_name, index, receivers, inhibition: Arc::default() }
+    }
+
+    /// The same rules, with alerts that hold others back.
+    #[must_use]
+    pub fn with_inhibits(mut self, inhibits: Vec<Inhibit>) -> Rules {
+        let mut inhibition = Inhibition::default();
+        for inhibit in &inhibits {
+            let of = |may: &dyn Fn(&Rule) -> bool| -> BTreeSet<Arc<str>> {
+                self.iter().filter(|rule| may(rule)).map(|rule| rule.name.clone()).collect()
+            };
+            let sources = of(&|rule| inhibit.may_have_source(rule));
+            let targets = of(&|rule| inhibit.may_have_target(rule));
+            for source in &sources {
+                let of_source = inhibition.targets.entry(source.clone()).or_default();
+                of_source.extend(targets.iter().cloned());
+            }
+            for target in targets {
+                inhibition.sources.entry(target).or_default().extend(sources.iter().cloned());
+            }
+        }
+        self.inhibition = Arc::new(Inhibition { inhibits, ..inhibition });
+        self
+    }
+
+    /// Whether an alert with the one labels holds back one with the other while it fires.
+    #[must_use]
+    pub fn inhibits(&self, source: &Labels, target: &Labels) -> bool {
+        self.inhibition.inhibits.iter().any(|inhibit| inhibit.holds_back(source, target))
+    }
+
+    /// The rules whose alerts may hold back those of this rule.
+    pub fn sources_of(&self, target: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.inhibition.sources.get(target).into_iter().flatten()
+    }
+
+    /// The rules whose alerts those of this rule may hold back.
+    pub fn targets_of(&self, source: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.inhibition.targets.get(source).into_iter().flatten()
     }
 
     /// The same rules, in a file that has these receivers too.
@@ -222,6 +278,7 @@ impl Rule {
             group_interval: Duration::from_secs(5 * 60),
             repeat_interval: Duration::from_secs(4 * 3600),
             send_resolved: true,
+            mute_during: Vec::new(),
             labels: BTreeMap::new(),
             runbook_url: None,
             description: None,

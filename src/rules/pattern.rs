@@ -114,6 +114,58 @@ impl Pattern {
             _ => false,
         }
     }
+
+    /// Texts of which it asks for one, if it says so plainly.
+    pub(super) fn texts(&self) -> Option<Vec<&str>> {
+        match self {
+            Pattern::Text(text) => Some(vec![text]),
+            Pattern::Any(patterns) => {
+                let texts: Option<Vec<Vec<&str>>> = patterns.iter().map(Pattern::texts).collect();
+                Some(texts?.concat())
+            }
+            Pattern::All(patterns) => patterns.iter().find_map(Pattern::texts),
+            _ => None,
+        }
+    }
+}
+
+/// What stands between the slashes of `/…/flags`, and the flags; `None` for a text that is no regex.
+#[must_use]
+pub fn slashed(text: &str) -> Option<(&str, &str)> {
+    let (source, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
+    // Letters that are a flag of a regex in one language or another: /var/log is no regex.
+    flags.chars().all(|flag| "dgimsuxy".contains(flag)).then_some((source, flags))
+}
+
+/// The pattern for what stood between slashes.
+///
+/// # Errors
+/// What is wrong with it, in a sentence for whoever wrote it.
+pub fn regex(source: &str, flags: &str) -> Result<Pattern, String> {
+    let flags = match flags {
+        "" => "",
+        "i" => "(?i)",
+        _ => {
+            return Err(format!(
+                "\"{flags}\" is no flag of a regex, only \"i\" is; \
+                 for a text between slashes, write {{ eq: … }}"
+            ));
+        }
+    };
+    match Regex::new(&format!("{flags}{source}")) {
+        Ok(regex) => Ok(Pattern::Regex(regex)),
+        Err(error) => Err(format!("this regex is wrong: {}", in_a_line(&error))),
+    }
+}
+
+/// The sentence of a regex error, without the drawing that quotes the pattern.
+fn in_a_line(error: &regex::Error) -> String {
+    if let regex::Error::CompiledTooBig(_) = error {
+        return "it is too large".into();
+    }
+    let words = error.to_string();
+    let last = words.lines().next_back().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
 }
 
 impl Comparison {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::engine::{
     Changes, Container, Decision, Delivery, DeliveryId, Entry, Group, GroupKey, Heard, Interval,
-    IntervalId, Keys, Role, Snapshot, Status,
+    IntervalId, Keys, Role, Silence, Snapshot, Status,
 };
 
 /// What a store holds, as far as decisions ask for it.
@@ -22,6 +22,8 @@ pub struct Memory {
     pub intervals: BTreeMap<IntervalId, Interval>,
     /// The groups that live.
     pub groups: BTreeMap<GroupKey, Group>,
+    /// The silences, those that ended among them.
+    pub silences: Vec<Silence>,
     /// The deliveries, whatever became of them.
     pub deliveries: BTreeMap<DeliveryId, Delivery>,
     last_interval: i64,
@@ -50,6 +52,9 @@ impl Memory {
 
     fn read(&self, keys: &Keys) -> Snapshot {
         let mut snapshot = Snapshot { asked: keys.clone(), ..Snapshot::default() };
+        if keys.silences {
+            snapshot.silences = self.silences.clone().into();
+        }
         let of_containers = self.intervals.values().filter(|interval| {
             keys.containers.contains(&interval.container) && interval.end.is_none()
         });
@@ -92,6 +97,10 @@ impl Memory {
                 || keys.intervals.contains(&interval.id)
                 || entry(|entry| entry.news.is_some(), &keys.news)
                 || entry(|entry| entry.firing, &keys.firing)
+                || (keys.sources.contains(&interval.alert.rule)
+                    && interval.ledger.iter().any(|entry| entry.firing))
+                || (keys.held.contains(&interval.alert.rule)
+                    && interval.ledger.iter().any(|e| e.news.is_some() && e.held.is_some()))
             {
                 snapshot.intervals.insert(interval.id, interval.clone());
             }

@@ -9,16 +9,22 @@ pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, Snapshot, Status,
+    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, SilenceId, SilenceStatus,
+    Snapshot, Status,
 };
 use crate::event::State;
+use crate::rules::Matchers;
+
+/// How long a silence is kept after its end: what it held back may be asked about.
+pub const SILENCES_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Why the store could not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -108,6 +114,21 @@ pub trait Store: Send + Sync + 'static {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>>;
 
+    /// A page of silences, the latest first.
+    fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>>;
+
+    /// Adds a silence, and removes those that were over [`SILENCES_KEPT`] before `now`.
+    fn add_silence(
+        &self,
+        silence: NewSilence,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SilenceId, StoreError>>;
+
+    /// Ends a silence now, if it is not over, and removes it if it has not begun. Answers whether
+    /// there is one of this name.
+    fn end_silence(&self, id: SilenceId, now: Timestamp)
+    -> BoxFuture<'_, Result<bool, StoreError>>;
+
     /// Commits nothing, durably: whether the store can be written.
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -168,6 +189,21 @@ pub async fn in_parts<'a, T: Clone + std::fmt::Debug>(
         }
     }
     Ok(any_refused)
+}
+
+/// A silence to be made.
+#[derive(Clone, Debug)]
+pub struct NewSilence {
+    /// What the labels of an alert must be like.
+    pub matchers: Matchers,
+    /// When it begins.
+    pub starts_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Timestamp,
+    /// Who makes it.
+    pub created_by: Option<String>,
+    /// What for.
+    pub comment: Option<String>,
 }
 
 /// What has to be looked at again.
@@ -267,6 +303,17 @@ pub struct DeliveryQuery {
     pub page: PageQuery,
 }
 
+/// Which silences.
+#[derive(Clone, Debug)]
+pub struct SilenceQuery {
+    /// The time that their status goes by.
+    pub now: Timestamp,
+    /// Only those of one of these.
+    pub statuses: &'static [SilenceStatus],
+    /// How many, and from where.
+    pub page: PageQuery,
+}
+
 /// A container as `/api/containers` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ContainerRow {
@@ -325,8 +372,31 @@ pub struct HeldBack {
     pub receiver: String,
     /// One of DESIGN.md §6's words.
     pub reason: &'static str,
+    /// What does so, if it has a name: a silence's id, a mute time's name.
+    pub by: Option<String>,
     /// Until when, if that is known.
     pub until: Option<Timestamp>,
+}
+
+/// A silence as `/api/silences` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SilenceRow {
+    /// Its id.
+    pub id: SilenceId,
+    /// What the labels of an alert must be like, as they were written.
+    pub matchers: Arc<Matchers>,
+    /// When it begins.
+    pub starts_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Timestamp,
+    /// Who made it.
+    pub created_by: Option<String>,
+    /// What for.
+    pub comment: Option<String>,
+    /// How far it is.
+    pub status: SilenceStatus,
+    /// How many alerts match it and fire now.
+    pub alerts: usize,
 }
 
 /// A delivery as `/api/deliveries` shows it.

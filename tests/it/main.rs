@@ -11,3 +11,4 @@ mod sending;
 mod slack_faults;
 mod smtp_faults;
 mod stopping;
+mod suppress;

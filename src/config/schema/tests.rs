@@ -9,7 +9,7 @@ use crate::config::{conditions, parse};
 const UNKNOWN: &str = "zzzzzzzzzzzzzzzz";
 
 /// Each mapping of the schema, and a file with a key in it that nobody knows.
-const MAPPINGS: [(&str, &str); 12] = [
+const MAPPINGS: [(&str, &str); 14] = [
     ("", "KEY: 1"),
     ("Server", "server: { KEY: 1 }"),
     ("Storage", "storage: { KEY: 1 }"),
@@ -17,6 +17,8 @@ const MAPPINGS: [(&str, &str); 12] = [
     ("Slack", "receivers: { r: { slack: { KEY: 1 } } }"),
     ("Email", "receivers: { r: { email: { KEY: 1 } } }"),
     ("Defaults", "defaults: { KEY: 1 }"),
+    ("Window", "mute_times: { m: { KEY: 1 } }"),
+    ("Inhibit", "inhibit: [{ KEY: 1 }]"),
     ("Rule", "rules: [{ KEY: 1 }]"),
     ("Test", "tests: [{ KEY: 1 }]"),
     ("Event", "tests: [{ events: [{ KEY: 1 }] }]"),
@@ -100,12 +102,15 @@ fn the_example_is_valid_and_what_is_wrong_is_not() {
         rule("for", json!("1h30m")),
         rule("for", json!("${HOLD:-5m}")),
         rule("resolve", json!("never")),
+        json!({ "mute_times": { "nights": [{ "from": "22:00", "to": "07:00" }] } }),
         rule("when", json!({ "payload.a.b": null, "all": [{ "starts": ["< 3", { "ge": 10 }] }] })),
     ] {
         assert!(validator.is_valid(&right), "{right}");
     }
     for wrong in [
         json!({ "rule": [] }),
+        json!({ "mute_times": { "nights": [] } }),
+        json!({ "inhibit": [{ "source": { "rule": "down" } }] }),
         json!({ "receivers": { "r": { "console": {}, "slack": { "webhook_url": "" } } } }),
         json!({ "receivers": { "r": {} } }),
         json!({ "rules": [{ "name": "r" }] }),

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::SENT;
 use crate::clock::Timestamp;
+use crate::engine::suppress;
 use crate::engine::*;
 use crate::event;
 use crate::rules::Rules;
@@ -116,7 +118,7 @@ impl World {
         let entries = || self.intervals.values().flat_map(|interval| &interval.ledger);
         for group in self.groups.values() {
             let of_group = || entries().filter(|entry| entry.group == group.key);
-            assert_eq!(group.news as usize, of_group().filter(|e| e.news.is_some()).count());
+            assert_eq!(group.news as usize, of_group().filter(|e| e.is_to_be_told()).count());
             assert_eq!(group.firing as usize, of_group().filter(|e| e.firing).count());
             assert!(
                 group.timer.is_some() || group.waiting.is_some(),
@@ -164,11 +166,26 @@ impl World {
             until: self.now.plus(Duration::from_secs(60)),
         };
         let (rules, now) = (self.rules.clone(), self.now);
-        ids.iter()
+        let claimed: Vec<Claimed> = ids
+            .iter()
             .filter_map(|id| {
                 self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, id, &lease, now))
             })
-            .collect()
+            .collect();
+        for saying in claimed.iter().flat_map(|claimed| &claimed.notification.says) {
+            if matches!(saying.news, News::Firing | News::StillFiring) {
+                let held = self.held(&self.intervals[&saying.interval]);
+                assert_eq!(held, None, "{saying:?} is told all the same");
+            }
+        }
+        claimed
+    }
+
+    /// Why an interval is not to be told now, if so.
+    pub(super) fn held(&self, interval: &Interval) -> Option<Held> {
+        let fires = |interval: &&Interval| interval.ledger.iter().any(|entry| entry.firing);
+        let sources: Vec<Interval> = self.intervals.values().filter(fires).cloned().collect();
+        suppress::hold(&self.rules, &self.silences, &sources, interval, self.now)
     }
 
     pub(super) fn settle(&mut self, claimed: &Claimed, outcome: &Outcome) -> Settled {
@@ -221,8 +238,36 @@ impl World {
         let (rules, now) = (self.rules.clone(), self.now);
         let ids: Vec<IntervalId> = self.intervals.keys().copied().collect();
         self.transact(Keys::default(), |snapshot| align(&rules, snapshot, &ids, now));
-        let groups = self.groups.keys().cloned().collect();
-        let keys = Keys { groups, ..Keys::default() };
+        self.look_at_all_groups();
+    }
+
+    /// Makes a silence for these labels that holds so many seconds from now on; answers its place.
+    pub(super) fn silence(&mut self, matchers: serde_json::Value, seconds: u64) -> usize {
+        let silence = Silence {
+            id: SilenceId(self.silences.len() as i64 + 1),
+            matchers: Arc::new(serde_json::from_value(matchers).unwrap()),
+            starts_at: self.now,
+            ends_at: self.now.plus(Duration::from_secs(seconds)),
+            created_at: self.now,
+            created_by: None,
+            comment: None,
+        };
+        self.silences.push(silence);
+        self.look_at_all_groups();
+        self.silences.len() - 1
+    }
+
+    /// Ends a silence before its time.
+    pub(super) fn end_silence(&mut self, index: usize) {
+        let now = self.now;
+        let silence = &mut self.silences[index];
+        silence.ends_at = silence.ends_at.min(now);
+        self.look_at_all_groups();
+    }
+
+    fn look_at_all_groups(&mut self) {
+        let (rules, now) = (self.rules.clone(), self.now);
+        let keys = Keys { groups: self.groups.keys().cloned().collect(), ..Keys::default() };
         self.transact(keys, |snapshot| decide(&rules, snapshot, &[], now));
     }
 

@@ -3,6 +3,7 @@
 mod connections;
 mod posting;
 mod reading;
+mod silences;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -21,21 +22,23 @@ use tokio_util::task::TaskTracker;
 
 use super::{Api, Intake, Limits, serve};
 use crate::clock::Timestamp;
-use crate::engine::{DeliveryId, Heard, Keys};
+use crate::engine::{DeliveryId, Heard, Keys, SilenceId, SilenceStatus};
 use crate::event::{self, Event, Identity, State};
 use crate::ingest::{IngestError, Recorded};
 use crate::rules::Rules;
 use crate::store::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, Page, PageQuery, Store, StoreError,
-    Unfinished,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence, Page, PageQuery,
+    SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
 };
+use crate::wake::Wake;
 
 /// A running edge.
 struct Edge {
     address: SocketAddr,
     stop: CancellationToken,
     store: Arc<FakeStore>,
+    wake: Arc<Wake>,
     served: JoinHandle<()>,
 }
 
@@ -56,14 +59,16 @@ impl Edge {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let store = Arc::new(store);
+        let wake = Arc::new(Wake::default());
         let api = Api {
             store: Arc::clone(&store) as Arc<dyn Store>,
             ingest,
+            wake: Arc::clone(&wake),
             rules: Arc::new(Rules::default()),
             stop: stop.clone(),
         };
         let served = TaskTracker::new().spawn(serve(listener, api, limits));
-        Edge { address, stop, store, served }
+        Edge { address, stop, store, wake, served }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -172,11 +177,16 @@ impl FakeStore {
         query: &impl std::fmt::Debug,
         items: Vec<T>,
     ) -> BoxFuture<'_, Result<Page<T>, StoreError>> {
-        self.asked.lock().unwrap().push(format!("{query:?}"));
-        let answer = match &self.failing {
-            Some(error) => Err(error.clone()),
-            None => Ok(Page { items, next: self.next.clone() }),
-        };
+        self.answer(query, Page { items, next: self.next.clone() })
+    }
+
+    fn answer<T: Send + 'static>(
+        &self,
+        question: &impl std::fmt::Debug,
+        answer: T,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.asked.lock().unwrap().push(format!("{question:?}"));
+        let answer = self.failing.clone().map_or(Ok(answer), Err);
         async { answer }.boxed()
     }
 
@@ -207,7 +217,12 @@ fn alert() -> AlertRow {
         resolved_at: None,
         occurrences: 3,
         late: false,
-        held_back: vec![HeldBack { receiver: "ops".into(), reason: "grouped", until: None }],
+        held_back: vec![HeldBack {
+            receiver: "ops".into(),
+            reason: "grouped",
+            by: None,
+            until: None,
+        }],
     }
 }
 
@@ -223,6 +238,19 @@ fn delivery() -> DeliveryRow {
         next_attempt_at: None,
         created_at: Timestamp::from_micros(5_000_000),
         ended_at: Some(Timestamp::from_micros(6_000_000)),
+    }
+}
+
+fn silence() -> SilenceRow {
+    SilenceRow {
+        id: SilenceId(7),
+        matchers: serde_json::from_str(r#"{"rule": "/^crash/"}"#).unwrap(),
+        starts_at: Timestamp::from_micros(5_000_000),
+        ends_at: Timestamp::from_micros(6_000_000),
+        created_by: None,
+        comment: Some("deploying".into()),
+        status: SilenceStatus::Expired,
+        alerts: 2,
     }
 }
 
@@ -258,6 +286,26 @@ impl Store for FakeStore {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
         self.page(&query, vec![delivery()])
+    }
+
+    fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {
+        self.page(&query, vec![silence()])
+    }
+
+    fn add_silence(
+        &self,
+        silence: NewSilence,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SilenceId, StoreError>> {
+        self.answer(&(silence, now), SilenceId(7))
+    }
+
+    fn end_silence(
+        &self,
+        id: SilenceId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.answer(&(id, now), id == SilenceId(7))
     }
 
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {

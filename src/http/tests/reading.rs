@@ -152,7 +152,7 @@ async fn every_key_of_a_row_is_there() {
         ),
         (
             "/api/alerts",
-            r#"[{"rule":"crashed","severity":"critical","status":"firing","labels":{"rule":"crashed"},"started_at":"1970-01-01T00:00:05Z","resolved_at":null,"occurrences":3,"late":false,"held_back":[{"receiver":"ops","reason":"grouped","until":null}]}]"#,
+            r#"[{"rule":"crashed","severity":"critical","status":"firing","labels":{"rule":"crashed"},"started_at":"1970-01-01T00:00:05Z","resolved_at":null,"occurrences":3,"late":false,"held_back":[{"receiver":"ops","reason":"grouped","by":null,"until":null}]}]"#,
         ),
         (
             "/api/deliveries",

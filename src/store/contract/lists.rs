@@ -96,6 +96,9 @@ pub(crate) async fn a_cursor_of_no_list_is_refused(store: &dyn Store) {
     let alerts =
         store.alerts(AlertQuery { now: at(10_000), firing: None, page: wrong.clone() }).await;
     assert!(matches!(alerts, Err(StoreError::Refused(_))));
+    let statuses = &[SilenceStatus::Active];
+    let silences = SilenceQuery { now: at(1), statuses, page: wrong.clone() };
+    assert!(matches!(store.silences(silences).await, Err(StoreError::Refused(_))));
     let deliveries = store.deliveries(DeliveryQuery { status: None, page: wrong }).await;
     assert!(matches!(deliveries, Err(StoreError::Refused(_))));
 }

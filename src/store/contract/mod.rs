@@ -4,6 +4,7 @@
 mod due;
 mod lists;
 mod rows;
+mod silences;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +13,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    AlertQuery, Claimable, DeliveryQuery, EventQuery, Page, PageQuery, Step, Store, StoreError,
-    transact,
+    AlertQuery, Claimable, DeliveryQuery, EventQuery, NewSilence, Page, PageQuery, SILENCES_KEPT,
+    SilenceQuery, Step, Store, StoreError, transact,
 };
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, AlertNews, Attempt, Cause, Changes, Container, Decision, Delivery, DeliveryId, End,
     Entry, Group, GroupKey, Heard, Interval, IntervalId, Keys, Lease, News, Notification, Role,
-    Saying, Snapshot, Status, Timer, Told,
+    Saying, Silence, SilenceId, SilenceStatus, Snapshot, Status, Timer, Told,
 };
 use crate::event::{self, State};
 use crate::rules::{Labels, Severity};
@@ -34,6 +35,7 @@ macro_rules! contract {
             a_container_brings_only_its_open_intervals,
             a_shared_alert_brings_what_had_not_ended,
             a_group_brings_its_news_and_what_fires,
+            a_rule_brings_what_fires_and_what_is_held_back,
             a_ledger_outlives_its_group,
             rows_put_again_are_replaced,
             intervals_are_removed_with_their_ledgers,
@@ -60,6 +62,12 @@ macro_rules! contract {
             rules_of_a_new_store_derive_from_the_beginning,
             rules_that_come_later_derive_from_now,
             alerts_of_rules_that_are_gone_are_found,
+            silences_are_listed_with_what_fires_behind_them,
+            silences_are_read_when_asked_for,
+            a_silence_is_ended_once,
+            a_silence_that_has_not_begun_is_removed,
+            silences_that_were_over_long_ago_are_removed,
+            the_number_of_a_removed_silence_does_not_come_back,
             a_store_in_health_can_be_written,
         );
     };
@@ -77,6 +85,7 @@ pub(crate) use contract;
 pub(crate) use due::*;
 pub(crate) use lists::*;
 pub(crate) use rows::*;
+pub(crate) use silences::*;
 pub(crate) use work::*;
 
 pub(crate) fn at(second: i64) -> Timestamp {

@@ -9,13 +9,14 @@ use rusqlite::{Connection, Row, params_from_iter};
 use super::failure::Failure;
 use super::load;
 use super::memory;
+use super::silences;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
-use crate::engine::{Held, IntervalId, Status, is_late};
+use crate::engine::{Held, IntervalId, SilenceStatus, Status, is_late};
 use crate::event::State;
 use crate::store::{
     AlertQuery, AlertRow, ContainerRow, ContainerTimeline, DeliveryQuery, DeliveryRow, EventQuery,
-    HeldBack, Page, PageQuery, StoreError, cursor,
+    HeldBack, Page, PageQuery, SilenceQuery, SilenceRow, StoreError, cursor,
 };
 
 /// Reads one page.
@@ -219,13 +220,17 @@ fn held_back(
         let receiver = columns.take()?;
         let held = columns.take::<Option<Json<Held>>>()?.map(|held| held.0);
         let (grouped, until): (bool, _) = (columns.take()?, columns.take()?);
+        let mut by = None;
         let (reason, until) = match (pending, held) {
             (Some(start), _) => ("run too short", Some(start)),
-            (None, Some(Held::Late)) => ("late", None),
+            (None, Some(held)) => {
+                by = held.by();
+                (held.as_str(), held.until())
+            }
             (None, None) if grouped => ("grouped", until),
             (None, None) => return Ok(None),
         };
-        Ok(Some(HeldBack { receiver, reason, until }))
+        Ok(Some(HeldBack { receiver, reason, by, until }))
     })?;
     entries.filter_map(Result::transpose).collect()
 }
@@ -266,6 +271,41 @@ pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>,
                 ended_at: columns.take()?,
             };
             Ok((row, cursor::number(key)))
+        })
+    })
+}
+
+/// The silences, the latest first.
+pub(super) fn silences(query: SilenceQuery) -> Result<impl List<SilenceRow>, StoreError> {
+    let mut conditions = Conditions::default();
+    let now = query.now.as_micros();
+    let status = |status| match status {
+        SilenceStatus::Pending => ("(starts_at > ? and ends_at > ?)", vec![now; 2]),
+        SilenceStatus::Active => ("(starts_at <= ? and ends_at > ?)", vec![now; 2]),
+        SilenceStatus::Expired => ("ends_at <= ?", vec![now]),
+    };
+    let (clauses, values): (Vec<_>, Vec<_>) = query.statuses.iter().copied().map(status).unzip();
+    let any = format!("({})", clauses.join(" or "));
+    conditions.hold(any, values.into_iter().flatten().map(Into::into));
+    if let Some(cursor) = &query.page.cursor {
+        conditions.hold("id < ?", [cursor::parse_number(cursor)?.into()]);
+    }
+    let sql = format!("{} {} order by id desc limit ?", silences::silences!(), conditions.clause());
+    Ok(move |connection: &Connection| {
+        let firing = silences::firing(connection, query.now)?;
+        conditions.page(connection, &sql, query.page.limit, |row| {
+            let silence = silences::silence_of(row)?;
+            let row = SilenceRow {
+                id: silence.id,
+                starts_at: silence.starts_at,
+                ends_at: silence.ends_at,
+                status: silence.status(query.now),
+                alerts: firing.iter().filter(|labels| silence.matchers.matches(labels)).count(),
+                matchers: silence.matchers,
+                created_by: silence.created_by,
+                comment: silence.comment,
+            };
+            Ok((row, cursor::number(silence.id.0)))
         })
     })
 }

@@ -66,6 +66,9 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         news: new(keys.news, &asked.news),
         firing: new(keys.firing, &asked.firing),
         deliveries: new(keys.deliveries, &asked.deliveries),
+        silences: keys.silences && !asked.silences,
+        sources: new(keys.sources, &asked.sources),
+        held: new(keys.held, &asked.held),
     }
 }
 
@@ -141,6 +144,15 @@ fn extend(
         if let Some(delivery) = delivery(connection, id)? {
             snapshot.deliveries.insert(id.clone(), delivery);
         }
+    }
+    for rule in &keys.sources {
+        add(snapshot, intervals(connection, SOURCES, [rule])?);
+    }
+    for rule in &keys.held {
+        add(snapshot, intervals(connection, HELD, [rule])?);
+    }
+    if keys.silences {
+        snapshot.silences = memory.silences(connection)?;
     }
     snapshot.asked.extend(keys);
     Ok(())
@@ -336,6 +348,21 @@ fn intervals_firing(
         None => Ok(Vec::new()),
     }
 }
+
+/// The firing intervals of a rule. Groups that are gone tell of nothing that fires.
+const SOURCES: &str = intervals_where!(
+    "i.id in (select l.interval from group_keys k join groups g on g.key = k.id
+              join ledger l on l.group_key = k.id
+              where k.rule = ?1 and (l.news is not null or l.firing) and l.firing)"
+);
+
+/// The intervals of a rule of which there is news that is held back.
+const HELD: &str = intervals_where!(
+    "i.id in (select l.interval from group_keys k join groups g on g.key = k.id
+              join ledger l on l.group_key = k.id
+              where k.rule = ?1 and (l.news is not null or l.firing) and l.news is not null
+                  and l.held is not null)"
+);
 
 fn intervals(
     connection: &Connection,

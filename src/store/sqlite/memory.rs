@@ -13,9 +13,10 @@ use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
+use super::silences;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
-use crate::engine::{Container, GroupKey, Interval, IntervalId, Role};
+use crate::engine::{Container, GroupKey, Interval, IntervalId, Role, Silence};
 use crate::event::State;
 
 /// A query for what `$states` has of the container with this id.
@@ -91,6 +92,8 @@ pub(super) struct Memory {
     groups: HashMap<GroupKey, i64>,
     /// The last number that was given to an interval.
     last_interval: Option<i64>,
+    /// Every silence, if they are known here.
+    silences: Option<Arc<[Silence]>>,
     /// What was there before each change since the last commit, the first change first.
     before: Vec<(Arc<str>, Option<Kept>)>,
     /// How many changes were committed since the tables were brought up to date.
@@ -228,6 +231,21 @@ impl Memory {
         Ok(statement.query_row([LAST_INTERVAL], |row| row.get(0))?)
     }
 
+    /// Every silence.
+    pub(super) fn silences(&mut self, connection: &Connection) -> Result<Arc<[Silence]>, Failure> {
+        if let Some(known) = &self.silences {
+            return Ok(Arc::clone(known));
+        }
+        let silences: Arc<[Silence]> = silences::all(connection)?.into();
+        self.silences = Some(Arc::clone(&silences));
+        Ok(silences)
+    }
+
+    /// To be called when a silence is changed.
+    pub(super) fn forget_silences(&mut self) {
+        self.silences = None;
+    }
+
     fn keep_group(&mut self, key: &GroupKey, number: i64) {
         if self.groups.len() >= KEPT {
             self.groups.clear();
@@ -250,6 +268,7 @@ impl Memory {
         }
         self.facets.clear();
         self.groups.clear();
+        self.silences = None;
     }
 
     /// Notes an interval as it is stored now.

@@ -13,6 +13,7 @@ mod open;
 mod reader;
 mod rules;
 mod save;
+mod silences;
 mod values;
 mod writer;
 
@@ -34,10 +35,11 @@ use tokio::sync::oneshot;
 
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, Page, PageQuery, Store, StoreError, Unfinished,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery, SilenceQuery,
+    SilenceRow, Store, StoreError, Unfinished,
 };
 use crate::clock::Timestamp;
-use crate::engine::{DeliveryId, Keys};
+use crate::engine::{DeliveryId, Keys, SilenceId};
 use checkpoint::Checkpoints;
 use failure::Failure;
 use memory::Memory;
@@ -218,6 +220,32 @@ impl Store for SqliteStore {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
         Box::pin(async move { self.read(lists::deliveries(query)?).await })
+    }
+
+    fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {
+        Box::pin(async move { self.read(lists::silences(query)?).await })
+    }
+
+    fn add_silence(
+        &self,
+        silence: NewSilence,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SilenceId, StoreError>> {
+        Box::pin(self.write(move |connection, memory| {
+            memory.forget_silences();
+            silences::add(connection, &silence, now)
+        }))
+    }
+
+    fn end_silence(
+        &self,
+        id: SilenceId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |connection, memory| {
+            memory.forget_silences();
+            silences::end(connection, id, now)
+        }))
     }
 
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
-use crate::engine::{Cause, DeliveryId, IntervalId, News, Role, Status};
+use crate::engine::{Cause, DeliveryId, IntervalId, News, Role, SilenceId, Status};
 use crate::event::{Identity, State};
 
 /// Takes a row's columns one after the other, so that a list of columns is written once, in order.
@@ -88,6 +88,18 @@ impl ToSql for IntervalId {
 impl FromSql for IntervalId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_i64().map(IntervalId)
+    }
+}
+
+impl ToSql for SilenceId {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(self.0.into())
+    }
+}
+
+impl FromSql for SilenceId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(SilenceId)
     }
 }
 

@@ -178,6 +178,16 @@ create index deliveries_waiting on deliveries (receiver, waiting_since) where st
 create index deliveries_leased on deliveries (lease_until)
     where status = 'pending' and lease_token is not null;
 
+create table silences (
+    id         integer primary key autoincrement, -- what was held back names it for good
+    matchers   text not null, -- as they were written
+    starts_at  integer not null,
+    ends_at    integer not null,
+    created_at integer not null,
+    created_by text,
+    comment    text
+) strict;
+
 create table attempts (
     delivery   integer not null references deliveries on delete cascade,
     number     integer not null,

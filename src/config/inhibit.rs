@@ -1,0 +1,160 @@
+//! `inhibit`: which alerts hold others back while they fire.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::fields::{self, Fields};
+use super::report::{Report, did_you_mean, quoted};
+use super::yaml::{Node, Place, Value};
+use crate::rules::{Inhibit, Matchers, Rule};
+
+/// What reading them needs to know.
+pub(super) struct Reader<'a> {
+    rules: &'a [Rule],
+    /// Every label that alerts of the rules may have.
+    labels: BTreeSet<String>,
+    /// Whether no rule is missing because it could not be read.
+    all_rules: bool,
+    report: &'a Report,
+}
+
+impl<'a> Reader<'a> {
+    /// To be called when the rules have been read.
+    pub(super) fn new(rules: &'a [Rule], report: &'a Report) -> Reader<'a> {
+        let labels = super::rules::labels(rules);
+        Reader { rules, labels, all_rules: report.count() == 0, report }
+    }
+
+    /// The entries of this section, in their order.
+    pub(super) fn read(&self, node: Option<&Node>) -> Vec<Inhibit> {
+        let items = match node.map(|node| (node, &node.value)) {
+            None | Some((_, Value::Null)) => &[],
+            Some((_, Value::List(items))) => items.as_slice(),
+            Some((node, other)) => {
+                let message = format!("\"inhibit\" must be a list, and is {}", other.kind());
+                self.report.wrong(node.place, message);
+                return Vec::new();
+            }
+        };
+        let read: Vec<(Place, Inhibit)> = items
+            .iter()
+            .filter_map(|item| self.inhibit(item).map(|inhibit| (item.place, inhibit)))
+            .collect();
+        self.refuse_circles(&read);
+        read.into_iter().map(|(_, inhibit)| inhibit).collect()
+    }
+
+    fn inhibit(&self, node: &Node) -> Option<Inhibit> {
+        if let Value::Null = node.value {
+            self.report.wrong(node.place, "an inhibit must be a mapping, and is empty");
+            return None;
+        }
+        let mut fields = Fields::of(node, "an inhibit", self.report)?;
+        let source = self.matchers(&mut fields, "source");
+        let target = self.matchers(&mut fields, "target");
+        let mut equal: Vec<String> = Vec::new();
+        for (place, text) in fields.texts("equal").unwrap_or_default() {
+            if self.is_label(&text.value) {
+                equal.push(text.value.clone());
+            } else {
+                let hint = text.hint(self.labels.iter().map(String::as_str));
+                self.no_such_label(place, &text.written, hint);
+            }
+        }
+        let places = ["source", "target"].map(|key| fields.get(key).map(|node| node.place));
+        fields.finish(&[]);
+        let inhibit = Inhibit { source: source?, target: target?, equal };
+        let any = |may: fn(&Inhibit, &Rule) -> bool| {
+            !self.all_rules || self.rules.iter().any(|rule| may(&inhibit, rule))
+        };
+        let found = [any(Inhibit::may_have_source), any(Inhibit::may_have_target)];
+        for ((key, place), found) in ["source", "target"].into_iter().zip(places).zip(found) {
+            if let (Some(place), false) = (place, found) {
+                self.report.wrong(place, format!("no rule has alerts like this \"{key}\""));
+            }
+        }
+        Some(inhibit)
+    }
+
+    /// A pattern for each label.
+    fn matchers(&self, fields: &mut Fields<'_>, key: &'static str) -> Option<Matchers> {
+        let Some(node) = fields.get(key) else {
+            let message = format!("an inhibit needs a \"{key}\", like {{ rule: crashed }}");
+            self.report.wrong(fields.place, message);
+            return None;
+        };
+        let entries = fields::entries(node, &format!("\"{key}\""), self.report)?;
+        if entries.is_empty() {
+            let message = format!("\"{key}\" names no label, and would match every alert");
+            self.report.wrong(node.place, message);
+            return None;
+        }
+        let before = self.report.count();
+        for (label, node) in entries {
+            if !self.is_label(&label.text) {
+                let hint = did_you_mean(&label.text, self.labels.iter().map(String::as_str));
+                self.no_such_label(label.place, &label.text, hint);
+            } else if let Err(error) =
+                Matchers::try_from(json!({ &*label.text: node.value.to_json() }))
+            {
+                self.report.wrong(node.place, error.to_string());
+            }
+        }
+        let matchers = Matchers::try_from(node.value.to_json()).ok();
+        matchers.filter(|_| self.report.count() == before)
+    }
+
+    fn is_label(&self, name: &str) -> bool {
+        !self.all_rules || self.labels.contains(name)
+    }
+
+    fn no_such_label(&self, place: Place, label: &str, hint: String) {
+        let there_are = || {
+            let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
+            format!("; there are {}", labels.join(", "))
+        };
+        let hint = if hint.is_empty() { there_are() } else { hint };
+        self.report.wrong(place, format!("no rule has a label {}{hint}", quoted(label)));
+    }
+
+    /// Alerts that hold each other back would all be held back, and nobody be told: where the
+    /// target of one may be the source of another, and so on, that must not lead back.
+    fn refuse_circles(&self, inhibits: &[(Place, Inhibit)]) {
+        let leads: Vec<Vec<Option<&Rule>>> = inhibits
+            .iter()
+            .map(|(_, from)| {
+                let rule_to = |to| self.rules.iter().find(|rule| from.may_lead_to(to, rule));
+                inhibits.iter().map(|(_, to)| rule_to(to)).collect()
+            })
+            .collect();
+        let mut sound: Vec<usize> = Vec::new();
+        for (last, (place, _)) in inhibits.iter().enumerate() {
+            // With those before, of which none leads back to itself.
+            sound.push(last);
+            let mut reached: BTreeSet<usize> = BTreeSet::new();
+            let mut next = vec![last];
+            while let Some(from) = next.pop() {
+                let to = sound.iter().filter(|to| leads[from][**to].is_some());
+                next.extend(to.filter(|to| reached.insert(**to)));
+            }
+            if !reached.contains(&last) {
+                continue;
+            }
+            sound.pop();
+            let message = match leads[last][last] {
+                Some(rule) => format!(
+                    "this inhibit matches itself: an alert of rule {} may be its source and its \
+                     target; say in \"target\" what the source is not, as by rule: {{ not: … }}",
+                    quoted(&rule.name)
+                ),
+                None => {
+                    "what this holds back may, by what is written above, hold back its source: \
+                         nobody would be told of either"
+                        .into()
+                }
+            };
+            self.report.wrong(*place, message);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What is held back: by a silence, by a mute time of its rule, or by an alert that inhibits it
+//! (DESIGN.md §6, "Held back").
+
+use super::draft::{Draft, Missing, each};
+use super::ledger;
+use super::silence::Silence;
+use super::types::*;
+use crate::clock::Timestamp;
+use crate::rules::Rules;
+
+/// Why an interval is not to be told now, if so: while it fires, because something holds it back
+/// now; once it ended, because it lies wholly inside what holds it back. `sources` are the intervals
+/// that fire of the rules whose alerts may inhibit it.
+pub(super) fn hold(
+    rules: &Rules,
+    silences: &[Silence],
+    sources: &[Interval],
+    interval: &Interval,
+    now: Timestamp,
+) -> Option<Held> {
+    let rule = rules.get(&interval.alert.rule)?;
+    let mut silences = silences.iter().filter(|silence| silence.matchers.matches(&interval.labels));
+    let mut mutes = rule.mute_during.iter();
+    let inhibited = |since: Timestamp| {
+        let mut sources = sources.iter().filter(|source| {
+            source.start <= since && rules.inhibits(&source.labels, &interval.labels)
+        });
+        Some(Held::Inhibited { by: sources.next()?.alert.clone() })
+    };
+    if let Some(end) = &interval.end {
+        let silence = silences.find(|silence| silence.covers(interval.start, end.at));
+        let silenced = silence.map(|silence| Held::Silenced { by: silence.id, until: None });
+        let muted = || {
+            let mute = mutes.find(|mute| mute.covers(interval.start, end.at))?;
+            Some(Held::Muted { by: mute.name.clone(), until: None })
+        };
+        return silenced.or_else(muted).or_else(|| inhibited(interval.start));
+    }
+    let last = silences
+        .filter(|silence| silence.is_active(now))
+        .max_by_key(|silence| (silence.ends_at, silence.id));
+    let silenced =
+        last.map(|silence| Held::Silenced { by: silence.id, until: Some(silence.ends_at) });
+    let muted = || {
+        let muted = mutes.filter_map(|mute| Some((mute.muted_until(now)?, mute)));
+        let (until, mute) = muted.max_by_key(|(until, _)| *until)?;
+        Some(Held::Muted { by: mute.name.clone(), until: Some(until) })
+    };
+    silenced.or_else(muted).or_else(|| inhibited(now))
+}
+
+/// Why this news is not to be told now, if so. What puts right what was, or may have been, told
+/// always is.
+pub(super) fn held(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    interval: &Interval,
+    entry: &Entry,
+    news: News,
+) -> Result<Option<Held>, Missing> {
+    let passes = match news {
+        News::Firing | News::StillFiring => false,
+        News::BeganAndEnded | News::Happened => entry.maybe.is_some(),
+        News::Over | News::HadNotEnded | News::Withdrawn => true,
+    };
+    if passes {
+        return Ok(None);
+    }
+    let sources = draft.sources(rules.sources_of(&interval.alert.rule));
+    Ok(hold(rules, draft.silences()?, &sources?, interval, draft.now))
+}
+
+/// Looks again at what holds back the news of a group.
+pub(super) fn review(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Result<(), Missing> {
+    if rules.get(&key.rule).is_none() {
+        return Ok(());
+    }
+    each(draft.news_of(key)?, |interval| ledger::review(draft, rules, &interval))
+}
+
+/// The same, if there is anything that could hold it back.
+pub(super) fn review_if_any(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    key: &GroupKey,
+) -> Result<(), Missing> {
+    let muted = rules.get(&key.rule).is_some_and(|rule| !rule.mute_during.is_empty());
+    let inhibited = rules.sources_of(&key.rule).next().is_some();
+    match muted || inhibited || !draft.silences()?.is_empty() {
+        true => review(draft, rules, key),
+        false => Ok(()),
+    }
+}
+
+/// Looks again at what alerts of this rule, one of which does not fire any more, may have held back.
+pub(super) fn release(draft: &mut Draft<'_>, rules: &Rules, rule: &str) -> Result<(), Missing> {
+    each(rules.targets_of(rule), |target| {
+        each(draft.held_of(target)?, |interval| ledger::review(draft, rules, &interval))
+    })
+}
+
+/// What of a group that fires unchanged may be told again now; if nothing, when it may, as far as is
+/// known.
+pub(super) fn repeats(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    key: &GroupKey,
+) -> Result<(Vec<Interval>, Option<Timestamp>), Missing> {
+    let firing = draft.firing_of(key);
+    let sources = draft.sources(rules.sources_of(&key.rule));
+    let (mut firing, sources, silences) = (firing?, sources?, draft.silences()?);
+    let mut until: Option<Timestamp> = None;
+    firing.retain(|interval| {
+        let held = hold(rules, silences, &sources, interval, draft.now);
+        until = until.into_iter().chain(held.as_ref().and_then(Held::until)).min();
+        held.is_none()
+    });
+    Ok((firing, until))
+}
