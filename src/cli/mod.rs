@@ -1,9 +1,11 @@
 //! The command: a file a subcommand. Data goes to stdout, diagnostics to stderr.
 
 mod check;
+mod client;
 mod output;
 mod send;
 mod serve;
+mod silences;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         receiver: String,
     },
+    /// Make, list and end silences of a running tocsin.
+    Silences(silences::Silences),
 }
 
 /// How a command ended.
@@ -70,6 +74,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Check { rules } => check::run(&rules),
             Command::Send { rules, receiver } => send::run(&rules, &receiver),
+            Command::Silences(silences) => silences.run(),
         };
         ended.unwrap_or_else(|error| {
             output::error(&error);
