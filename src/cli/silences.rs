@@ -186,6 +186,12 @@ fn matcher(text: &str) -> Result<(String, Value), String> {
         .map(|(label, pattern)| (label.trim(), pattern.trim()))
         .filter(|(label, _)| !label.is_empty())
         .ok_or("it is no matcher; write it like application=shop or rule=/^crash/")?;
+    // Prometheus's signs: taken as text, they would make a silence that holds nothing back.
+    if label.ends_with('!') || pattern.starts_with('~') {
+        return Err("it is written as for Prometheus; say it by a pattern, like rule=/^crash/ or \
+                    'rule={ not: crashed }'"
+            .into());
+    }
     let pattern = match pattern.starts_with(['[', '{']) {
         true => serde_yaml::from_str(pattern)
             .map_err(|error| format!("its pattern cannot be read: {error}"))?,
@@ -283,7 +289,7 @@ mod tests {
         ] {
             assert_eq!(matcher(written), Ok(("id".to_owned(), pattern)), "{written}");
         }
-        for wrong in ["id", "=a", "id=[a"] {
+        for wrong in ["id", "=a", "id=[a", "id!=a", "id=~a", "id!~a"] {
             assert!(matcher(wrong).is_err(), "{wrong}");
         }
     }

@@ -62,7 +62,7 @@ fn silences_outlive_a_kill_and_are_listed_in_pages() {
     let tocsin = place.serve();
     for container in ["a", "b", "c"] {
         let matcher = format!("id={container}");
-        let from = "2030-01-01T00:00:00Z";
+        let from = "2999-01-01T00:00:00Z";
         let add = ["add", "--match", &matcher, "--from", from, "--for", "1h", "--json"];
         let (code, stdout, stderr) = silences(&place, &tocsin, &add);
         assert!(code == 0 && stdout.starts_with("{\"id\":"), "{stdout}{stderr}");
@@ -71,7 +71,7 @@ fn silences_outlive_a_kill_and_are_listed_in_pages() {
     let tocsin = place.serve();
     let (page, next) = tocsin.page("/api/silences?status=pending&limit=2");
     assert_eq!(page.iter().map(|silence| &silence["id"]).collect::<Vec<_>>(), [3, 2]);
-    assert_eq!(page[0]["ends_at"], "2030-01-01T01:00:00Z");
+    assert_eq!(page[0]["ends_at"], "2999-01-01T01:00:00Z");
     let (page, next) = tocsin.page(&next.unwrap());
     assert_eq!((page.len(), next), (1, None));
 
@@ -93,7 +93,7 @@ fn a_no_is_said_in_the_servers_words_and_ends_with_1() {
         assert_eq!((code, stdout.as_str()), (1, ""), "{arguments:?}");
         assert!(stderr.contains(words) && stderr.lines().count() == 1, "{stderr}");
     }
-    let body = json!({"matchers": {"id": "a"}, "end_at": "2030-01-01T00:00:00Z"}).to_string();
+    let body = json!({"matchers": {"id": "a"}, "end_at": "2999-01-01T00:00:00Z"}).to_string();
     let url = format!("{}/api/silences", tocsin.base());
     let answer = client().post(url).body(body).send().unwrap();
     assert_eq!(answer.status(), 400);
