@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 fn tocsin(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["COLUMNS", "RUST_LOG", "TOCSIN_LISTEN", "TOCSIN_STORAGE"] {
+    for variable in ["COLUMNS", "RUST_LOG", "TOCSIN_LISTEN", "TOCSIN_STORAGE", "TOCSIN_URL"] {
         command.env_remove(variable);
     }
     command
@@ -38,6 +38,10 @@ fn the_help_is_as_pinned() {
         ("help-check", &["check", "--help"]),
         ("help-test", &["test", "--help"]),
         ("help-send", &["send", "--help"]),
+        ("help-silences", &["silences", "--help"]),
+        ("help-silences-list", &["silences", "list", "--help"]),
+        ("help-silences-add", &["silences", "add", "--help"]),
+        ("help-silences-end", &["silences", "end", "--help"]),
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{name}");
@@ -56,6 +60,14 @@ fn wrong_usage_ends_with_2() {
         &["serve", "a", "b"],
         &["serve", "--stop-timeout", "soon"],
         &["send", "rules.yaml"],
+        &["silences"],
+        &["silences", "add", "--for", "2h"],
+        &["silences", "add", "--match", "rule=crashed"],
+        &["silences", "add", "--match", "crashed", "--for", "2h"],
+        &["silences", "add", "--match", "a=b", "--for", "2h", "--until", "2030-01-01T00:00:00Z"],
+        &["silences", "add", "--match", "a=b", "--match", "a=c", "--for", "2h"],
+        &["silences", "end", "x"],
+        &["silences", "list", "--url", "localhost:8080"],
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{args:?}");

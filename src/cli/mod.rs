@@ -1,10 +1,12 @@
 //! The command: a file a subcommand. Data goes to stdout, diagnostics to stderr.
 
 mod check;
+mod client;
 mod output;
 mod schema;
 mod send;
 mod serve;
+mod silences;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         receiver: String,
     },
+    /// Make, list and end silences of a running tocsin.
+    Silences(silences::Silences),
     /// Print the JSON Schema of a rules file, for editors.
     Schema,
 }
@@ -83,6 +87,7 @@ impl Cli {
             Command::Check { rules } => check::run(&rules),
             Command::Test { rules, json } => test::run(&rules, json),
             Command::Send { rules, receiver } => send::run(&rules, &receiver),
+            Command::Silences(silences) => silences.run(),
             Command::Schema => schema::run(),
         };
         ended.unwrap_or_else(|error| {

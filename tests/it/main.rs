@@ -8,6 +8,7 @@ mod harness;
 mod killed;
 mod recorded;
 mod sending;
+mod silences;
 mod slack_faults;
 mod smtp_faults;
 mod stopping;

@@ -150,7 +150,7 @@ fn in_a_line(words: &str) -> String {
 }
 
 /// An error with all that caused it, each said once.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

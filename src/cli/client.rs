@@ -1,0 +1,147 @@
+//! A running tocsin, asked over its HTTP API: for the commands that take `--url`.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use reqwest::header::LINK;
+use reqwest::{Method, Response, Url, redirect};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::deliver::receivers::{install_tls, with_causes};
+
+/// How long an answer may take: the store behind it may be busy.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where tocsin runs.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Address {
+    /// Where tocsin runs; http://USER:PASSWORD@… where a proxy asks for them.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "TOCSIN_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080",
+        value_parser = address
+    )]
+    url: Url,
+}
+
+/// Asks one tocsin, and waits for its answers.
+pub(super) struct Client {
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+    url: Url,
+}
+
+impl Client {
+    pub(super) fn new(address: Address) -> anyhow::Result<Client> {
+        install_tls();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("tocsin/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|error| anyhow!("cannot ask over HTTP: {}", with_causes(&error)))?;
+        Ok(Client { http, runtime, url: address.url })
+    }
+
+    /// Every item of a list, page by page.
+    pub(super) fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        self.runtime.block_on(async {
+            let (mut items, mut next) = (Vec::new(), Some(path.to_owned()));
+            while let Some(path) = next {
+                let answer = self.ask(Method::GET, &path, None).await?;
+                next = next_page(&answer);
+                items.extend(self.read::<Vec<Value>>(answer).await?);
+            }
+            Ok(items)
+        })
+    }
+
+    pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.runtime.block_on(async {
+            let answer = self.ask(Method::POST, path, Some(body)).await?;
+            self.read(answer).await
+        })
+    }
+
+    pub(super) fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.runtime.block_on(self.ask(Method::DELETE, path, None)).map(drop)
+    }
+
+    /// The answer, if it is yes.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Response> {
+        let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
+        let mut request = self.http.request(method, url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.map_err(|error| self.lost(error))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        #[derive(Deserialize)]
+        struct Refusal {
+            error: String,
+        }
+        let status = answer.status();
+        match answer.json::<Refusal>().await {
+            Ok(refusal) => bail!("{}", refusal.error),
+            Err(_) => bail!("{} answered {status}, which is no answer of tocsin's", self.shown()),
+        }
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(&self, answer: Response) -> anyhow::Result<T> {
+        answer.json().await.map_err(|error| match error.is_decode() {
+            true => anyhow!("what {} answered is no answer of tocsin's", self.shown()),
+            false => self.lost(error),
+        })
+    }
+
+    fn lost(&self, error: reqwest::Error) -> anyhow::Error {
+        // The URL may hold a password.
+        let error = error.without_url();
+        if error.is_timeout() {
+            return anyhow!("no answer from {} within {} s", self.shown(), TIMEOUT.as_secs());
+        }
+        let causes = with_causes(&error);
+        anyhow!("cannot reach {}: {causes}; does tocsin run there? --url says where", self.shown())
+    }
+
+    /// Where it is, without credentials.
+    fn shown(&self) -> String {
+        let mut url = self.url.clone();
+        // What has no host has no credentials.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+/// The path of the page after this one (RFC 8288, as tocsin writes it).
+fn next_page(answer: &Response) -> Option<String> {
+    let link = answer.headers().get(LINK)?.to_str().ok()?;
+    let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
+    rest.contains("rel=\"next\"").then(|| path.to_owned())
+}
+
+fn address(text: &str) -> Result<Url, String> {
+    let wrong = || "it is no address; write it like http://127.0.0.1:8080".to_owned();
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    match matches!(url.scheme(), "http" | "https") && url.query().is_none() {
+        true => Ok(url),
+        false => Err(wrong()),
+    }
+}
