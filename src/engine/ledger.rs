@@ -125,6 +125,9 @@ fn judge(
     news: Option<News>,
     firing: bool,
 ) -> Result<(), Missing> {
+    if entry.firing != firing {
+        draft.note_fired(interval, firing);
+    }
     let held = match (news, rules.get(&interval.alert.rule)) {
         (Some(news), Some(rule)) => match late(interval, rule, news) {
             None => suppress::held(draft, rules, interval, entry, news)?,
@@ -153,6 +156,9 @@ fn late(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
 /// Takes an interval out of the draft, and what it has to tell out of its groups.
 pub(super) fn remove(draft: &mut Draft<'_>, mut interval: Interval) -> Result<(), Missing> {
     draft.remove_interval(interval.id);
+    if interval.ledger.iter().any(|entry| entry.firing) {
+        draft.note_fired(&interval, false);
+    }
     each(&mut interval.ledger, |entry| set(draft, entry, None, None, false))
 }
 
@@ -185,9 +191,6 @@ fn set(
     group.news =
         group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());
     group.firing = group.firing.saturating_sub(u32::from(fired_before)) + u32::from(firing);
-    if fired_before && !firing {
-        draft.note_ended(&group.key.rule);
-    }
     if let Some(until) = until {
         group.timer = Some(group::earlier(group.timer, until, now));
     }
