@@ -326,7 +326,12 @@ fn hand_over(
             interval.ledger.push(Entry::new(entry.group.clone()));
             interval.ledger.len() - 1
         });
-        let slot = slot.of(&mut interval.ledger[known]);
+        // Its group counts the news of an entry by whether that is held back.
+        let known = &mut interval.ledger[known];
+        if slot == Slot::GivenUp && known.news.is_none() {
+            known.held = known.held.take().or(entry.held.clone());
+        }
+        let slot = slot.of(known);
         if slot.is_none_or(|other| (other.from, other.over) <= (told.from, told.over)) {
             *slot = Some(told);
         }

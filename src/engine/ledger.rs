@@ -87,6 +87,11 @@ pub(super) fn refresh(
             rule.is_some_and(|rule| rule.notify.iter().any(|name| **name == *entry.group.receiver));
         let took =
             entry.told.or(entry.maybe).is_some() && rules.has_receiver(&entry.group.receiver);
+        // What was held back and given up has been joined with what was told: that has an end.
+        let told = [entry.told, entry.maybe].into_iter().flatten().any(|told| !told.over);
+        if told && entry.held.is_some() {
+            entry.given_up = entry.given_up.filter(|given_up| !given_up.over);
+        }
         let news = if tells || (took && interval.end.is_some()) {
             news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now)
         } else {
