@@ -170,9 +170,9 @@ fn timezone(fields: &mut Fields<'_>, report: &Report) -> TimeZone {
             Value::Text(text) if text.written == text.value => {
                 let known: Vec<String> =
                     tz::db().available().map(|name| name.to_string()).collect();
-                let cities = known.iter().filter_map(|zone| zone.rsplit_once('/'));
+                let mut cities = known.iter().filter_map(|zone| zone.rsplit_once('/'));
                 // People know their city, and often not its continent.
-                let city = cities.filter(|(_, city)| city.eq_ignore_ascii_case(&name)).next();
+                let city = cities.find(|(_, city)| city.eq_ignore_ascii_case(&name));
                 match city {
                     Some((area, city)) => {
                         format!("; did you mean {}?", quoted(&format!("{area}/{city}")))

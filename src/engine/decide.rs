@@ -127,8 +127,8 @@ fn keep_one(draft: &mut Draft<'_>, heard: &Heard, reason: &str) -> Result<Decide
 
 /// Looks at every group that has changed.
 pub(super) fn look_at_touched(draft: &mut Draft<'_>, rules: &Rules) {
-    for rule in draft.take_ended() {
-        let _: Result<(), Missing> = suppress::release(draft, rules, &rule);
+    for fired in draft.take_fired() {
+        let _: Result<(), Missing> = suppress::inhibit(draft, rules, &fired);
     }
     for key in draft.take_touched() {
         let _: Result<(), Missing> = group::look(draft, rules, &key);

@@ -9,6 +9,7 @@ use super::silence::Silence;
 use super::types::*;
 use crate::clock::Timestamp;
 use crate::event::Event;
+use crate::rules::Labels;
 
 /// A row that was not read is needed; which one is noted in the draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,13 @@ pub(super) fn each<T>(
         outcome = work(item).and(outcome);
     }
     outcome
+}
+
+/// An interval that fires now, or does not any more.
+pub(super) struct Fired {
+    pub(super) alert: AlertKey,
+    pub(super) labels: Labels,
+    pub(super) fires: bool,
 }
 
 pub(super) struct Draft<'a> {
@@ -43,7 +51,7 @@ pub(super) struct Draft<'a> {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     attempts: Vec<Attempt>,
     touched: BTreeSet<GroupKey>,
-    ended: BTreeSet<Arc<str>>,
+    fired: BTreeMap<IntervalId, Fired>,
     parts_changed: BTreeMap<AlertKey, PartsChanged>,
 }
 
@@ -91,7 +99,7 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             attempts: Vec::new(),
             touched: BTreeSet::new(),
-            ended: BTreeSet::new(),
+            fired: BTreeMap::new(),
             parts_changed: BTreeMap::new(),
         }
     }
@@ -227,43 +235,51 @@ impl<'a> Draft<'a> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Notes that an alert of this rule does not fire any more.
-    pub(super) fn note_ended(&mut self, rule: &Arc<str>) {
-        self.ended.insert(rule.clone());
+    /// Notes that an interval fires now, or does not any more.
+    pub(super) fn note_fired(&mut self, interval: &Interval, fires: bool) {
+        let (alert, labels) = (interval.alert.clone(), interval.labels.clone());
+        self.fired.insert(interval.id, Fired { alert, labels, fires });
     }
 
-    /// The rules noted by [`Draft::note_ended`] since the last call.
-    pub(super) fn take_ended(&mut self) -> BTreeSet<Arc<str>> {
-        std::mem::take(&mut self.ended)
+    /// What was noted by [`Draft::note_fired`] since the last call.
+    pub(super) fn take_fired(&mut self) -> impl Iterator<Item = Fired> + use<> {
+        std::mem::take(&mut self.fired).into_values()
     }
 
-    /// The firing intervals of these rules.
+    /// The firing intervals of these rules for which this holds.
     pub(super) fn sources<'r>(
         &mut self,
         rules: impl Iterator<Item = &'r Arc<str>>,
+        wanted: impl Fn(&Interval) -> bool,
     ) -> Result<Vec<Interval>, Missing> {
         let rules: Vec<&Arc<str>> = rules.collect();
         if rules.is_empty() {
             return Ok(Vec::new());
         }
-        let (need, asked) = (&mut self.need.sources, &self.snapshot.asked.sources);
-        let missing = rules.iter().filter(|rule| !asked.contains(**rule)).count();
-        if missing > 0 {
-            need.extend(rules.into_iter().cloned());
+        if rules.iter().any(|rule| !self.snapshot.asked.sources.contains(*rule)) {
+            self.need.sources.extend(rules.into_iter().cloned());
             return Err(Missing);
         }
         let fires = |interval: &Interval| interval.ledger.iter().any(|entry| entry.firing);
-        Ok(self.with(|interval| rules.contains(&&interval.alert.rule) && fires(interval)))
+        Ok(self.with(|interval| {
+            rules.contains(&&interval.alert.rule) && fires(interval) && wanted(interval)
+        }))
     }
 
-    /// The intervals of this rule of which there is news that is held back.
-    pub(super) fn held_of(&mut self, rule: &Arc<str>) -> Result<Vec<Interval>, Missing> {
-        if !self.snapshot.asked.held.contains(rule) {
-            self.need.held.insert(rule.clone());
+    /// The intervals of this rule with an entry that has news, and for which this holds.
+    pub(super) fn untold_of(
+        &mut self,
+        rule: &Arc<str>,
+        wanted: impl Fn(&Interval, &Entry) -> bool,
+    ) -> Result<Vec<Interval>, Missing> {
+        if !self.snapshot.asked.untold.contains(rule) {
+            self.need.untold.insert(rule.clone());
             return Err(Missing);
         }
-        let held = |entry: &Entry| entry.news.is_some() && entry.held.is_some();
-        Ok(self.with(|interval| interval.alert.rule == *rule && interval.ledger.iter().any(held)))
+        Ok(self.with(|interval| {
+            let mut news = interval.ledger.iter().filter(|entry| entry.news.is_some());
+            interval.alert.rule == *rule && news.any(|entry| wanted(interval, entry))
+        }))
     }
 
     /// Every silence.

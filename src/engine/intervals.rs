@@ -327,7 +327,12 @@ fn hand_over(
             interval.ledger.push(Entry::new(entry.group.clone()));
             interval.ledger.len() - 1
         });
-        let slot = slot.of(&mut interval.ledger[known]);
+        // Its group counts the news of an entry by whether that is held back.
+        let known = &mut interval.ledger[known];
+        if slot == Slot::GivenUp && known.news.is_none() {
+            known.held = known.held.take().or(entry.held.clone());
+        }
+        let slot = slot.of(known);
         *slot = Some(match *slot {
             // What was joined may have to be parted again: both were told.
             Some(other) if other.over && told.over => Told {

@@ -87,6 +87,11 @@ pub(super) fn refresh(
             rule.is_some_and(|rule| rule.notify.iter().any(|name| **name == *entry.group.receiver));
         let took =
             entry.told.or(entry.maybe).is_some() && rules.has_receiver(&entry.group.receiver);
+        // What was held back and given up has been joined with what was told: that has an end.
+        let told = [entry.told, entry.maybe].into_iter().flatten().any(|told| !told.over);
+        if told && entry.held.is_some() {
+            entry.given_up = entry.given_up.filter(|given_up| !given_up.over);
+        }
         let news = if tells || (took && interval.end.is_some()) {
             news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now)
         } else {
@@ -125,6 +130,9 @@ fn judge(
     news: Option<News>,
     firing: bool,
 ) -> Result<(), Missing> {
+    if entry.firing != firing {
+        draft.note_fired(interval, firing);
+    }
     let held = match (news, rules.get(&interval.alert.rule)) {
         (Some(news), Some(rule)) => match late(interval, rule, news) {
             None => suppress::held(draft, rules, interval, entry, news)?,
@@ -153,6 +161,9 @@ fn late(interval: &Interval, rule: &Rule, news: News) -> Option<Held> {
 /// Takes an interval out of the draft, and what it has to tell out of its groups.
 pub(super) fn remove(draft: &mut Draft<'_>, mut interval: Interval) -> Result<(), Missing> {
     draft.remove_interval(interval.id);
+    if interval.ledger.iter().any(|entry| entry.firing) {
+        draft.note_fired(&interval, false);
+    }
     each(&mut interval.ledger, |entry| set(draft, entry, None, None, false))
 }
 
@@ -185,9 +196,6 @@ fn set(
     group.news =
         group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());
     group.firing = group.firing.saturating_sub(u32::from(fired_before)) + u32::from(firing);
-    if fired_before && !firing {
-        draft.note_ended(&group.key.rule);
-    }
     if let Some(until) = until {
         group.timer = Some(group::earlier(group.timer, until, now));
     }

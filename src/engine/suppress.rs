@@ -1,7 +1,7 @@
 //! What is held back: by a silence, by a mute time of its rule, or by an alert that inhibits it
 //! (DESIGN.md §6, "Held back").
 
-use super::draft::{Draft, Missing, each};
+use super::draft::{Draft, Fired, Missing, each};
 use super::ledger;
 use super::silence::Silence;
 use super::types::*;
@@ -66,7 +66,8 @@ pub(super) fn held(
     if passes {
         return Ok(None);
     }
-    let sources = draft.sources(rules.sources_of(&interval.alert.rule));
+    let inhibits = |source: &Interval| rules.inhibits(&source.labels, &interval.labels);
+    let sources = draft.sources(rules.sources_of(&interval.alert.rule), inhibits);
     Ok(hold(rules, draft.silences()?, &sources?, interval, draft.now))
 }
 
@@ -92,10 +93,17 @@ pub(super) fn review_if_any(
     }
 }
 
-/// Looks again at what alerts of this rule, one of which does not fire any more, may have held back.
-pub(super) fn release(draft: &mut Draft<'_>, rules: &Rules, rule: &str) -> Result<(), Missing> {
-    each(rules.targets_of(rule), |target| {
-        each(draft.held_of(target)?, |interval| ledger::review(draft, rules, &interval))
+/// Looks again at what an alert holds back that has begun to fire, or held back that does not any
+/// more.
+pub(super) fn inhibit(draft: &mut Draft<'_>, rules: &Rules, fired: &Fired) -> Result<(), Missing> {
+    let concerned = |interval: &Interval, entry: &Entry| match (&entry.held, fired.fires) {
+        (None, true) => rules.inhibits(&fired.labels, &interval.labels),
+        (Some(Held::Inhibited { by }), false) => *by == fired.alert,
+        _ => false,
+    };
+    each(rules.targets_of(&fired.alert.rule), |target| {
+        let intervals = draft.untold_of(target, concerned)?;
+        each(intervals, |interval| ledger::review(draft, rules, &interval))
     })
 }
 
@@ -107,7 +115,7 @@ pub(super) fn repeats(
     key: &GroupKey,
 ) -> Result<(Vec<Interval>, Option<Timestamp>), Missing> {
     let firing = draft.firing_of(key);
-    let sources = draft.sources(rules.sources_of(&key.rule));
+    let sources = draft.sources(rules.sources_of(&key.rule), |_| true);
     let (mut firing, sources, silences) = (firing?, sources?, draft.silences()?);
     let mut until: Option<Timestamp> = None;
     firing.retain(|interval| {

@@ -588,8 +588,8 @@ pub struct Keys {
     pub silences: bool,
     /// The firing intervals of these rules, which may inhibit others.
     pub sources: BTreeSet<Arc<str>>,
-    /// The intervals of these rules of which there is news that is held back.
-    pub held: BTreeSet<Arc<str>>,
+    /// The intervals of these rules of which there is news.
+    pub untold: BTreeSet<Arc<str>>,
 }
 
 impl Keys {
@@ -616,7 +616,7 @@ impl Keys {
         self.deliveries.append(&mut other.deliveries);
         self.silences |= other.silences;
         self.sources.append(&mut other.sources);
-        self.held.append(&mut other.held);
+        self.untold.append(&mut other.untold);
     }
 }
 

@@ -99,8 +99,8 @@ impl Memory {
                 || entry(|entry| entry.firing, &keys.firing)
                 || (keys.sources.contains(&interval.alert.rule)
                     && interval.ledger.iter().any(|entry| entry.firing))
-                || (keys.held.contains(&interval.alert.rule)
-                    && interval.ledger.iter().any(|e| e.news.is_some() && e.held.is_some()))
+                || (keys.untold.contains(&interval.alert.rule)
+                    && interval.ledger.iter().any(|entry| entry.news.is_some()))
             {
                 snapshot.intervals.insert(interval.id, interval.clone());
             }

@@ -150,7 +150,7 @@ fn open_minutes(window: &Window, first: jiff::Timestamp) -> BTreeSet<i64> {
             .filter(|(_, instant)| shown.contains(&window.timezone.to_datetime(*instant)))
             .map(|(minute, _)| minute);
         let Some(first) = shows.next() else { continue };
-        open.extend(first..=shows.last().unwrap_or(first));
+        open.extend(first..=shows.next_back().unwrap_or(first));
     }
     open
 }

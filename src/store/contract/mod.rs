@@ -35,7 +35,7 @@ macro_rules! contract {
             a_container_brings_only_its_open_intervals,
             a_shared_alert_brings_what_had_not_ended,
             a_group_brings_its_news_and_what_fires,
-            a_rule_brings_what_fires_and_what_is_held_back,
+            a_rule_brings_what_fires_and_its_news,
             a_ledger_outlives_its_group,
             rows_put_again_are_replaced,
             intervals_are_removed_with_their_ledgers,

@@ -68,7 +68,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         deliveries: new(keys.deliveries, &asked.deliveries),
         silences: keys.silences && !asked.silences,
         sources: new(keys.sources, &asked.sources),
-        held: new(keys.held, &asked.held),
+        untold: new(keys.untold, &asked.untold),
     }
 }
 
@@ -148,8 +148,8 @@ fn extend(
     for rule in &keys.sources {
         add(snapshot, intervals(connection, SOURCES, [rule])?);
     }
-    for rule in &keys.held {
-        add(snapshot, intervals(connection, HELD, [rule])?);
+    for rule in &keys.untold {
+        add(snapshot, intervals(connection, UNTOLD, [rule])?);
     }
     if keys.silences {
         snapshot.silences = memory.silences(connection)?;
@@ -356,12 +356,11 @@ const SOURCES: &str = intervals_where!(
               where k.rule = ?1 and (l.news is not null or l.firing) and l.firing)"
 );
 
-/// The intervals of a rule of which there is news that is held back.
-const HELD: &str = intervals_where!(
+/// The intervals of a rule of which there is news.
+const UNTOLD: &str = intervals_where!(
     "i.id in (select l.interval from group_keys k join groups g on g.key = k.id
               join ledger l on l.group_key = k.id
-              where k.rule = ?1 and (l.news is not null or l.firing) and l.news is not null
-                  and l.held is not null)"
+              where k.rule = ?1 and (l.news is not null or l.firing) and l.news is not null)"
 );
 
 fn intervals(
