@@ -171,6 +171,7 @@ fn settle_one(
                     entry.given_up = None;
                 }
             })?;
+            enter_what_moved(draft, rules, &delivery)?;
             go_on(draft, rules, &delivery)?;
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
             Ok(Settled::Sent)
@@ -185,6 +186,33 @@ fn settle_one(
             wait(draft, rules, delivery, settlement)
         }
     }
+}
+
+/// Enters what was told of stretches that have gone on as others since, joined or parted by late
+/// events: what may have been told of them moved along, and was told now.
+fn enter_what_moved(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &Delivery,
+) -> Result<(), Missing> {
+    let now = draft.now;
+    let says = || delivery.notification.iter().flat_map(|notification| &notification.says);
+    // Joined stretches are one from the first to the last.
+    let first = says().map(|saying| saying.from).min();
+    let last = says().map(|saying| saying.until.unwrap_or(now)).max();
+    let told = |maybe: Told| first <= Some(maybe.from) && Some(maybe.until) <= last;
+    each(draft.news_of(&delivery.group)?, |mut interval| {
+        let Some(entry) = interval
+            .ledger
+            .iter_mut()
+            .find(|entry| entry.group == delivery.group && entry.maybe.is_some_and(told))
+        else {
+            return Ok(());
+        };
+        entry.told = entry.maybe.take();
+        entry.given_up = None;
+        ledger::refresh(draft, rules, interval)
+    })
 }
 
 /// Has a delivery wait for its next attempt, or gives it up if it waited too long.
