@@ -408,6 +408,39 @@ fn what_is_joined_with_another_while_it_is_being_sent_is_not_forgotten() {
 }
 
 #[test]
+fn what_is_parted_while_it_is_being_sent_is_not_told_again() {
+    let mut world = crashed();
+    world.wait(100);
+    world.hear("a", "CRASHED", 0);
+    world.hear("a", "CRASHED", 100);
+    world.wait(5);
+    world.send();
+    world.hear("a", "RUNNING", 50);
+    world.land(&SENT);
+    world.wait(1000);
+    assert!(world.deliver(&SENT).is_empty());
+    world.hear("a", "RUNNING", 1100);
+    world.wait(0);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn what_was_told_apart_is_not_told_again_though_it_was_joined_and_parted_since() {
+    let mut world = crashed();
+    world.wait(48 * 3600);
+    world.hear("a", "CRASHED", 0);
+    world.hear("a", "CRASHED", 30 * 3600);
+    world.hear("a", "RUNNING", 31 * 3600);
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT)[0].says.len(), 2);
+    // A late crash joins what had expired with the other, and a late recovery parts them again.
+    world.hear("a", "CRASHED", 20 * 3600);
+    world.hear("a", "RUNNING", 22 * 3600);
+    world.wait(1000);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
 fn fresh_news_does_not_die_with_what_waited_too_long() {
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);

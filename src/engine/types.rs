@@ -178,14 +178,14 @@ pub enum Cause {
 pub struct Entry {
     /// The group that tells it; names the receiver.
     pub group: GroupKey,
-    /// What was told last, if anything.
-    pub told: Option<Told>,
+    /// What was told of it.
+    pub told: Belief,
     /// What an attempt says that is under way, or said without an answer: it may have been heard,
     /// and will be said again unless it turns out that it was.
-    pub maybe: Option<Told>,
-    /// What was given up last: it is a dead letter, or was held back until it was over, and is not
-    /// said again by itself.
-    pub given_up: Option<Told>,
+    pub maybe: Belief,
+    /// What was given up: it is a dead letter, or was held back until it was over, and is not said
+    /// again by itself.
+    pub given_up: Belief,
     /// What is true and not told.
     pub news: Option<News>,
     /// Whether the interval was firing when this entry was last looked at.
@@ -257,15 +257,86 @@ impl Held {
     }
 }
 
-/// What was told of an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A stretch that was spoken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Told {
-    /// Whether it was said to be over, and not firing.
-    pub over: bool,
     /// From when.
     pub from: Timestamp,
     /// Until when: its end, or when it was said to be firing.
     pub until: Timestamp,
+    /// Whether it was said to be over, and not firing.
+    pub over: bool,
+    /// Whether it goes on, as a later interval of the alert: what became of it is said of that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
+}
+
+/// What was said of an interval: one stretch or, where late events joined what had been told apart,
+/// several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Belief(Vec<Told>);
+
+impl Belief {
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it was said to be firing, and not over since.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.0.iter().any(|told| !told.over && !told.goes_on)
+    }
+
+    /// Whether it was said to be over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.is_empty() && !self.fires()
+    }
+
+    /// Whether a stretch that did not end before this was said to be over.
+    #[must_use]
+    pub fn is_over_at(&self, end: Timestamp) -> bool {
+        self.0.iter().any(|told| told.over && told.until >= end)
+    }
+
+    /// The stretches, in no order.
+    pub fn stretches(&self) -> impl Iterator<Item = Told> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Adds a stretch, unless it is there.
+    pub fn add(&mut self, told: Told) {
+        if !self.0.contains(&told) {
+            self.0.push(told);
+        }
+    }
+
+    /// What was said, leaving nothing.
+    pub fn take(&mut self) -> Belief {
+        std::mem::take(self)
+    }
+
+    /// Forgets the stretches for which this holds.
+    pub fn forget(&mut self, which: impl Fn(&Told) -> bool) {
+        self.0.retain(|told| !which(told));
+    }
+}
+
+impl From<Told> for Belief {
+    fn from(told: Told) -> Belief {
+        Belief(vec![told])
+    }
+}
+
+impl FromIterator<Told> for Belief {
+    fn from_iter<T: IntoIterator<Item = Told>>(stretches: T) -> Belief {
+        let mut belief = Belief::default();
+        stretches.into_iter().for_each(|told| belief.add(told));
+        belief
+    }
 }
 
 impl Interval {
@@ -287,7 +358,7 @@ impl Entry {
     /// Whether anything was, or may have been, said of it.
     #[must_use]
     pub fn was_told(&self) -> bool {
-        self.told.or(self.maybe).or(self.given_up).is_some()
+        !(self.told.is_empty() && self.maybe.is_empty() && self.given_up.is_empty())
     }
 
     /// Whether there is news that is not held back.
@@ -301,9 +372,9 @@ impl Entry {
     pub fn new(group: GroupKey) -> Entry {
         Entry {
             group,
-            told: None,
-            maybe: None,
-            given_up: None,
+            told: Belief::default(),
+            maybe: Belief::default(),
+            given_up: Belief::default(),
             news: None,
             firing: false,
             held: None,
@@ -519,10 +590,12 @@ pub struct AlertNews {
 }
 
 /// What a notification says of one interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saying {
     /// The interval.
     pub interval: IntervalId,
+    /// The alert that it is a stretch of.
+    pub alert: AlertKey,
     /// What is said.
     pub news: News,
     /// Since when it fires, as said.
@@ -537,7 +610,14 @@ impl Saying {
     /// Whether both say the same, however long they have been waiting to.
     #[must_use]
     pub fn says_as(&self, other: &Saying) -> bool {
-        Saying { waiting_since: other.waiting_since, ..*self } == *other
+        Saying { waiting_since: other.waiting_since, ..self.clone() } == *other
+    }
+
+    /// The stretch that is spoken of, if it is said now.
+    #[must_use]
+    pub fn told(&self, now: Timestamp) -> Told {
+        let over = !self.news.is_firing();
+        Told { from: self.from, until: self.until.unwrap_or(now), over, goes_on: false }
     }
 }
 

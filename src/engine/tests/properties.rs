@@ -218,7 +218,7 @@ fn believed_after(
     before: Option<(IntervalId, Timestamp)>,
     hearing: &Hearing,
 ) -> Option<(IntervalId, Timestamp)> {
-    let said = hearing.saying;
+    let said = &hearing.saying;
     match said.news {
         News::Firing | News::HadNotEnded | News::StillFiring => Some((said.interval, said.from)),
         News::Over | News::Withdrawn => None,
@@ -266,23 +266,23 @@ proptest! {
                 let receiver = &entry.group.receiver;
                 let held = entry.held.is_some() && world.held(interval).is_some();
                 prop_assert!(entry.news.is_none() || held, "{:?}", interval);
-                if !rule.notify.iter().any(|name| **name == **receiver) || entry.given_up.is_some() {
+                if !rule.notify.iter().any(|name| **name == **receiver) || !entry.given_up.is_empty() {
                     continue;
                 }
                 let ends_are_told = rule.send_resolved || interval.end.is_none();
-                let told_firing = entry.told.is_some_and(|told| !told.over);
+                let told_firing = entry.told.fires();
                 prop_assert!(
                     !ends_are_told || held || told_firing == interval.end.is_none(),
                     "{:?}",
                     interval
                 );
-                let heard = entry.told.is_some() || held;
-                prop_assert!(entry.maybe.is_none() || heard, "{:?}", interval);
+                let heard = !entry.told.is_empty() || held;
+                prop_assert!(entry.maybe.is_empty() || heard, "{:?}", interval);
             }
             // And the receivers, who heard what they heard, believe it.
             for receiver in &rule.notify {
                 let given_up = interval.ledger.iter().any(|entry| {
-                    *entry.group.receiver == **receiver && entry.given_up.is_some()
+                    *entry.group.receiver == **receiver && !entry.given_up.is_empty()
                 });
                 let heard = world.told.iter().filter(|hearing| {
                     hearing.receiver == *receiver && hearing.alert == interval.alert

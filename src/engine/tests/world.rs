@@ -1,6 +1,5 @@
 //! A store in memory, with a receiver that answers as it is told.
 
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +32,6 @@ pub(super) struct World {
     pub(super) told: Vec<Hearing>,
     /// What is being sent.
     pub(super) in_flight: Vec<Claimed>,
-    /// The alert of every interval that ever was.
-    alerts: BTreeMap<IntervalId, AlertKey>,
     last_token: u32,
 }
 
@@ -68,7 +65,6 @@ impl World {
             memory: Memory::default(),
             told: Vec::new(),
             in_flight: Vec::new(),
-            alerts: BTreeMap::new(),
             last_token: 0,
         }
     }
@@ -97,9 +93,6 @@ impl World {
         decide: impl Fn(&Snapshot) -> Decision<T>,
     ) -> T {
         let result = self.memory.transact(keys, decide);
-        for interval in self.memory.intervals.values() {
-            self.alerts.insert(interval.id, interval.alert.clone());
-        }
         self.check();
         result
     }
@@ -207,10 +200,8 @@ impl World {
         if !matches!(outcome, Outcome::Sent { .. } | Outcome::Unknown { .. }) {
             return;
         }
-        for (alert, saying) in claimed.notification.says.iter().filter_map(|saying| {
-            let alert = self.alerts.get(&saying.interval)?.clone();
-            Some((alert, *saying))
-        }) {
+        for saying in claimed.notification.says.iter().cloned() {
+            let alert = saying.alert.clone();
             let until = saying.until.unwrap_or(self.now);
             let receiver = claimed.notification.receiver.clone();
             self.told.push(Hearing { receiver, alert, saying, until, sure });

@@ -217,6 +217,7 @@ fn notification(interval: IntervalId) -> Notification {
         }],
         says: vec![Saying {
             interval,
+            alert: AlertKey { rule: "crashed".into(), values: vec![Some("a".into()), None] },
             news: News::Firing,
             from: at(100),
             until: None,

@@ -10,7 +10,7 @@ use super::memory::{Kept, Memory};
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
-    AlertKey, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Heard,
+    AlertKey, Belief, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Heard,
     Interval, IntervalId, Keys, Lease, Role, Snapshot, Timer,
 };
 use crate::event::{self, Event, Identity};
@@ -419,15 +419,20 @@ fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, F
         let mut columns = Columns::of(row);
         Ok(Entry {
             group: group_key_of(&mut columns)?,
-            told: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
-            maybe: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
-            given_up: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            told: said(&mut columns)?,
+            maybe: said(&mut columns)?,
+            given_up: said(&mut columns)?,
             news: columns.take()?,
             firing: columns.take()?,
             held: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
         })
     })?;
     Ok(entries.collect::<Result<_, _>>()?)
+}
+
+/// What was said: null where nothing was.
+fn said(columns: &mut Columns<'_>) -> rusqlite::Result<Belief> {
+    Ok(columns.take::<Option<Json<_>>>()?.map(|json| json.0).unwrap_or_default())
 }
 
 pub(super) fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupKey> {
