@@ -63,10 +63,9 @@ fn append(
         open_now += open.len();
         after.append(&mut open);
     }
-    // A run that ended before it counted leaves nothing, unless people were told of it.
-    let (gone, stay): (Vec<Interval>, Vec<Interval>) =
-        before.into_iter().partition(|interval| after.iter().all(|other| other.id != interval.id));
-    if gone.iter().any(|interval| interval.ledger.iter().any(Entry::was_told)) {
+    // A run that ended before it counted is put right where people were told of it.
+    let mut too_short = after.iter().filter(|interval| interval.is_too_short());
+    if too_short.any(|interval| interval.ledger.iter().any(Entry::was_told)) {
         return rederive(draft, rules, &event.container);
     }
     draft.put_container(Container {
@@ -83,8 +82,7 @@ fn append(
         derived_to: heard.at,
         open: u32::try_from(open_now).unwrap_or(u32::MAX),
     });
-    let removed = remove(draft, gone);
-    put_changed(draft, rules, &stay, after).and(removed)
+    put_changed(draft, rules, &before, after)
 }
 
 /// Puts those of a container's intervals that are not as they were before.
@@ -130,7 +128,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
         if began_before_the_rule && ended_before_the_rule {
             continue;
         }
-        if began_before_the_rule && interval.start <= rule.since {
+        if began_before_the_rule && interval.start <= rule.since && !interval.is_too_short() {
             carried.push(carry(&interval, rule, &timeline));
         }
         before.push(interval);
@@ -229,12 +227,14 @@ pub(super) fn reconcile(
             }
             continue;
         };
-        let stretches = orphaned.iter().flat_map(|entry| entry.told.stretches());
-        let from = stretches.map(|told| told.from).min().unwrap_or(old.start);
+        // It is withdrawn as it was told, wherever it began by now.
+        let beliefs = orphaned.iter().flat_map(|entry| [&entry.told, &entry.maybe]);
+        let from = beliefs.flat_map(Belief::stretches).map(|told| told.from).min();
+        let start = from.unwrap_or(old.start);
         // What it was told of is gone, though it may go on as something else.
-        let (id, start, ledger) = match is_unnamed {
-            true => (old.id, old.start, bereft(&old, orphaned)),
-            false => (timeline::UNNAMED, from, orphaned),
+        let (id, ledger) = match is_unnamed {
+            true => (old.id, bereft(&old, orphaned)),
+            false => (timeline::UNNAMED, orphaned),
         };
         let end = End { at: start, heard_at: now, cause: Cause::Withdrawn, event: None };
         derived.push(Interval { id, start, end: Some(end), due: None, ledger, ..old });
@@ -249,8 +249,14 @@ fn name(old: &Interval, derived: &mut [Interval]) -> bool {
     // Of each event there is one.
     if old.is_of_one_event() {
         let mut same = derived.iter_mut().filter(continues);
-        let same = same.find(|interval| interval.is_of_one_event() && interval.last == old.last);
-        return same.map(|interval| *interval = old.clone()).is_some();
+        let Some(interval) =
+            same.find(|interval| interval.is_of_one_event() && interval.last == old.last)
+        else {
+            return false;
+        };
+        (interval.id, interval.ledger) = (old.id, old.ledger.clone());
+        interval.labels = old.labels.clone();
+        return true;
     }
     // Of those it could go on as, the one that was told of keeps the name.
     let said = old.ledger.iter().flat_map(|entry| [&entry.told, &entry.maybe]);

@@ -30,6 +30,7 @@ fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp)
     };
     match end.cause {
         Cause::Withdrawn => (told_firing || maybe_firing).then_some(News::Withdrawn),
+        Cause::TooShort => None,
         Cause::Momentary => (!told_over).then_some(News::Happened),
         _ if told_over && !maybe_firing => None,
         _ if told_firing || told_over => send_resolved.then_some(News::Over),

@@ -521,11 +521,15 @@ fn what_has_to_last_is_told_when_it_has_lasted() {
 }
 
 #[test]
-fn a_run_that_ends_before_it_counts_leaves_nothing() {
+fn a_run_that_ends_before_it_counts_is_kept_and_not_told() {
     let mut world = stuck();
     world.hear("a", "STOPPING", 0);
     world.hear("a", "STOPPED", 300);
-    assert!(world.intervals.is_empty());
+    let run = world.intervals.values().next().unwrap();
+    assert!(run.is_too_short());
+    assert_eq!((run.start, run.last_at), (at(0), at(0)));
+    let fate = fate(run, &run.ledger[0], None, at(0), world.now);
+    assert!(matches!(fate, Fate::HeldBack(Reason { word: "run too short", .. })), "{fate:?}");
     world.wait(100_000);
     assert!(world.deliver(&SENT).is_empty());
 }

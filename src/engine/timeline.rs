@@ -134,8 +134,12 @@ pub(super) fn step(
     }
     let deleted = heard.event.state == State::Deleted;
     if rule.hold.is_some() && (deleted || !matches) {
-        // A run that ended before it counted.
-        open.retain(|interval| interval.start < heard.at);
+        // A run that ended before it counted: kept to say why nobody was told.
+        let short = open.extract_if(.., |interval| heard.at <= interval.start);
+        ended.extend(short.map(|interval| Interval {
+            start: interval.start.minus(rule.hold.unwrap_or_default()),
+            ..end_with(interval, heard, Cause::TooShort)
+        }));
     }
     let resolved = match &rule.resolve {
         Resolve::When(condition) => condition.matches(&heard.event),
@@ -144,16 +148,14 @@ pub(super) fn step(
     };
     if deleted || (!matches && resolved) {
         let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
-        ended.extend(open.drain(..).map(|interval| {
-            let end = End {
-                at: heard.at,
-                heard_at: heard.received_at,
-                cause,
-                event: Some(heard.reference()),
-            };
-            Interval { end: Some(end), due: None, ..interval }
-        }));
+        ended.extend(open.drain(..).map(|interval| end_with(interval, heard, cause)));
     }
+}
+
+/// The interval as it is once this event has ended it.
+fn end_with(interval: Interval, heard: &Heard, cause: Cause) -> Interval {
+    let (heard_at, event) = (heard.received_at, Some(heard.reference()));
+    Interval { end: Some(End { at: heard.at, heard_at, cause, event }), due: None, ..interval }
 }
 
 /// When an open interval ends by itself if nothing more is heard.

@@ -171,6 +171,8 @@ pub enum Cause {
     Momentary,
     /// There were too few occurrences in the last while.
     Subsided,
+    /// It did not last for as long as its rule asks: it never fired.
+    TooShort,
 }
 
 /// What was told of one interval to one receiver, and whether there is news.
@@ -346,11 +348,17 @@ impl Interval {
         self.end.as_ref().is_some_and(|end| end.cause == Cause::Momentary)
     }
 
-    /// Whether it is all that follows from one event: there is at most one for each.
+    /// Whether it ended before it had lasted for as long as its rule asks.
+    #[must_use]
+    pub fn is_too_short(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.cause == Cause::TooShort)
+    }
+
+    /// Whether it is named by its last event: there is at most one for each.
     #[must_use]
     pub fn is_of_one_event(&self) -> bool {
         let subsides = self.end.as_ref().is_some_and(|end| end.cause == Cause::Subsided);
-        self.is_moment() || (self.role == Role::Part && subsides)
+        self.is_moment() || self.is_too_short() || (self.role == Role::Part && subsides)
     }
 }
 

@@ -359,6 +359,7 @@ impl Story<'_> {
             Some(Cause::Withdrawn) => return "had not happened after all".to_owned(),
             Some(Cause::Deleted) => "deleted".to_owned(),
             Some(Cause::Subsided) => "no longer so often".to_owned(),
+            Some(Cause::TooShort) => return "did not last".to_owned(),
             Some(Cause::Resolved | Cause::Momentary) | None => match state(&self.ended_by) {
                 Some(State::Running) => "running again".to_owned(),
                 Some(State::Deleted) => "deleted".to_owned(),

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event::State;
 use crate::rules::calendar::Window;
-use crate::rules::{Field, MuteTime, Resolve, Rules, Threshold};
+use crate::rules::{Field, MuteTime, Resolve, Rule, Rules, Threshold};
 
 /// Rules of every kind: two receivers, groups large and small; one does not tell the end, one lasts,
 /// one lasts until something else, one is all moments; some are of several containers or occurrences.
@@ -229,6 +229,43 @@ fn believed_after(
     }
 }
 
+fn end_of(interval: &Interval) -> Timestamp {
+    interval.end.as_ref().map_or(Timestamp::from_micros(i64::MAX), |end| end.at)
+}
+
+/// The intervals that have this occurrence: those of their alert, if it is of several containers or
+/// occurrences and ever fired with this among them.
+fn holders<'a>(world: &'a World, rule: &Rule, heard: &Heard) -> Vec<&'a Interval> {
+    let happened = |interval: &&Interval| {
+        interval.end.as_ref().is_none_or(|end| end.cause != Cause::Withdrawn)
+            && interval.alert.rule == rule.name
+    };
+    let all = || world.intervals.values().filter(happened);
+    // An instant belongs to what it touches.
+    let meet = |whole: &Interval, part: &Interval| {
+        let instant = part.start == end_of(part) && part.start == end_of(whole);
+        (whole.start <= part.start && part.start < end_of(whole))
+            || (part.start < whole.start && whole.start < end_of(part))
+            || instant
+    };
+    let holds = all().filter(|interval| {
+        let hold = rule.hold.filter(|_| !interval.is_too_short()).unwrap_or_default();
+        interval.role != Role::Whole
+            && interval.container == heard.event.container
+            && (interval.start.minus(hold)..=interval.last_at).contains(&heard.at)
+    });
+    let of_alert = |part: &'a Interval| {
+        let mut wholes = all().filter(|whole| {
+            whole.role == Role::Whole && whole.alert == part.alert && meet(whole, part)
+        });
+        wholes.next().unwrap_or(part)
+    };
+    let mut holders: Vec<&Interval> = holds.map(of_alert).collect();
+    // Of what stands alone and what has others beside it, in one instant, the alert's is asked.
+    holders.sort_by_key(|interval| interval.role == Role::Part);
+    holders
+}
+
 /// The same cases every time, so that what fails fails for a reason in the change at hand. With
 /// `PROPTEST_CASES` set, as many, and others each time: to look for what these do not find.
 fn config() -> ProptestConfig {
@@ -346,6 +383,69 @@ proptest! {
                         "told twice: {:?}",
                         hearing
                     );
+                }
+            }
+        }
+    }
+
+    /// (D): each occurrence is told, waiting, dead, or held back for one reason, to each receiver.
+    #[test]
+    fn every_occurrence_is_accounted_for(
+        payloads in payloads(),
+        steps in prop::collection::vec(step(), 0..30),
+        rest in any::<bool>(),
+    ) {
+        let mut world = run(&payloads, &steps);
+        if rest {
+            come_to_rest(&mut world);
+        }
+        let edited = steps.iter().any(|step| matches!(step, Step::Edit(_)));
+        for heard in &world.events {
+            for rule in world.rules.matching(&heard.event) {
+                let holders = holders(&world, rule, heard);
+                prop_assert!(!holders.is_empty(), "{} is not known of {:?}", rule.name, heard);
+                let interval = holders[0];
+                if interval.role == Role::Part {
+                    let below_count = alone(interval).word == "below count";
+                    prop_assert!(rule.threshold.is_some() == below_count, "{:?}", interval);
+                    prop_assert!(below_count || interval.is_too_short() || interval.start > world.now);
+                    continue;
+                }
+                for receiver in &rule.notify {
+                    let of_receiver = |entry: &&Entry| *entry.group.receiver == **receiver;
+                    let Some(entry) = interval.ledger.iter().find(of_receiver) else {
+                        prop_assert!(edited, "{} has no account of {:?}", receiver, interval);
+                        continue;
+                    };
+                    let group = world.groups.get(&entry.group);
+                    let fate = fate(interval, entry, group, heard.at, world.now);
+                    let heard_of = world.told.iter().any(|hearing| {
+                        hearing.receiver == *receiver
+                            && hearing.alert == interval.alert
+                            && hearing.saying.from <= end_of(interval)
+                    });
+                    match fate {
+                        Fate::Told => prop_assert!(heard_of, "not told: {:?}", interval),
+                        Fate::Waiting => {
+                            let waiting = group.and_then(|group| group.waiting.as_ref());
+                            let status = waiting.map(|id| world.deliveries[id].status);
+                            prop_assert_eq!(status, Some(Status::Pending));
+                        }
+                        Fate::Dead => prop_assert!(
+                            world.deliveries.values().any(|delivery| {
+                                delivery.status == Status::Dead
+                                    && *delivery.group.receiver == **receiver
+                            }),
+                            "no dead letter has {:?}", interval
+                        ),
+                        Fate::HeldBack(reason) => {
+                            prop_assert!(edited || reason.word != "rule removed", "{:?}", interval);
+                            prop_assert!(
+                                !rest || reason.word != "grouped",
+                                "at rest, and not told: {:?}", interval
+                            );
+                        }
+                    }
                 }
             }
         }

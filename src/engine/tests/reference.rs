@@ -177,6 +177,7 @@ pub(super) fn derived(world: &World) -> Vec<Derived> {
         .values()
         .filter(|interval| interval.start <= world.now && interval.role != Role::Part)
         .filter(|interval| interval.end.as_ref().is_none_or(|end| end.cause != Cause::Withdrawn))
+        .filter(|interval| !interval.is_too_short())
         .map(|interval| {
             let whole = interval.role == Role::Whole;
             let end = interval.end.as_ref().map(|end| {

@@ -146,6 +146,7 @@ words!(Cause {
     Withdrawn = "withdrawn",
     Momentary = "momentary",
     Subsided = "subsided",
+    TooShort = "too_short",
 });
 
 words!(Role {
