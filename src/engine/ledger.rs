@@ -12,7 +12,7 @@ use crate::rules::{Late, Rule, Rules};
 fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp) -> Option<News> {
     let given_up = match &interval.end {
         None => entry.given_up.fires(),
-        Some(end) => entry.given_up.is_over_at(end.at),
+        Some(end) => entry.given_up.covers(interval.start, end.at),
     };
     if given_up {
         return None;

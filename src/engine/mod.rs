@@ -18,7 +18,7 @@ pub mod timeline;
 mod types;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use account::{Fate, Reason, alone, fate, held_back};
 pub use claim::{Claimed, Lease, claim};

@@ -1,11 +1,11 @@
 //! The engine as a whole, over a store in memory.
 
-mod properties;
+pub(crate) mod properties;
 mod recorded;
 mod reference;
 mod shared;
 mod suppress;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

@@ -298,10 +298,10 @@ impl Belief {
         !self.is_empty() && !self.fires()
     }
 
-    /// Whether a stretch that did not end before this was said to be over.
+    /// Whether a stretch was said to be over that holds all of this one.
     #[must_use]
-    pub fn is_over_at(&self, end: Timestamp) -> bool {
-        self.0.iter().any(|told| told.over && told.until >= end)
+    pub fn covers(&self, start: Timestamp, end: Timestamp) -> bool {
+        self.0.iter().any(|told| told.over && told.from <= start && end <= told.until)
     }
 
     /// The stretches, in no order.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::reference::{derived, reference};
 use super::suppress::inhibit;
-use super::world::{Hearing, World, at};
+use super::world::{Hearing, Other, World, at};
 use super::{SENT, failed, lost, rule};
 use crate::clock::Timestamp;
 use crate::engine::*;
@@ -116,12 +116,12 @@ fn payload() -> impl Strategy<Value = Value> {
         })
 }
 
-fn payloads() -> impl Strategy<Value = Vec<Value>> {
+pub(crate) fn payloads() -> impl Strategy<Value = Vec<Value>> {
     prop::collection::vec(payload(), 1..25)
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Hear(Vec<Index>),
     Wait(u64),
     Send,
@@ -132,7 +132,7 @@ enum Step {
     EndSilence(Index),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop::collection::vec(any::<Index>(), 1..4).prop_map(Step::Hear),
         2 => prop_oneof![0u64..10, 100u64..400, 3600u64..50_000].prop_map(Step::Wait),
@@ -168,7 +168,17 @@ const AFTERWARDS: u64 = 48 * 3600;
 
 /// Runs the steps, then hears all there is, lets all that is due happen and all be delivered.
 fn run(payloads: &[Value], steps: &[Step]) -> World {
+    run_beside(payloads, steps, None)
+}
+
+/// The same, with another store that is to read and keep the same.
+pub(crate) fn run_beside(
+    payloads: &[Value],
+    steps: &[Step],
+    other: Option<Box<dyn Other>>,
+) -> World {
     let mut world = World::new(rules());
+    world.other = other;
     world.wait(AFTERWARDS);
     for step in steps {
         match step {
@@ -268,7 +278,7 @@ fn holders<'a>(world: &'a World, rule: &Rule, heard: &Heard) -> Vec<&'a Interval
 
 /// The same cases every time, so that what fails fails for a reason in the change at hand. With
 /// `PROPTEST_CASES` set, as many, and others each time: to look for what these do not find.
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     if std::env::var_os("PROPTEST_CASES").is_some() {
         return ProptestConfig::default();
     }
