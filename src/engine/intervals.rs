@@ -205,7 +205,7 @@ pub(super) fn reconcile(
     for ((alert, _), said) in said(&before) {
         for Said { slot, told, of, entry } in said {
             let believed = !told.over && slot != Slot::GivenUp;
-            if hand_over(&mut derived, alert, entry, slot, told) || !believed {
+            if hand_over(&mut derived, alert, entry, slot, &told) || !believed {
                 continue;
             }
             let orphaned = orphans.entry(of).or_default();
@@ -350,7 +350,7 @@ fn said(before: &[Interval]) -> BTreeMap<(&AlertKey, &str), Vec<Said<'_>>> {
     }
     // What goes on nowhere was said to be over since, of the interval that it went on as.
     for said in said.values_mut().flatten().filter(|said| said.told.goes_on) {
-        said.told = Told { over: true, goes_on: false, ..said.told };
+        (said.told.over, said.told.goes_on) = (true, false);
     }
     said
 }
@@ -361,7 +361,7 @@ fn hand_over(
     alert: &AlertKey,
     entry: &Entry,
     slot: Slot,
-    told: Told,
+    told: &Told,
 ) -> bool {
     let mut spoken_of: Vec<&mut Interval> = derived
         .iter_mut()
@@ -379,12 +379,8 @@ fn hand_over(
             interval.ledger.push(Entry::new(entry.group.clone()));
             interval.ledger.len() - 1
         });
-        // Its group counts the news of an entry by whether that is held back.
-        let known = &mut interval.ledger[known];
-        if slot == Slot::GivenUp && known.news.is_none() {
-            known.held = known.held.take().or(entry.held.clone());
-        }
-        slot.of(known).add(Told { goes_on: !told.over && index < last, ..told });
+        let goes_on = !told.over && index < last;
+        slot.of(&mut interval.ledger[known]).add(Told { goes_on, ..told.clone() });
     }
     !spoken_of.is_empty()
 }

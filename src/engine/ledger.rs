@@ -12,7 +12,7 @@ use crate::rules::{Late, Rule, Rules};
 fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp) -> Option<News> {
     let given_up = match &interval.end {
         None => entry.given_up.fires(),
-        Some(end) => entry.given_up.covers(interval.start, end.at),
+        Some(end) => entry.given_up.covering(interval.start, end.at).is_some(),
     };
     if given_up {
         return None;
@@ -135,17 +135,20 @@ fn judge(
             None => suppress::held(draft, rules, interval, entry, news)?,
             late => late,
         },
-        // What was given up because it was held back keeps the reason.
-        _ => entry.held.clone().filter(|_| entry.given_up.is_over()),
+        _ => interval
+            .end
+            .as_ref()
+            .and_then(|end| entry.given_up.covering(interval.start, end.at)?.because.clone()),
     };
-    let Some(end) = interval.end.as_ref().filter(|_| held.is_some()) else {
-        return set(draft, entry, news, held, firing);
-    };
-    if held != Some(Held::Late) {
-        entry.given_up =
-            Told { over: true, from: interval.start, until: end.at, goes_on: false }.into();
+    match (&interval.end, &held) {
+        (Some(end), Some(because)) => {
+            let (from, until, because) = (interval.start, end.at, Some(because.clone()));
+            let told = Told { from, until, over: true, goes_on: false, because };
+            entry.given_up = told.into();
+            set(draft, entry, None, held, firing)
+        }
+        _ => set(draft, entry, news, held, firing),
     }
-    set(draft, entry, None, held, firing)
 }
 
 /// Why this news is never told, if it was heard late and its rule does not want that.

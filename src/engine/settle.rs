@@ -1,6 +1,6 @@
 //! An attempt ends: what it said is told, or the delivery waits, or it is given up.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::draft::{Draft, Missing, each};
@@ -192,30 +192,50 @@ fn resolve_doubt(
     was_told: bool,
 ) -> Result<(), Missing> {
     let Some(notification) = &delivery.notification else { return Ok(()) };
-    let said_of = notification.says.iter().map(|saying| saying.interval);
-    let moved_to = draft.news_of(&delivery.group)?.into_iter().map(|interval| interval.id);
-    let intervals: BTreeSet<IntervalId> = said_of.chain(moved_to).collect();
     let now = draft.now;
     let says: HashMap<_, &Saying> = notification
         .says
         .iter()
-        .map(|saying| ((&saying.alert, key(saying.told(now))), saying))
+        .map(|saying| ((&saying.alert, key(&saying.told(now))), saying))
         .collect();
-    each(intervals, |id| {
-        let Some(mut interval) = draft.interval(id)? else { return Ok(()) };
-        let receiver = &delivery.group.receiver;
-        let mut entries = interval.ledger.iter_mut();
-        let Some(entry) = entries.find(|entry| entry.group.receiver == *receiver) else {
+    let said_of =
+        |interval: &Interval, maybe: &Told| says.get(&(&interval.alert, key(maybe))).copied();
+    let receiver = &delivery.group.receiver;
+    let mut intervals: BTreeMap<IntervalId, Interval> = BTreeMap::new();
+    let mut moved = false;
+    each(&notification.says, |saying| {
+        let interval = draft.interval(saying.interval)?;
+        let is_there = |interval: &Interval| {
+            let mut entries = interval.ledger.iter();
+            let entry = entries.find(|entry| entry.group.receiver == *receiver);
+            entry.is_some_and(|entry| {
+                entry.maybe.stretches().any(|maybe| said_of(interval, &maybe).is_some())
+            })
+        };
+        moved |= !interval.as_ref().is_some_and(is_there);
+        intervals.extend(interval.map(|interval| (interval.id, interval)));
+        Ok(())
+    })?;
+    let others = match moved {
+        true => {
+            draft.untold_of(&delivery.group.rule, |_, entry| entry.group.receiver == *receiver)?
+        }
+        false => draft.news_of(&delivery.group)?,
+    };
+    intervals.extend(others.into_iter().map(|interval| (interval.id, interval)));
+    each(intervals.into_values(), |mut interval| {
+        let Some(index) =
+            interval.ledger.iter().position(|entry| entry.group.receiver == *receiver)
+        else {
             return Ok(());
         };
-        let said: Vec<(&Saying, Told)> = entry
-            .maybe
-            .stretches()
-            .filter_map(|maybe| Some((*says.get(&(&interval.alert, key(maybe)))?, maybe)))
-            .collect();
+        let stretches = interval.ledger[index].maybe.stretches();
+        let said: Vec<(&Saying, Told)> =
+            stretches.filter_map(|maybe| Some((said_of(&interval, &maybe)?, maybe))).collect();
         if said.is_empty() {
             return Ok(());
         }
+        let entry = &mut interval.ledger[index];
         entry.maybe = Belief::default();
         for (saying, maybe) in said.into_iter().filter(|_| was_told) {
             let told = Told { goes_on: maybe.goes_on, ..saying.told(now) };
@@ -233,7 +253,7 @@ fn resolve_doubt(
 }
 
 /// What tells one stretch that is said from another: an open one grows while it is being said.
-fn key(told: Told) -> (Timestamp, Option<Timestamp>) {
+fn key(told: &Told) -> (Timestamp, Option<Timestamp>) {
     (told.from, told.over.then_some(told.until))
 }
 

@@ -260,7 +260,7 @@ impl Held {
 }
 
 /// A stretch that was spoken of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// From when.
     pub from: Timestamp,
@@ -271,6 +271,9 @@ pub struct Told {
     /// Whether it goes on, as a later interval of the alert: what became of it is said of that one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub goes_on: bool,
+    /// Of what was given up, what held it back until it was over; a dead letter has no such thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Held>,
 }
 
 /// What was said of an interval: one stretch or, where late events joined what had been told apart,
@@ -298,15 +301,15 @@ impl Belief {
         !self.is_empty() && !self.fires()
     }
 
-    /// Whether a stretch was said to be over that holds all of this one.
+    /// The stretch that was said to be over and holds all of this one, if there is one.
     #[must_use]
-    pub fn covers(&self, start: Timestamp, end: Timestamp) -> bool {
-        self.0.iter().any(|told| told.over && told.from <= start && end <= told.until)
+    pub fn covering(&self, start: Timestamp, end: Timestamp) -> Option<&Told> {
+        self.0.iter().find(|told| told.over && told.from <= start && end <= told.until)
     }
 
     /// The stretches, in no order.
     pub fn stretches(&self) -> impl Iterator<Item = Told> + '_ {
-        self.0.iter().copied()
+        self.0.iter().cloned()
     }
 
     /// Adds a stretch, unless it is there.
@@ -625,7 +628,13 @@ impl Saying {
     #[must_use]
     pub fn told(&self, now: Timestamp) -> Told {
         let over = !self.news.is_firing();
-        Told { from: self.from, until: self.until.unwrap_or(now), over, goes_on: false }
+        Told {
+            from: self.from,
+            until: self.until.unwrap_or(now),
+            over,
+            goes_on: false,
+            because: None,
+        }
     }
 }
 

@@ -158,7 +158,7 @@ pub(crate) async fn alerts_are_listed_latest_first(store: &dyn Store) {
 }
 
 pub(crate) async fn alerts_say_who_is_not_told_yet(store: &dyn Store) {
-    let told = Told { over: false, from: at(1), until: at(2), goes_on: false };
+    let told = Told { over: false, from: at(1), until: at(2), goes_on: false, because: None };
     let event = heard("a", 1, "CRASHED");
     write_events(store, vec![event.clone()]).await;
     let entries = vec![
