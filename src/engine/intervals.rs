@@ -36,6 +36,9 @@ fn append(
     heard: &Heard,
 ) -> Result<(), Missing> {
     let event = &heard.event;
+    let after_gap = container
+        .as_ref()
+        .is_some_and(|container| timeline::is_gap(&container.state, container.starts, event));
     let before: Vec<Interval> = match &container {
         Some(container) if container.open > 0 => draft
             .intervals_of(&container.id)
@@ -47,7 +50,7 @@ fn append(
     let mut after: Vec<Interval> = Vec::new();
     let mut open_now = 0;
     let mut rest = before.clone();
-    for rule in rules.matching(event) {
+    for rule in timeline::concerned(rules, event, after_gap) {
         let mut open: Vec<Interval> =
             rest.extract_if(.., |interval| interval.alert.rule == rule.name).collect();
         timeline::step(rule, heard, true, &mut open, &mut after);
@@ -62,10 +65,15 @@ fn append(
         open_now += open.len();
         after.append(&mut open);
     }
-    // A run that ended before it counted leaves nothing, unless people were told of it.
+    // A run that ended before it counted leaves nothing, and a silence that was none begins later,
+    // unless people were told of it.
     let (gone, stay): (Vec<Interval>, Vec<Interval>) =
         before.into_iter().partition(|interval| after.iter().all(|other| other.id != interval.id));
-    if gone.iter().any(|interval| interval.ledger.iter().any(Entry::was_told)) {
+    let mut moved = stay.iter().filter(|interval| {
+        after.iter().any(|other| other.id == interval.id && other.start != interval.start)
+    });
+    let was_told = |interval: &Interval| interval.ledger.iter().any(Entry::was_told);
+    if gone.iter().any(was_told) || moved.any(was_told) {
         return rederive(draft, rules, &event.container);
     }
     draft.put_container(Container {
@@ -78,11 +86,12 @@ fn append(
         },
         state: event.state.clone(),
         starts: event.starts,
+        gaps: container.map_or(0, |container| container.gaps).saturating_add(u32::from(after_gap)),
         last_at: heard.at,
         derived_to: heard.at,
         open: u32::try_from(open_now).unwrap_or(u32::MAX),
     });
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &stay, after).and(removed)
 }
 
@@ -100,16 +109,16 @@ fn put_changed(
             shared::note_new(draft, &interval);
         } else {
             let was = before.iter().find(|other| other.id == interval.id);
-            shared::note(draft, &interval, was);
+            shared::note(draft, rules, &interval, was);
         }
         ledger::refresh(draft, rules, interval)
     })
 }
 
 /// Removes intervals of which nothing is left.
-fn remove(draft: &mut Draft<'_>, gone: Vec<Interval>) -> Result<(), Missing> {
+fn remove(draft: &mut Draft<'_>, rules: &Rules, gone: Vec<Interval>) -> Result<(), Missing> {
     each(gone, |interval| {
-        shared::note(draft, &interval, None);
+        shared::note(draft, rules, &interval, None);
         ledger::remove(draft, interval)
     })
 }
@@ -155,7 +164,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
     if let Some(container) = timeline::container_of(&timeline, derived_to, open) {
         draft.put_container(container);
     }
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &before, after).and(removed)
 }
 
@@ -175,7 +184,10 @@ fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
     Interval {
         last_at,
         last,
-        occurrences: interval.occurrences.saturating_sub(occurred_since).max(1),
+        occurrences: interval
+            .occurrences
+            .saturating_sub(occurred_since)
+            .max(interval.occurrences.min(1)),
         end: None,
         ..interval.clone()
     }
@@ -192,6 +204,7 @@ pub(super) fn reconcile(
     now: Timestamp,
 ) -> (Vec<Interval>, Vec<Interval>) {
     let mut unnamed: Vec<Interval> = Vec::new();
+    let mut filled: Vec<Interval> = Vec::new();
     for interval in &mut derived {
         interval.id = timeline::UNNAMED;
         interval.ledger.clear();
@@ -205,8 +218,9 @@ pub(super) fn reconcile(
                     && interval.last == old.last
             });
             match same {
-                Some(interval) => *interval = old.clone(),
-                None => unnamed.push(old.clone()),
+                // A gap that was filled and opened again is not told again.
+                Some(interval) => *interval = Interval { end: interval.end.take(), ..old.clone() },
+                None => filled.push(old.clone()),
             }
             continue;
         }
@@ -278,6 +292,15 @@ pub(super) fn reconcile(
             }),
             None if is_unnamed => gone.push(old.clone()),
             None => {}
+        }
+    }
+    for moment in filled {
+        match &moment.end {
+            Some(end) if moment.ledger.iter().any(Entry::was_told) => {
+                let end = Some(End { cause: Cause::Filled, ..end.clone() });
+                withdrawn.push(Interval { end, ..moment });
+            }
+            _ => gone.push(moment),
         }
     }
     derived.append(&mut withdrawn);
@@ -405,6 +428,6 @@ pub(super) fn end_what_is_due(
     container.open = open;
     container.derived_to = expired.map_or(container.derived_to, |at| container.derived_to.max(at));
     draft.put_container(container);
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &[], changed).and(removed)
 }

@@ -107,7 +107,7 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
         conditions.hold("c.id > ?", [cursor::parse_text(cursor)?.into()]);
     }
     let sql = format!(
-        "select c.id, f.application, f.service, f.state, s.since, s.starts
+        "select c.id, f.application, f.service, f.state, s.since, s.starts, s.gaps > 0
          from containers c
          join containers_now s on s.container = c.key
          join facets f on f.id = s.facet {}
@@ -124,7 +124,7 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
                 state: columns.take()?,
                 since: columns.take()?,
                 starts: columns.take()?,
-                missing: None,
+                missing: columns.take()?,
             };
             let cursor = cursor::text(&row.id);
             Ok((row, cursor))
@@ -146,12 +146,13 @@ pub(super) fn container(
         state: container.state,
         since: container.since,
         starts: container.starts,
-        missing: None,
+        missing: container.gaps > 0,
     };
     Ok(Some(ContainerTimeline { row, events: load::timeline(connection, stored.last_event)? }))
 }
 
-/// The alerts, the last heard of first. What had not happened after all is no alert.
+/// The alerts, the last heard of first. What had not happened after all is no alert, and neither is a
+/// silence that has not begun: it is there for whatever lives.
 pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreError> {
     let mut conditions = Conditions::default();
     match query.firing {
@@ -161,7 +162,9 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
         Some(false) => conditions.hold("i.end_at is not null", []),
         None => {}
     }
-    conditions.hold("i.end_cause is not 'withdrawn' and i.role <> 'part'", []);
+    conditions
+        .hold("coalesce(i.end_cause, '') not in ('withdrawn', 'filled') and i.role <> 'part'", []);
+    conditions.hold("(i.occurrences > 0 or i.start <= ?)", [query.now.as_micros().into()]);
     if let Some(cursor) = &query.page.cursor {
         conditions.hold("i.id < ?", [cursor::parse_number(cursor)?.into()]);
     }

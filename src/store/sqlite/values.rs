@@ -146,6 +146,7 @@ words!(Cause {
     Withdrawn = "withdrawn",
     Momentary = "momentary",
     Subsided = "subsided",
+    Filled = "filled",
 });
 
 words!(Role {
