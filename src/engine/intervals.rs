@@ -37,6 +37,9 @@ fn append(
     heard: &Heard,
 ) -> Result<(), Missing> {
     let event = &heard.event;
+    let after_gap = container
+        .as_ref()
+        .is_some_and(|container| timeline::is_gap(&container.state, container.starts, event));
     let before: Vec<Interval> = match &container {
         Some(container) if container.open > 0 => draft
             .intervals_of(&container.id)
@@ -48,7 +51,7 @@ fn append(
     let mut after: Vec<Interval> = Vec::new();
     let mut open_now = 0;
     let mut rest = before.clone();
-    for rule in rules.matching(event) {
+    for rule in timeline::concerned(rules, event, after_gap) {
         let mut open: Vec<Interval> =
             rest.extract_if(.., |interval| interval.alert.rule == rule.name).collect();
         timeline::step(rule, heard, true, &mut open, &mut after);
@@ -63,9 +66,15 @@ fn append(
         open_now += open.len();
         after.append(&mut open);
     }
-    // A run that ended before it counted is put right where people were told of it.
-    let mut too_short = after.iter().filter(|interval| interval.is_too_short());
-    if too_short.any(|interval| interval.ledger.iter().any(Entry::was_told)) {
+    // A run that ended before it counted, and one that was deleted before it was silent, is put right
+    // where people were told of it; and so is a silence that was none and begins later.
+    let (gone, stay): (Vec<Interval>, Vec<Interval>) =
+        before.into_iter().partition(|interval| after.iter().all(|other| other.id != interval.id));
+    let mut moved = stay.iter().filter(|interval| {
+        after.iter().any(|other| other.id == interval.id && other.start != interval.start)
+    });
+    let was_told = |interval: &Interval| interval.ledger.iter().any(Entry::was_told);
+    if gone.iter().any(was_told) || moved.any(was_told) {
         return rederive(draft, rules, &event.container);
     }
     draft.put_container(Container {
@@ -78,11 +87,13 @@ fn append(
         },
         state: event.state.clone(),
         starts: event.starts,
+        gaps: container.map_or(0, |container| container.gaps).saturating_add(u32::from(after_gap)),
         last_at: heard.at,
         derived_to: heard.at,
         open: u32::try_from(open_now).unwrap_or(u32::MAX),
     });
-    put_changed(draft, rules, &before, after)
+    let removed = remove(draft, rules, gone);
+    put_changed(draft, rules, &stay, after).and(removed)
 }
 
 /// Puts those of a container's intervals that are not as they were before.
@@ -99,16 +110,16 @@ fn put_changed(
             shared::note_new(draft, &interval);
         } else {
             let was = before.iter().find(|other| other.id == interval.id);
-            shared::note(draft, &interval, was);
+            shared::note(draft, rules, &interval, was);
         }
         ledger::refresh(draft, rules, interval)
     })
 }
 
 /// Removes intervals of which nothing is left.
-fn remove(draft: &mut Draft<'_>, gone: Vec<Interval>) -> Result<(), Missing> {
+fn remove(draft: &mut Draft<'_>, rules: &Rules, gone: Vec<Interval>) -> Result<(), Missing> {
     each(gone, |interval| {
-        shared::note(draft, &interval, None);
+        shared::note(draft, rules, &interval, None);
         ledger::remove(draft, interval)
     })
 }
@@ -154,7 +165,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
     if let Some(container) = timeline::container_of(&timeline, derived_to, open) {
         draft.put_container(container);
     }
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &before, after).and(removed)
 }
 
@@ -174,7 +185,10 @@ fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
     Interval {
         last_at,
         last,
-        occurrences: interval.occurrences.saturating_sub(occurred_since).max(1),
+        occurrences: interval
+            .occurrences
+            .saturating_sub(occurred_since)
+            .max(interval.occurrences.min(1)),
         end: None,
         ..interval.clone()
     }
@@ -221,6 +235,18 @@ pub(super) fn reconcile(
     let mut gone = Vec::new();
     for old in before {
         let is_unnamed = unnamed.contains(&old.id);
+        if old.is_of_one_event() {
+            match &old.end {
+                // A gap that was told, and was filled since.
+                Some(end) if is_unnamed && old.ledger.iter().any(Entry::was_told) => {
+                    let end = Some(End { cause: Cause::Filled, ..end.clone() });
+                    derived.push(Interval { end, ..old });
+                }
+                _ if is_unnamed => gone.push(old),
+                _ => {}
+            }
+            continue;
+        }
         let Some(orphaned) = orphans.remove(&old.id) else {
             if is_unnamed {
                 gone.push(old);
@@ -443,6 +469,6 @@ pub(super) fn end_what_is_due(
     container.open = open;
     container.derived_to = expired.map_or(container.derived_to, |at| container.derived_to.max(at));
     draft.put_container(container);
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &[], changed).and(removed)
 }

@@ -30,7 +30,8 @@ fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp)
     };
     match end.cause {
         Cause::Withdrawn => (told_firing || maybe_firing).then_some(News::Withdrawn),
-        Cause::TooShort => None,
+        // It never fired, or was a gap when that was told, and has no end to tell.
+        Cause::TooShort | Cause::Filled => None,
         Cause::Momentary => (!told_over).then_some(News::Happened),
         _ if told_over && !maybe_firing => None,
         _ if told_firing || told_over => send_resolved.then_some(News::Over),
@@ -74,7 +75,7 @@ pub(super) fn refresh(
         (Some(_), _) => None,
         (None, Some(_)) if !begun => Some(interval.start),
         (None, Some(_)) if interval.role == Role::Whole => interval.due,
-        (None, Some(rule)) => Some(timeline::expires(rule, &interval)),
+        (None, Some(rule)) => timeline::expires(rule, &interval),
         (None, None) => interval.due,
     };
     let mut ledger = std::mem::take(&mut interval.ledger);
@@ -141,7 +142,7 @@ fn judge(
             .and_then(|end| entry.given_up.covering(interval.start, end.at)?.because.clone()),
     };
     match (&interval.end, &held) {
-        (Some(end), Some(because)) => {
+        (Some(end), Some(because)) if because.until().is_none() => {
             let (from, until, because) = (interval.start, end.at, Some(because.clone()));
             let told = Told { from, until, over: true, goes_on: false, because };
             entry.given_up = told.into();
@@ -193,6 +194,12 @@ fn set(
         timer: None,
     });
     let (told_before, fired_before) = (entry.is_to_be_told(), entry.firing);
+    let ripe =
+        matches!(entry.held, Some(Held::TooEarly { .. })) && held.is_none() && news.is_some();
+    if ripe && group.news == 0 && group.last_told.is_none() {
+        // Others may be sure any moment: it waits for company from now on.
+        group.opened_at = now;
+    }
     (entry.news, entry.held, entry.firing) = (news, held, firing);
     group.news =
         group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());

@@ -10,7 +10,7 @@ use super::claim::Lease;
 use super::silence::{Silence, SilenceId};
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
-use crate::rules::{Labels, Severity};
+use crate::rules::{Labels, On, Severity};
 
 /// An event with what receiving it added.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +66,8 @@ pub struct Container {
     pub since: Timestamp,
     /// `counters.start` of its last event.
     pub starts: Option<i64>,
+    /// How many gaps its timeline has: places where events are missing.
+    pub gaps: u32,
     /// The place of its last event in the timeline.
     pub last_at: Timestamp,
     /// Up to here its intervals are derived; an event that is not later takes its place by deriving
@@ -119,9 +121,9 @@ pub struct Interval {
     pub start: Timestamp,
     /// When the first occurrence was received.
     pub heard_at: Timestamp,
-    /// How many occurrences it has.
+    /// How many occurrences it has. A silence has none.
     pub occurrences: u64,
-    /// The place of the last one.
+    /// The place of the last one; of a silence, that of the last sign of life.
     pub last_at: Timestamp,
     /// The last one.
     pub last: EventRef,
@@ -173,6 +175,8 @@ pub enum Cause {
     Subsided,
     /// It did not last for as long as its rule asks: it never fired.
     TooShort,
+    /// The events that were missing there were heard of after all.
+    Filled,
 }
 
 /// What was told of one interval to one receiver, and whether there is news.
@@ -221,6 +225,12 @@ pub enum Held {
         /// That alert.
         by: AlertKey,
     },
+    /// It is not sure yet: what is missing may still come, or the program did not listen for long
+    /// enough to know.
+    TooEarly {
+        /// When it is sure; `None` where what is held back is over.
+        until: Option<Timestamp>,
+    },
 }
 
 impl Held {
@@ -232,6 +242,7 @@ impl Held {
             Held::Silenced { .. } => "silenced",
             Held::Muted { .. } => "muted",
             Held::Inhibited { .. } => "inhibited",
+            Held::TooEarly { .. } => "too early",
         }
     }
 
@@ -239,7 +250,7 @@ impl Held {
     #[must_use]
     pub fn by(&self) -> Option<String> {
         match self {
-            Held::Late => None,
+            Held::Late | Held::TooEarly { .. } => None,
             Held::Silenced { by, .. } => Some(by.0.to_string()),
             Held::Muted { by, .. } => Some(by.to_string()),
             Held::Inhibited { by } => {
@@ -254,7 +265,9 @@ impl Held {
     pub fn until(&self) -> Option<Timestamp> {
         match self {
             Held::Late | Held::Inhibited { .. } => None,
-            Held::Silenced { until, .. } | Held::Muted { until, .. } => *until,
+            Held::Silenced { until, .. } | Held::Muted { until, .. } | Held::TooEarly { until } => {
+                *until
+            }
         }
     }
 }
@@ -360,8 +373,10 @@ impl Interval {
     /// Whether it is named by its last event: there is at most one for each.
     #[must_use]
     pub fn is_of_one_event(&self) -> bool {
-        let subsides = self.end.as_ref().is_some_and(|end| end.cause == Cause::Subsided);
-        self.is_moment() || self.is_too_short() || (self.role == Role::Part && subsides)
+        let ended = |cause| self.end.as_ref().is_some_and(|end| end.cause == cause);
+        let was_a_moment = ended(Cause::Filled);
+        let counted = self.role == Role::Part && ended(Cause::Subsided);
+        self.is_moment() || was_a_moment || self.is_too_short() || counted
     }
 }
 
@@ -542,6 +557,8 @@ pub struct Notification {
     pub receiver: String,
     /// The severity of its alerts.
     pub severity: Severity,
+    /// What its alerts are of.
+    pub on: On,
     /// The group's labels.
     pub labels: Labels,
     /// What to do about it.
@@ -598,6 +615,8 @@ pub struct AlertNews {
     pub event: Option<serde_json::Value>,
     /// The payload of the event that ended it.
     pub ended_by: Option<serde_json::Value>,
+    /// Of a gap, the payload of the event before it.
+    pub before: Option<serde_json::Value>,
 }
 
 /// What a notification says of one interval.

@@ -329,8 +329,8 @@ pub struct ContainerRow {
     pub since: Timestamp,
     /// How often it has started.
     pub starts: Option<i64>,
-    /// Whether events of it are missing; `null` until that is looked for.
-    pub missing: Option<bool>,
+    /// Whether events of it are missing.
+    pub missing: bool,
 }
 
 /// A container with its timeline.

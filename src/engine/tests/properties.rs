@@ -18,10 +18,11 @@ use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event::State;
 use crate::rules::calendar::Window;
-use crate::rules::{Field, MuteTime, Resolve, Rule, Rules, Threshold};
+use crate::rules::{Condition, Field, MuteTime, On, Resolve, Rule, Rules, Threshold};
 
 /// Rules of every kind: two receivers, groups large and small; one does not tell the end, one lasts,
-/// one lasts until something else, one is all moments; some are of several containers or occurrences.
+/// one lasts until something else, one is all moments; some are of several containers or occurrences,
+/// some of what is missing.
 pub(super) fn rules() -> Rules {
     let mut crashed = rule("crashed", &[State::Crashed]);
     let mut down = rule("down", &[State::Crashed, State::Stopped, State::Deleted]);
@@ -50,16 +51,32 @@ pub(super) fn rules() -> Rules {
     storm.threshold = Some(Threshold { count: 3, within: Duration::from_secs(3600) });
     let mut flapping = rule("flapping", &[State::Crashed]);
     flapping.threshold = Some(Threshold { count: 2, within: Duration::from_secs(100) });
-    for muted_rule in [&mut crashed, &mut stuck, &mut started, &mut outage] {
+    let mut gap = on(On::Gap, "gap", Condition::any(), 7200);
+    gap.resolve = Resolve::Never;
+    let mut silent = on(On::Silence, "silent", Condition::any(), 600);
+    silent.group_by = vec!["id".into()];
+    let alive = Condition::states(&[State::Running, State::Starting, State::Deleted]);
+    let mut deserted = on(On::Silence, "deserted", alive, 3 * 3600);
+    deserted.per = vec![Field::Application];
+    for muted_rule in [&mut crashed, &mut stuck, &mut started, &mut outage, &mut gap] {
         muted_rule.mute_during = vec![Arc::new(muted())];
     }
-    let all = vec![crashed, down, quiet, stuck, hung, started, outage, stalled, storm, flapping];
+    let all = vec![
+        crashed, down, quiet, stuck, hung, started, outage, stalled, storm, flapping, gap, silent,
+        deserted,
+    ];
     let inhibits = vec![
         inhibit("outage", "down", &["application"]),
         inhibit("hung", "quiet", &[]),
         inhibit("quiet", "flapping", &["id"]),
     ];
     Rules::new(all).with_inhibits(inhibits)
+}
+
+/// A rule of this kind, `for` so many seconds.
+pub(super) fn on(on: On, name: &str, when: Condition, seconds: u64) -> Rule {
+    let hold = Some(Duration::from_secs(seconds));
+    Rule { on, when, hold, resolve: Resolve::EndOfRun, ..rule(name, &[]) }
 }
 
 /// Four hours each day, from one o'clock and from eight in the evening.
@@ -411,7 +428,8 @@ proptest! {
         }
         let edited = steps.iter().any(|step| matches!(step, Step::Edit(_)));
         for heard in &world.events {
-            for rule in world.rules.matching(&heard.event) {
+            // What is missing has no occurrence of its own.
+            for rule in world.rules.matching(&heard.event).filter(|rule| rule.on == On::Event) {
                 let holders = holders(&world, rule, heard);
                 prop_assert!(!holders.is_empty(), "{} is not known of {:?}", rule.name, heard);
                 let interval = holders[0];

@@ -203,7 +203,7 @@ fn row(id: &str) -> ContainerRow {
         state: State::Running,
         since: Timestamp::from_micros(5_000_000),
         starts: Some(2),
-        missing: None,
+        missing: false,
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
         conditions.hold("c.id > ?", [cursor::parse_text(cursor)?.into()]);
     }
     let sql = format!(
-        "select c.id, f.application, f.service, f.state, s.since, s.starts
+        "select c.id, f.application, f.service, f.state, s.since, s.starts, s.gaps > 0
          from containers c
          join containers_now s on s.container = c.key
          join facets f on f.id = s.facet {}
@@ -123,7 +123,7 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
                 state: columns.take()?,
                 since: columns.take()?,
                 starts: columns.take()?,
-                missing: None,
+                missing: columns.take()?,
             };
             let cursor = cursor::text(&row.id);
             Ok((row, cursor))
@@ -145,13 +145,14 @@ pub(super) fn container(
         state: container.state,
         since: container.since,
         starts: container.starts,
-        missing: None,
+        missing: container.gaps > 0,
     };
     Ok(Some(ContainerTimeline { row, events: load::timeline(connection, stored.last_event)? }))
 }
 
-/// The alerts, the last heard of first. What had not happened after all is no alert; what matched and
-/// never fired, since it did not last or there was too little of it, is listed with all the others.
+/// The alerts, the last heard of first. What had not happened after all is no alert, and neither is a
+/// silence that has not begun: it is there for whatever lives. What matched and never fired, since it
+/// did not last or there was too little of it, is listed with all the others.
 pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreError> {
     let mut conditions = Conditions::default();
     match query.firing {
@@ -169,7 +170,9 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
                      select 1 from intervals w where w.role <> 'own' and w.role = 'whole'
                      and w.rule = i.rule and w.key = i.key and w.start < i.end_at
                      and (w.end_at is null or w.end_at > i.start))";
-    conditions.hold(format!("i.end_cause is not 'withdrawn' and ({alone})"), []);
+    let happened = "coalesce(i.end_cause, '') not in ('withdrawn', 'filled')";
+    conditions.hold(format!("{happened} and ({alone})"), []);
+    conditions.hold("(i.occurrences > 0 or i.start <= ?)", [query.now.as_micros().into()]);
     if let Some(cursor) = &query.page.cursor {
         conditions.hold("i.id < ?", [cursor::parse_number(cursor)?.into()]);
     }

@@ -24,7 +24,7 @@ macro_rules! stored {
     ($states:literal) => {
         concat!(
             "select c.key, s.last_event, s.newest, s.ahead, s.facet, f.application, f.service,
-                    f.state, s.since, s.starts, s.last_at, s.derived_to, s.open
+                    f.state, s.since, s.starts, s.gaps, s.last_at, s.derived_to, s.open
              from containers c
              join ",
             $states,
@@ -346,7 +346,7 @@ impl Memory {
 }
 
 /// A row as `container_states` has it, in the order of its columns.
-fn columns(row: &Kept) -> [Option<i64>; 10] {
+fn columns(row: &Kept) -> [Option<i64>; 11] {
     let container = row.container.as_ref();
     let or_zero = |value: Option<i64>| Some(value.unwrap_or(0));
     [
@@ -357,6 +357,7 @@ fn columns(row: &Kept) -> [Option<i64>; 10] {
         row.facet,
         or_zero(container.map(|container| container.since.as_micros())),
         container.and_then(|container| container.starts),
+        or_zero(container.map(|container| container.gaps.into())),
         or_zero(container.map(|container| container.last_at.as_micros())),
         or_zero(container.map(|container| container.derived_to.as_micros())),
         or_zero(container.map(|container| container.open.into())),
@@ -365,7 +366,7 @@ fn columns(row: &Kept) -> [Option<i64>; 10] {
 
 /// The same as `container_log` has it: what is equal to the latest place, as it mostly is, is left
 /// out.
-fn logged(row: &Kept) -> [Option<i64>; 10] {
+fn logged(row: &Kept) -> [Option<i64>; 11] {
     let mut columns = columns(row);
     for place in [SINCE, LAST_AT, DERIVED_TO] {
         if columns[place] == columns[NEWEST] {
@@ -378,16 +379,16 @@ fn logged(row: &Kept) -> [Option<i64>; 10] {
 /// Where [`columns`] has what is often equal.
 const NEWEST: usize = 2;
 const SINCE: usize = 5;
-const LAST_AT: usize = 7;
-const DERIVED_TO: usize = 8;
+const LAST_AT: usize = 8;
+const DERIVED_TO: usize = 9;
 
 /// The beginning of every statement that writes to the table.
 macro_rules! insert {
     ($values:literal) => {
         concat!(
             "insert or replace into container_states
-                 (container, last_event, newest, ahead, facet, since, starts, last_at, derived_to,
-                  open)
+                 (container, last_event, newest, ahead, facet, since, starts, gaps, last_at,
+                  derived_to, open)
              ",
             $values
         )
@@ -395,8 +396,8 @@ macro_rules! insert {
 }
 
 fn write_to_table(connection: &Connection, rows: Vec<&Kept>) -> Result<(), Failure> {
-    let mut statement =
-        connection.prepare_cached(insert!("values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"))?;
+    let mut statement = connection
+        .prepare_cached(insert!("values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"))?;
     for row in rows {
         statement.execute(columns(row))?;
     }
@@ -456,6 +457,7 @@ fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept
             state,
             since: columns.take()?,
             starts: columns.take()?,
+            gaps: columns.take()?,
             last_at: columns.take()?,
             derived_to: columns.take()?,
             open: columns.take()?,

@@ -147,6 +147,7 @@ words!(Cause {
     Momentary = "momentary",
     Subsided = "subsided",
     TooShort = "too_short",
+    Filled = "filled",
 });
 
 words!(Role {
