@@ -109,7 +109,7 @@ fn claim_one(
     });
     draft.put_group(group);
     // From here on it may have been heard, whatever becomes of us.
-    settle::enter(draft, rules, &delivery, |entry, _, told| entry.maybe = Some(told))?;
+    settle::enter(draft, rules, &delivery, |entry, _, told| entry.maybe = told.into())?;
     draft.put_delivery(delivery);
     Ok(claimed)
 }
@@ -140,10 +140,10 @@ fn compose(
         .into_iter()
         .filter_map(|interval| {
             let entry = interval.ledger.iter().find(|entry| entry.group == group.key)?;
-            let news = match entry.told {
-                Some(_) if repeats => News::StillFiring,
+            let news = match entry.told.is_empty() {
+                false if repeats => News::StillFiring,
                 // It was given up, and heard by nobody: it is no repetition.
-                None if repeats => News::Firing,
+                true if repeats => News::Firing,
                 _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
             Some((interval, news))
@@ -153,6 +153,7 @@ fn compose(
         .iter()
         .map(|(interval, news)| Saying {
             interval: interval.id,
+            alert: interval.alert.clone(),
             news: *news,
             from: interval.start,
             until: interval.end.as_ref().map(|end| end.at),

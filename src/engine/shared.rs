@@ -35,9 +35,9 @@ pub(super) fn note(
     }
 }
 
-/// Notes a part that there was not before.
+/// Notes a part that there was not before. What did not last holds nothing up.
 pub(super) fn note_new(draft: &mut Draft<'_>, interval: &Interval) {
-    if interval.role == Role::Part {
+    if interval.role == Role::Part && !interval.is_too_short() {
         draft.note_new_part(interval);
     }
 }

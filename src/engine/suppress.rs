@@ -79,7 +79,7 @@ pub(super) fn held(
 ) -> Result<Option<Held>, Missing> {
     let passes = match news {
         News::Firing | News::StillFiring => false,
-        News::BeganAndEnded | News::Happened => entry.maybe.is_some(),
+        News::BeganAndEnded | News::Happened => !entry.maybe.is_empty(),
         News::Over | News::HadNotEnded | News::Withdrawn => true,
     };
     if passes {

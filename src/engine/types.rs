@@ -175,6 +175,8 @@ pub enum Cause {
     Subsided,
     /// The events that were missing there were heard of after all.
     Filled,
+    /// It did not last for as long as its rule asks: it never fired.
+    TooShort,
 }
 
 /// What was told of one interval to one receiver, and whether there is news.
@@ -182,14 +184,14 @@ pub enum Cause {
 pub struct Entry {
     /// The group that tells it; names the receiver.
     pub group: GroupKey,
-    /// What was told last, if anything.
-    pub told: Option<Told>,
+    /// What was told of it.
+    pub told: Belief,
     /// What an attempt says that is under way, or said without an answer: it may have been heard,
     /// and will be said again unless it turns out that it was.
-    pub maybe: Option<Told>,
-    /// What was given up last: it is a dead letter, or was held back until it was over, and is not
-    /// said again by itself.
-    pub given_up: Option<Told>,
+    pub maybe: Belief,
+    /// What was given up: it is a dead letter, or was held back until it was over, and is not said
+    /// again by itself.
+    pub given_up: Belief,
     /// What is true and not told.
     pub news: Option<News>,
     /// Whether the interval was firing when this entry was last looked at.
@@ -270,15 +272,89 @@ impl Held {
     }
 }
 
-/// What was told of an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A stretch that was spoken of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// Whether it was said to be over, and not firing.
-    pub over: bool,
     /// From when.
     pub from: Timestamp,
     /// Until when: its end, or when it was said to be firing.
     pub until: Timestamp,
+    /// Whether it was said to be over, and not firing.
+    pub over: bool,
+    /// Whether it goes on, as a later interval of the alert: what became of it is said of that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
+    /// Of what was given up, what held it back until it was over; a dead letter has no such thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Held>,
+}
+
+/// What was said of an interval: one stretch or, where late events joined what had been told apart,
+/// several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Belief(Vec<Told>);
+
+impl Belief {
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it was said to be firing, and not over since.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.0.iter().any(|told| !told.over && !told.goes_on)
+    }
+
+    /// Whether it was said to be over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.is_empty() && !self.fires()
+    }
+
+    /// The stretch that was said to be over and holds all of this one, if there is one.
+    #[must_use]
+    pub fn covering(&self, start: Timestamp, end: Timestamp) -> Option<&Told> {
+        self.0.iter().find(|told| told.over && told.from <= start && end <= told.until)
+    }
+
+    /// The stretches, in no order.
+    pub fn stretches(&self) -> impl Iterator<Item = Told> + '_ {
+        self.0.iter().cloned()
+    }
+
+    /// Adds a stretch, unless it is there.
+    pub fn add(&mut self, told: Told) {
+        if !self.0.contains(&told) {
+            self.0.push(told);
+        }
+    }
+
+    /// What was said, leaving nothing.
+    pub fn take(&mut self) -> Belief {
+        std::mem::take(self)
+    }
+
+    /// Forgets the stretches for which this holds.
+    pub fn forget(&mut self, which: impl Fn(&Told) -> bool) {
+        self.0.retain(|told| !which(told));
+    }
+}
+
+impl From<Told> for Belief {
+    fn from(told: Told) -> Belief {
+        Belief(vec![told])
+    }
+}
+
+impl FromIterator<Told> for Belief {
+    fn from_iter<T: IntoIterator<Item = Told>>(stretches: T) -> Belief {
+        let mut belief = Belief::default();
+        stretches.into_iter().for_each(|told| belief.add(told));
+        belief
+    }
 }
 
 impl Interval {
@@ -288,12 +364,19 @@ impl Interval {
         self.end.as_ref().is_some_and(|end| end.cause == Cause::Momentary)
     }
 
-    /// Whether it is all that follows from one event: there is at most one for each.
+    /// Whether it ended before it had lasted for as long as its rule asks.
+    #[must_use]
+    pub fn is_too_short(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.cause == Cause::TooShort)
+    }
+
+    /// Whether it is named by its last event: there is at most one for each.
     #[must_use]
     pub fn is_of_one_event(&self) -> bool {
         let ended = |cause| self.end.as_ref().is_some_and(|end| end.cause == cause);
         let was_a_moment = ended(Cause::Filled);
-        self.is_moment() || was_a_moment || (self.role == Role::Part && ended(Cause::Subsided))
+        let subsides = self.role == Role::Part && ended(Cause::Subsided);
+        self.is_moment() || was_a_moment || self.is_too_short() || subsides
     }
 }
 
@@ -301,7 +384,7 @@ impl Entry {
     /// Whether anything was, or may have been, said of it.
     #[must_use]
     pub fn was_told(&self) -> bool {
-        self.told.or(self.maybe).or(self.given_up).is_some()
+        !(self.told.is_empty() && self.maybe.is_empty() && self.given_up.is_empty())
     }
 
     /// Whether there is news that is not held back.
@@ -315,9 +398,9 @@ impl Entry {
     pub fn new(group: GroupKey) -> Entry {
         Entry {
             group,
-            told: None,
-            maybe: None,
-            given_up: None,
+            told: Belief::default(),
+            maybe: Belief::default(),
+            given_up: Belief::default(),
             news: None,
             firing: false,
             held: None,
@@ -537,10 +620,12 @@ pub struct AlertNews {
 }
 
 /// What a notification says of one interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saying {
     /// The interval.
     pub interval: IntervalId,
+    /// The alert that it is a stretch of.
+    pub alert: AlertKey,
     /// What is said.
     pub news: News,
     /// Since when it fires, as said.
@@ -555,7 +640,20 @@ impl Saying {
     /// Whether both say the same, however long they have been waiting to.
     #[must_use]
     pub fn says_as(&self, other: &Saying) -> bool {
-        Saying { waiting_since: other.waiting_since, ..*self } == *other
+        Saying { waiting_since: other.waiting_since, ..self.clone() } == *other
+    }
+
+    /// The stretch that is spoken of, if it is said now.
+    #[must_use]
+    pub fn told(&self, now: Timestamp) -> Told {
+        let over = !self.news.is_firing();
+        Told {
+            from: self.from,
+            until: self.until.unwrap_or(now),
+            over,
+            goes_on: false,
+            because: None,
+        }
     }
 }
 

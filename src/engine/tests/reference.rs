@@ -245,7 +245,7 @@ pub(super) fn derived(world: &World) -> Vec<Derived> {
         .filter(|interval| interval.start <= world.now && interval.role != Role::Part)
         .filter(|interval| {
             let cause = interval.end.as_ref().map(|end| end.cause);
-            !matches!(cause, Some(Cause::Withdrawn | Cause::Filled))
+            !matches!(cause, Some(Cause::Withdrawn | Cause::Filled | Cause::TooShort))
         })
         .map(|interval| {
             let whole = interval.role == Role::Whole;

@@ -218,7 +218,7 @@ fn alert() -> AlertRow {
         occurrences: 3,
         late: false,
         held_back: vec![HeldBack {
-            receiver: "ops".into(),
+            receiver: Some("ops".into()),
             reason: "grouped",
             by: None,
             until: None,

@@ -54,6 +54,7 @@ macro_rules! contract {
             a_container_is_shown_with_its_timeline,
             alerts_are_listed_latest_first,
             alerts_say_who_is_not_told_yet,
+            what_never_fired_is_listed_with_the_reason,
             deliveries_are_listed_latest_first,
             what_is_due_is_found_and_when_more_will_be,
             a_timer_set_in_the_future_is_due,
@@ -220,6 +221,7 @@ fn notification(interval: IntervalId) -> Notification {
         }],
         says: vec![Saying {
             interval,
+            alert: AlertKey { rule: "crashed".into(), values: vec![Some("a".into()), None] },
             news: News::Firing,
             from: at(100),
             until: None,

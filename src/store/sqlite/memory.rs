@@ -168,12 +168,7 @@ impl Memory {
         if let Some(known) = self.groups.get(key) {
             return Ok(Some(*known));
         }
-        let number: Option<i64> = connection
-            .prepare_cached(
-                "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
-            )?
-            .query_row(params![key.rule, key.receiver, Json(&key.labels)], |row| row.get(0))
-            .optional()?;
+        let number = group_number(connection, key)?;
         if let Some(number) = number {
             self.keep_group(key, number);
         }
@@ -471,4 +466,16 @@ fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept
         Ok(Kept { container: Some(container), open, ..row })
     });
     Ok(found.optional()?)
+}
+
+/// The number of a group's name, if it ever had one.
+pub(super) fn group_number(
+    connection: &Connection,
+    key: &GroupKey,
+) -> Result<Option<i64>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
+    )?;
+    let named = params![key.rule, key.receiver, Json(&key.labels)];
+    Ok(statement.query_row(named, |row| row.get(0)).optional()?)
 }

@@ -147,6 +147,7 @@ words!(Cause {
     Momentary = "momentary",
     Subsided = "subsided",
     Filled = "filled",
+    TooShort = "too_short",
 });
 
 words!(Role {
