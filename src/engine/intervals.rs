@@ -66,15 +66,16 @@ fn append(
         open_now += open.len();
         after.append(&mut open);
     }
-    // A run that ended before it counted, and one that was deleted before it was silent, is put right
-    // where people were told of it; and so is a silence that was none and begins later.
+    // A run that ended before it counted, and a silence that had not begun, are put right where people
+    // were told of them.
     let (gone, stay): (Vec<Interval>, Vec<Interval>) =
         before.into_iter().partition(|interval| after.iter().all(|other| other.id != interval.id));
     let mut moved = stay.iter().filter(|interval| {
         after.iter().any(|other| other.id == interval.id && other.start != interval.start)
     });
+    let mut too_short = after.iter().filter(|interval| interval.is_too_short());
     let was_told = |interval: &Interval| interval.ledger.iter().any(Entry::was_told);
-    if gone.iter().any(was_told) || moved.any(was_told) {
+    if gone.iter().any(was_told) || moved.any(was_told) || too_short.any(was_told) {
         return rederive(draft, rules, &event.container);
     }
     draft.put_container(Container {
@@ -235,21 +236,18 @@ pub(super) fn reconcile(
     let mut gone = Vec::new();
     for old in before {
         let is_unnamed = unnamed.contains(&old.id);
-        if old.is_of_one_event() {
+        let Some(orphaned) = orphans.remove(&old.id) else {
             match &old.end {
-                // A gap that was told, and was filled since.
-                Some(end) if is_unnamed && old.ledger.iter().any(Entry::was_told) => {
+                _ if !is_unnamed => {}
+                // A gap that was told is not told again should it open again.
+                Some(end)
+                    if (old.is_moment() || end.cause == Cause::Filled)
+                        && old.ledger.iter().any(Entry::was_told) =>
+                {
                     let end = Some(End { cause: Cause::Filled, ..end.clone() });
                     derived.push(Interval { end, ..old });
                 }
-                _ if is_unnamed => gone.push(old),
-                _ => {}
-            }
-            continue;
-        }
-        let Some(orphaned) = orphans.remove(&old.id) else {
-            if is_unnamed {
-                gone.push(old);
+                _ => gone.push(old),
             }
             continue;
         };

@@ -30,8 +30,9 @@ fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp)
     };
     match end.cause {
         Cause::Withdrawn => (told_firing || maybe_firing).then_some(News::Withdrawn),
-        // It never fired, or was a gap when that was told, and has no end to tell.
-        Cause::TooShort | Cause::Filled => None,
+        // It was a gap when that was told, and has no end to tell.
+        Cause::Filled => None,
+        Cause::TooShort => None,
         Cause::Momentary => (!told_over).then_some(News::Happened),
         _ if told_over && !maybe_firing => None,
         _ if told_firing || told_over => send_resolved.then_some(News::Over),

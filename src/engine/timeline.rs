@@ -172,7 +172,7 @@ pub(super) fn step(
         let short = open.extract_if(.., |interval| heard.at <= interval.start);
         ended.extend(short.map(|interval| Interval {
             start: interval.start.minus(rule.hold.unwrap_or_default()),
-            ..ended_by(interval, heard, Cause::TooShort)
+            ..end_with(interval, heard, Cause::TooShort)
         }));
     }
     let resolved = match &rule.resolve {
@@ -182,7 +182,7 @@ pub(super) fn step(
     };
     if deleted || (!matches && resolved) {
         let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
-        ended.extend(open.drain(..).map(|interval| ended_by(interval, heard, cause)));
+        ended.extend(open.drain(..).map(|interval| end_with(interval, heard, cause)));
     }
 }
 
@@ -203,7 +203,7 @@ fn hear(
     }
     let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
     let silent = |interval: &mut Interval| silent_from(rule, interval) < heard.at;
-    ended.extend(open.extract_if(.., silent).map(|interval| ended_by(interval, heard, cause)));
+    ended.extend(open.extract_if(.., silent).map(|interval| end_with(interval, heard, cause)));
     let values = rule.key(&heard.event);
     if matches {
         match open.iter_mut().find(|interval| interval.alert.values == values) {
@@ -222,7 +222,7 @@ fn hear(
     let stays = |interval: &Interval| !deleted && interval.alert.values == values;
     for interval in open.extract_if(.., |interval| !stays(interval)) {
         if interval.role == Role::Part {
-            ended.push(ended_by(interval, heard, cause));
+            ended.push(end_with(interval, heard, cause));
         }
     }
 }
@@ -232,10 +232,10 @@ pub(super) fn silent_from(rule: &Rule, interval: &Interval) -> Timestamp {
     interval.last_at.plus(rule.hold.unwrap_or_default())
 }
 
-fn ended_by(interval: Interval, heard: &Heard, cause: Cause) -> Interval {
-    let event = Some(heard.reference());
-    let end = End { at: heard.at, heard_at: heard.received_at, cause, event };
-    Interval { end: Some(end), due: None, ..interval }
+/// The interval as it is once this event has ended it.
+fn end_with(interval: Interval, heard: &Heard, cause: Cause) -> Interval {
+    let (heard_at, event) = (heard.received_at, Some(heard.reference()));
+    Interval { end: Some(End { at: heard.at, heard_at, cause, event }), due: None, ..interval }
 }
 
 /// When an open interval ends by itself if nothing more is heard, if it does.

@@ -173,10 +173,10 @@ pub enum Cause {
     Momentary,
     /// There were too few occurrences in the last while.
     Subsided,
-    /// It did not last for as long as its rule asks: it never fired.
-    TooShort,
     /// The events that were missing there were heard of after all.
     Filled,
+    /// It did not last for as long as its rule asks: it never fired.
+    TooShort,
 }
 
 /// What was told of one interval to one receiver, and whether there is news.
@@ -375,8 +375,8 @@ impl Interval {
     pub fn is_of_one_event(&self) -> bool {
         let ended = |cause| self.end.as_ref().is_some_and(|end| end.cause == cause);
         let was_a_moment = ended(Cause::Filled);
-        let counted = self.role == Role::Part && ended(Cause::Subsided);
-        self.is_moment() || was_a_moment || self.is_too_short() || counted
+        let subsides = self.role == Role::Part && ended(Cause::Subsided);
+        self.is_moment() || was_a_moment || self.is_too_short() || subsides
     }
 }
 

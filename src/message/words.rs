@@ -411,11 +411,11 @@ impl Story<'_> {
             }
             Some(Cause::Deleted) => "deleted".to_owned(),
             Some(Cause::Subsided) => "no longer so often".to_owned(),
-            Some(Cause::TooShort) => return "did not last".to_owned(),
             Some(Cause::Resolved) if self.on == On::Silence => match state(&self.ended_by) {
                 Some(state) => format!("heard of again ({})", name(state.as_str())),
                 None => "heard of again".to_owned(),
             },
+            Some(Cause::TooShort) => return "did not last".to_owned(),
             Some(Cause::Resolved | Cause::Momentary) | None => match state(&self.ended_by) {
                 Some(State::Running) => "running again".to_owned(),
                 Some(State::Deleted) => "deleted".to_owned(),

@@ -150,9 +150,9 @@ pub(super) fn container(
     Ok(Some(ContainerTimeline { row, events: load::timeline(connection, stored.last_event)? }))
 }
 
-/// The alerts, the last heard of first. What had not happened after all is no alert, and neither is a
-/// silence that has not begun: it is there for whatever lives. What matched and never fired, since it
-/// did not last or there was too little of it, is listed with all the others.
+/// The alerts, the last heard of first. What had not happened after all is no alert; what matched and
+/// never fired, since it did not last or there was too little of it, is listed with all the others. A
+/// silence that has not begun is not: there is one for whatever lives.
 pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreError> {
     let mut conditions = Conditions::default();
     match query.firing {
@@ -170,8 +170,10 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
                      select 1 from intervals w where w.role <> 'own' and w.role = 'whole'
                      and w.rule = i.rule and w.key = i.key and w.start < i.end_at
                      and (w.end_at is null or w.end_at > i.start))";
-    let happened = "coalesce(i.end_cause, '') not in ('withdrawn', 'filled')";
-    conditions.hold(format!("{happened} and ({alone})"), []);
+    conditions.hold(
+        format!("coalesce(i.end_cause, '') not in ('withdrawn', 'filled') and ({alone})"),
+        [],
+    );
     conditions.hold("(i.occurrences > 0 or i.start <= ?)", [query.now.as_micros().into()]);
     if let Some(cursor) = &query.page.cursor {
         conditions.hold("i.id < ?", [cursor::parse_number(cursor)?.into()]);

@@ -146,8 +146,8 @@ words!(Cause {
     Withdrawn = "withdrawn",
     Momentary = "momentary",
     Subsided = "subsided",
-    TooShort = "too_short",
     Filled = "filled",
+    TooShort = "too_short",
 });
 
 words!(Role {
