@@ -72,8 +72,8 @@ fn silences(rule: &Rule, lives: &[Vec<Heard>], shared: bool, now: Timestamp) -> 
             .filter(is_sign)
             .any(|heard| heard.at <= instant && instant < heard.at.plus(hold));
         let lives = lives.iter().any(|timeline| {
-            let until_now = timeline.iter().filter(|heard| heard.at <= instant);
-            let last = until_now.filter(|heard| is_sign(heard) || is_end(heard)).next_back();
+            let mut until_now = timeline.iter().filter(|heard| heard.at <= instant);
+            let last = until_now.rfind(|heard| is_sign(heard) || is_end(heard));
             last.is_some_and(|last| !is_end(&last))
         });
         let silent = lives && !heard;
