@@ -85,7 +85,7 @@ fn claim_one(
                 last_error: delivery.last_error.clone(),
                 doubtful: delivery.doubtful,
                 notification: Some(notification),
-                ..group::speak(&mut group, now)
+                ..group::speak(&mut group, delivery.due_at, now)
             };
             end(draft, delivery, Status::Superseded);
             delivery = successor;
@@ -149,6 +149,14 @@ fn compose(
             Some((interval, news))
         })
         .collect();
+    // What has to last begins when it is due, be it that nobody was there to see it.
+    let rule = rules.get(&group.key.rule);
+    let lasted = told
+        .iter()
+        .filter(|(_, news)| *news == News::Firing && rule.is_some_and(|rule| rule.hold.is_some()));
+    let begun = lasted.map(|(interval, _)| interval.start.max(interval.heard_at));
+    let unseen = begun.filter(|begun| is_late(*begun, group.opened_at));
+    let due_at = unseen.chain([delivery.due_at]).min().unwrap_or(draft.now);
     let says = told
         .iter()
         .map(|(interval, news)| Saying {
@@ -199,7 +207,6 @@ fn compose(
     if missing {
         return Err(Missing);
     }
-    let rule = rules.get(&group.key.rule);
     let severity = told.first().and_then(|(interval, _)| {
         serde_json::from_value(interval.labels.get("severity")?.as_str().into()).ok()
     });
@@ -211,6 +218,7 @@ fn compose(
         labels: group.key.labels.clone(),
         runbook_url: rule.and_then(|rule| rule.runbook_url.clone()),
         group_opened_at: group.opened_at,
+        due_at,
         made_at: draft.now,
         firing: count(firing),
         resolved: count(resolved),

@@ -42,6 +42,7 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
         return Ok(());
     }
     let now = draft.now;
+    let due_at = group.timer.map_or(now, |timer| timer.due_at.min(now));
     // A clock that jumped back starts its delays anew.
     group.opened_at = group.opened_at.min(now);
     group.last_told = group.last_told.map(|told| told.min(now));
@@ -56,7 +57,7 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
     match due(&group, &pace) {
         Some(due) if due > now => group.timer = Some(earlier(group.timer, due, now)),
         Some(_) if group.news > 0 => {
-            let delivery = speak(&mut group, now);
+            let delivery = speak(&mut group, due_at, now);
             draft.put_delivery(delivery);
         }
         // What is to be said again is held back until then.
@@ -68,7 +69,7 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
                 group.timer = Some(Timer { set_at: now, due_at });
             }
             _ => {
-                let delivery = speak(&mut group, now);
+                let delivery = speak(&mut group, due_at, now);
                 draft.put_delivery(delivery);
             }
         },
@@ -94,7 +95,9 @@ pub(super) fn start_over(
     key: &GroupKey,
 ) -> Result<(), Missing> {
     if let Some(group) = draft.group(key)? {
-        draft.put_group(Group { timer: None, ..group });
+        // One that is due says since when.
+        let timer = group.timer.filter(|timer| timer.due_at <= draft.now);
+        draft.put_group(Group { timer, ..group });
         draft.touch(key);
         suppress::review(draft, rules, key)?;
     }
@@ -126,8 +129,8 @@ pub(super) fn is_due_to_repeat(group: &Group, rules: &Rules, now: Timestamp) -> 
     group.news == 0 && group.firing > 0 && due(group, &pace(rules, &group.key)) <= Some(now)
 }
 
-/// Makes a group's next delivery, which waits from now on.
-pub(super) fn speak(group: &mut Group, now: Timestamp) -> Delivery {
+/// Makes a group's next delivery, which was to be told at `due_at` and waits from now on.
+pub(super) fn speak(group: &mut Group, due_at: Timestamp, now: Timestamp) -> Delivery {
     let id = delivery_id(group);
     group.spoken += 1;
     group.waiting = Some(id.clone());
@@ -137,6 +140,7 @@ pub(super) fn speak(group: &mut Group, now: Timestamp) -> Delivery {
         group: group.key.clone(),
         status: Status::Pending,
         created_at: now,
+        due_at,
         waiting_since: now,
         next_attempt: Timer { set_at: now, due_at: now },
         attempts: 0,

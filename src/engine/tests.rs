@@ -505,6 +505,26 @@ fn stuck() -> World {
 }
 
 #[test]
+fn what_came_due_while_nobody_was_there_is_told_once_with_the_time_it_was_due() {
+    let mut world = stuck();
+    world.hear("a", "STOPPING", 0);
+    world.now = at(4000);
+    while world.run_due() {}
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!((told.len(), told[0].due_at, told[0].made_at), (1, at(300), at(4005)));
+
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.now = at(4000);
+    while world.run_due() {}
+    let told = world.deliver(&SENT);
+    assert_eq!((told.len(), told[0].due_at, told[0].made_at), (1, at(5), at(4000)));
+    world.wait(600);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
 fn what_has_to_last_is_told_when_it_has_lasted() {
     let mut world = stuck();
     world.hear("a", "STOPPING", 0);

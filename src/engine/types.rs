@@ -493,6 +493,8 @@ pub struct Delivery {
     pub status: Status,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When the group was to speak: earlier than `created_at` if the program was not there then.
+    pub due_at: Timestamp,
     /// When what it says first waited: earlier than `created_at` if it took the place of another.
     pub waiting_since: Timestamp,
     /// When to try next.
@@ -565,6 +567,8 @@ pub struct Notification {
     pub runbook_url: Option<String>,
     /// When the group came to be; with its key, it names the thread.
     pub group_opened_at: Timestamp,
+    /// When it was to be told.
+    pub due_at: Timestamp,
     /// When this was put together.
     pub made_at: Timestamp,
     /// How many of the alerts told of here fire.

@@ -342,6 +342,7 @@ fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
         labels: group_labels.into(),
         runbook_url: rule.runbook_url.clone(),
         group_opened_at: started_at,
+        due_at: made_at,
         made_at,
         firing: u32::from(firing),
         resolved: u32::from(!firing),

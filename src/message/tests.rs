@@ -65,6 +65,7 @@ pub(crate) fn notification(alerts: Vec<AlertNews>) -> Notification {
         labels: map(&[("application", "toto"), ("service", "hello-python")]),
         runbook_url: Some("https://wiki.example.com/crashed".into()),
         group_opened_at: at("14:02:01"),
+        due_at: at("14:06:00"),
         made_at: at("14:06:00"),
         firing,
         resolved: alerts.len() as u32 - firing,
@@ -84,6 +85,14 @@ fn words(notification: &Notification) -> String {
 
 fn words_of(alert: AlertNews) -> String {
     words(&Notification { runbook_url: None, ..notification(vec![alert]) })
+}
+
+#[test]
+fn what_is_told_late_says_so() {
+    let told = notification(vec![alert(ID, News::Firing)]);
+    let late = Notification { due_at: told.made_at.minus(Duration::from_secs(34 * 60)), ..told };
+    let text = word(&late, &Templates::new(), &context()).text();
+    assert!(text.contains("told 34 min late"), "{text}");
 }
 
 #[test]

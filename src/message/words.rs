@@ -22,7 +22,8 @@ const FULL_ID: usize = 36;
 /// How much of a longer one is given in a list: what Docker shows, and takes.
 const SHORT_ID: usize = 12;
 
-/// What was heard later than this after it happened is said to be late (DESIGN.md §6, "Late").
+/// What was heard, or is told, later than this after it was to be is said to be late (DESIGN.md §6,
+/// "Late").
 const LATE: Duration = Duration::from_secs(60);
 
 /// No name out of an event takes more room than this.
@@ -225,6 +226,10 @@ fn notes(notification: &Notification, named: usize) -> Vec<String> {
         0 => {}
         1 => notes.push("1 other still fires".to_owned()),
         others => notes.push(format!("{others} others still fire")),
+    }
+    let late = notification.made_at.since(notification.due_at);
+    if late > LATE {
+        notes.push(format!("told {} late", duration(late)));
     }
     const SAID: [&str; 5] = ["rule", "severity", "application", "service", "id"];
     let labels = notification.labels.iter().filter(|(label, _)| !SAID.contains(&label.as_str()));

@@ -486,7 +486,7 @@ pub(super) fn numbered_group(
 
 fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select d.id, g.rule, g.receiver, g.labels, d.status, d.created_at, d.waiting_since,
+        "select d.id, g.rule, g.receiver, g.labels, d.status, d.created_at, d.due_at, d.waiting_since,
                 d.next_set_at, d.next_due_at, d.attempts, d.failures, d.lease_token, d.lease_until,
                 d.notification, d.doubtful, d.plain, d.reached, d.last_error, d.ended_at
          from deliveries d join group_keys g on g.id = d.group_key
@@ -499,6 +499,7 @@ fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>
             group: group_key_of(&mut columns)?,
             status: columns.take()?,
             created_at: columns.take()?,
+            due_at: columns.take()?,
             waiting_since: columns.take()?,
             next_attempt: Timer { set_at: columns.take()?, due_at: columns.take()? },
             attempts: columns.take()?,

@@ -273,15 +273,16 @@ fn put_delivery(
     connection
         .prepare_cached(
             "insert into deliveries
-                 (id, group_key, receiver, status, created_at, waiting_since, next_set_at,
+                 (id, group_key, receiver, status, created_at, due_at, waiting_since, next_set_at,
                   next_due_at, attempts, failures, lease_token, lease_until, notification,
                   doubtful, plain, reached, last_error, ended_at)
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                     ?18)
+                     ?18, ?19)
              on conflict (id) do update set
                  group_key = excluded.group_key, receiver = excluded.receiver,
                  status = excluded.status, created_at = excluded.created_at,
-                 waiting_since = excluded.waiting_since, next_set_at = excluded.next_set_at,
+                 due_at = excluded.due_at, waiting_since = excluded.waiting_since,
+                 next_set_at = excluded.next_set_at,
                  next_due_at = excluded.next_due_at, attempts = excluded.attempts,
                  failures = excluded.failures, lease_token = excluded.lease_token,
                  lease_until = excluded.lease_until, notification = excluded.notification,
@@ -294,6 +295,7 @@ fn put_delivery(
             delivery.group.receiver,
             delivery.status,
             delivery.created_at,
+            delivery.due_at,
             delivery.waiting_since,
             delivery.next_attempt.set_at,
             delivery.next_attempt.due_at,

@@ -162,6 +162,7 @@ create table deliveries (
     receiver      text not null,
     status        text not null,
     created_at    integer not null,
+    due_at        integer not null,
     waiting_since integer not null,
     next_set_at   integer not null,
     next_due_at   integer not null,
