@@ -5,7 +5,7 @@ use serde_json::json;
 use super::properties::on;
 use super::suppress::held;
 use super::world::{World, at};
-use super::{SENT, said};
+use super::{SENT, lost, said};
 use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event::State;
@@ -260,4 +260,22 @@ fn a_start_after_hours_rings_only_for_what_stays_silent() {
         assert_eq!(said(&world.deliver(&SENT)), [[("b".into(), News::Firing)]]);
         assert_eq!(held(&world)[0], Some(Held::TooEarly { until: None }));
     }
+}
+
+#[test]
+fn a_silence_that_was_perhaps_told_is_withdrawn_though_the_first_try_is_refused() {
+    let mut world = silences();
+    world.hear("a", "RUNNING", 0);
+    world.wait(2 * HOUR);
+    world.wait(5);
+    world.deliver(&lost());
+    world.hear("a", "DELETED", 1);
+    world.wait(30);
+    let refused = Outcome::Message { detail: "no".into() };
+    assert_eq!(said(&world.deliver(&refused)), [[("a".into(), News::Withdrawn)]]);
+    // And more is heard late, so that all is derived again.
+    world.hear("a", "STOPPING", 1);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Withdrawn)]]);
+    world.wait(100 * HOUR);
+    assert!(world.deliver(&SENT).is_empty());
 }
