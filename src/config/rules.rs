@@ -173,11 +173,12 @@ impl Reader<'_> {
             Some(node) if name.is_some() => format!("rule {}", node.value.written()),
             _ => "this rule".to_owned(),
         };
-        let on = self.on(&mut fields);
+        let kind = self.on(&mut fields);
+        let on = kind.unwrap_or_default();
         let when_node = fields.get("when");
         let when = match when_node {
             Some(node) => conditions::condition(node, "\"when\"", self.report),
-            None if on != On::Event => Some(Condition::any()),
+            None if kind != Some(On::Event) => Some(Condition::any()),
             None => {
                 self.report.wrong(fields.place, format!("{rule_words} has no \"when\""));
                 None
@@ -259,11 +260,14 @@ impl Reader<'_> {
         complete.then_some(rule)
     }
 
-    /// What the rule's alerts are of.
-    fn on(&self, fields: &mut Fields<'_>) -> On {
+    /// What the rule's alerts are of, if that can be read.
+    fn on(&self, fields: &mut Fields<'_>) -> Option<On> {
         const ALL: [(&str, On); 3] =
             [("event", On::Event), ("gap", On::Gap), ("silence", On::Silence)];
-        self.choice(fields, "on", &ALL, "event, gap or silence").unwrap_or_default()
+        match fields.get("on") {
+            Some(_) => self.choice(fields, "on", &ALL, "event, gap or silence"),
+            None => Some(On::Event),
+        }
     }
 
     /// How alerts of events go.

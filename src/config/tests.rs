@@ -39,8 +39,19 @@ fn the_example_loads() {
     insta::assert_snapshot!(config.notes.join("\n"), @r#"
     receiver "oncall" is off: its "smtp_url" is empty
     receiver "ops" is off: its "webhook_url" is empty
-    told on the console: "killed", "crashed", "restart-loop", "failed-exit", "starved"
+    told on the console: "killed", "crashed", "restart-loop", "failed-exit", "starved", "events-missing", "job-silent"
     "#);
+}
+
+#[test]
+fn a_rule_on_what_is_missing_asks_for_little() {
+    let config = config("rules: [{ name: g, on: gap }, { name: s, on: silence, for: 36h }]\n");
+    let of = |name| {
+        let rule = config.rules.get(name).unwrap();
+        (rule.on, rule.hold.unwrap().as_secs() / 3600, rule.is_shared())
+    };
+    assert_eq!(of("g"), (crate::rules::On::Gap, 2, false));
+    assert_eq!(of("s"), (crate::rules::On::Silence, 36, false));
 }
 
 #[test]
@@ -55,7 +66,7 @@ fn the_example_tells_no_event_of_real_containers_twice() {
     let events = std::fs::read_to_string("tests/events/real-containers.jsonl").unwrap();
     for line in events.lines() {
         let event = crate::event::decode(line.as_bytes()).unwrap();
-        let told = rules.matching(&event).count();
+        let told = rules.matching(&event).filter(|rule| rule.on == crate::rules::On::Event).count();
         let ended_badly = event.state == crate::event::State::Crashed;
         assert_eq!(told, usize::from(ended_badly), "{line}");
     }
@@ -344,6 +355,26 @@ fn each_bad_file_gets_one_clear_sentence() {
             "\"expire_after\" means nothing beside \"count\" and \"within\"",
         ),
         ("rules: [{ name: a, when: {}, late: ignore }]", "\"late\" must be notify or record"),
+        (
+            "rules: [{ name: a, on: silense, for: 1h }]",
+            "\"on\" must be event, gap or silence; did you mean \"silence\"?",
+        ),
+        ("rules: [{ name: a, on: event }]", "rule \"a\" has no \"when\""),
+        (
+            "rules: [{ name: a, on: silence }]",
+            "rule \"a\" is on a silence and needs \"for\": how long nothing is to be heard",
+        ),
+        (
+            "rules: [{ name: a, on: silence, for: 1h, late: record }]",
+            "\"late\" means nothing beside \"on: silence\": a silence lasts until something is heard \
+             again; leave it out",
+        ),
+        (
+            "rules: [{ name: a, on: gap, resolve: never }]",
+            "\"resolve\" means nothing beside \"on: gap\": each gap is news by itself, told once; \
+             leave it out",
+        ),
+        ("rules: [{ name: a, on: gap, count: 2 }]", "\"count\" means nothing"),
         (
             "rules: [{ name: a, when: {}, repeat_interval: 10ms }]",
             "\"repeat_interval\" must be at least 1s",

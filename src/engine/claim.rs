@@ -109,7 +109,11 @@ fn claim_one(
     });
     draft.put_group(group);
     // From here on it may have been heard, whatever becomes of us.
-    settle::enter(draft, rules, &delivery, |entry, _, told| entry.maybe = told.into())?;
+    settle::enter(draft, rules, &delivery, |entry, _, told| {
+        // What may be believed to fire is, until it was heard that it does not.
+        entry.maybe.forget(|maybe| maybe.over || !told.over);
+        entry.maybe.add(told);
+    })?;
     draft.put_delivery(delivery);
     Ok(claimed)
 }

@@ -18,7 +18,8 @@ fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp)
         return None;
     }
     let (told_firing, told_over) = (entry.told.fires(), entry.told.is_over());
-    let (maybe_firing, maybe_over) = (entry.maybe.fires(), entry.maybe.is_over());
+    let maybe_firing = entry.maybe.fires();
+    let maybe_over = entry.maybe.stretches().any(|told| told.over);
     let Some(end) = &interval.end else {
         if interval.start > now {
             return (told_firing || maybe_firing).then_some(News::Withdrawn);

@@ -527,3 +527,82 @@ fn wrong_templates_are_named_at_load() {
     message: unknown variable `wibble` (line 1 of the template); there are rule, severity, status, labels, firing, resolved, alerts, receiver, runbook_url, link
     ");
 }
+
+#[test]
+fn what_is_missing_is_told_in_plain_words() {
+    let gap = |starts, before_starts| {
+        let event = Some(payload(ID, at("14:02:00"), "CRASHED", "STARTING", starts));
+        let before = Some(payload(ID, at("13:00:00"), "RUNNING", "STARTING", before_starts));
+        let alert = AlertNews { event, before, ended_by: None, ..alert(ID, News::Happened) };
+        let rule = "events-missing".into();
+        let group = Notification { firing: 1, resolved: 0, ..notification(vec![alert]) };
+        words(&Notification { on: On::Gap, rule, runbook_url: None, ..group })
+    };
+    assert_snapshot!(gap(3, 3), @r"
+    CRITICAL events-missing: 1 container of toto/hello-python
+
+    events are missing before CRASHED: it was RUNNING when last heard of, and came from STARTING
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 3 times
+      at 14:02 UTC
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+    assert_snapshot!(gap(6, 3), @r"
+    CRITICAL events-missing: 1 container of toto/hello-python
+
+    events are missing before CRASHED: it was RUNNING when last heard of, and came from STARTING; starts went from 3 to 6
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 6 times
+      at 14:02 UTC
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn a_silence_is_told_with_what_was_heard_last_and_how_it_ended() {
+    let silence = |news, cause, ended_by| {
+        let event = Some(payload(ID, at("12:02:00"), "RUNNING", "STARTING", 3));
+        let cause = alert(ID, news).cause.and(Some(cause));
+        let alert = AlertNews { event, cause, ended_by, occurrences: 0, ..alert(ID, news) };
+        let rule = "silent".into();
+        words(&Notification {
+            on: On::Silence,
+            rule,
+            runbook_url: None,
+            ..notification(vec![alert])
+        })
+    };
+    assert_snapshot!(silence(News::Firing, Cause::Resolved, None), @r"
+    CRITICAL silent: 1 container of toto/hello-python
+
+    nothing heard of for 2h, last state RUNNING
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 3 times
+      since 14:02 UTC
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+    let heard = Some(payload(ID, at("14:05:10"), "CRASHED", "RUNNING", 3));
+    assert_snapshot!(silence(News::Over, Cause::Resolved, heard), @r"
+    OVER silent: 1 container of toto/hello-python
+
+    over: nothing heard of for 2h, last state RUNNING
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 3 times
+      heard of again (CRASHED) 14:05 UTC, after 3 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+    assert_snapshot!(silence(News::BeganAndEnded, Cause::Deleted, None), @r"
+    OVER silent: 1 container of toto/hello-python
+
+    over: nothing heard of for 2h, last state RUNNING
+      container b9e7bef7-d571-4ee4-b80e-835a2377040e
+      started 3 times
+      silent 14:02, deleted 14:05 UTC, after 3 min
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}

@@ -102,6 +102,8 @@ fn the_example_is_valid_and_what_is_wrong_is_not() {
         rule("for", json!("1h30m")),
         rule("for", json!("${HOLD:-5m}")),
         rule("resolve", json!("never")),
+        json!({ "rules": [{ "name": "r", "on": "gap" }] }),
+        json!({ "rules": [{ "name": "r", "on": "silence", "for": "2h" }] }),
         json!({ "mute_times": { "nights": [{ "from": "22:00", "to": "07:00" }] } }),
         rule("when", json!({ "payload.a.b": null, "all": [{ "starts": ["< 3", { "ge": 10 }] }] })),
     ] {
@@ -114,6 +116,8 @@ fn the_example_is_valid_and_what_is_wrong_is_not() {
         json!({ "receivers": { "r": { "console": {}, "slack": { "webhook_url": "" } } } }),
         json!({ "receivers": { "r": {} } }),
         json!({ "rules": [{ "name": "r" }] }),
+        json!({ "rules": [{ "name": "r", "on": "silence" }] }),
+        json!({ "rules": [{ "name": "r", "on": "event" }] }),
         rule("for", json!(5)),
         rule("for", json!("5 minutes")),
         rule("severity", json!("high")),

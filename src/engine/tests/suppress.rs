@@ -23,7 +23,7 @@ fn crashed_but_at_night() -> World {
     World::new(Rules::new(vec![crashed]))
 }
 
-fn held(world: &World) -> Vec<Option<Held>> {
+pub(super) fn held(world: &World) -> Vec<Option<Held>> {
     let entries = world.intervals.values().flat_map(|interval| &interval.ledger);
     entries.map(|entry| entry.held.clone()).collect()
 }

@@ -112,7 +112,7 @@ pub(crate) fn container(heard: &Heard) -> Container {
         state: heard.event.state.clone(),
         since: heard.at,
         starts: Some(3),
-        gaps: 0,
+        gaps: 2,
         last_at: heard.at,
         derived_to: heard.at,
         open: 1,

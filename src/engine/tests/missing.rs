@@ -1,0 +1,281 @@
+//! What is missing: gaps and silences, by example.
+
+use serde_json::json;
+
+use super::properties::on;
+use super::suppress::held;
+use super::world::{World, at};
+use super::{SENT, lost, said};
+use crate::clock::Timestamp;
+use crate::engine::*;
+use crate::event::State;
+use crate::rules::{Condition, Field, On, Resolve, Rule, Rules};
+
+const HOUR: u64 = 3600;
+
+fn gaps() -> World {
+    let gap = on(On::Gap, "gap", Condition::any(), 2 * HOUR);
+    World::new(Rules::new(vec![Rule { resolve: Resolve::Never, ..gap }]))
+}
+
+/// Hears of a state that `a` took after another.
+fn hear_after(world: &mut World, before: &str, state: &str, starts: i64, seconds: u64) {
+    world.take(&[json!({
+        "id": "a", "application": "shop", "service": "web", "state": state, "prev_state": before,
+        "timestamp": at(seconds).as_seconds(), "counters": {"start": starts},
+    })]);
+}
+
+fn silent() -> Rule {
+    on(On::Silence, "silent", Condition::any(), 2 * HOUR)
+}
+
+fn silences() -> World {
+    World::new(Rules::new(vec![silent()]))
+}
+
+fn silences_of_applications() -> World {
+    World::new(Rules::new(vec![Rule { per: vec![Field::Application], ..silent() }]))
+}
+
+/// What was or is silent, as start, end and cause.
+fn stretches(world: &World) -> Vec<(Timestamp, Option<(Timestamp, Cause)>)> {
+    let of_alerts = world.intervals.values().filter(|interval| interval.role != Role::Part);
+    let begun = of_alerts.filter(|interval| interval.start <= world.now);
+    let mut stretches: Vec<_> =
+        begun.map(|one| (one.start, one.end.as_ref().map(|end| (end.at, end.cause)))).collect();
+    stretches.sort_by_key(|(start, _)| *start);
+    stretches
+}
+
+#[test]
+fn a_gap_that_stays_is_told_once_when_it_has_stayed() {
+    let mut world = gaps();
+    hear_after(&mut world, "CREATING", "STARTING", 1, 0);
+    world.wait(60);
+    hear_after(&mut world, "RUNNING", "CRASHED", 1, 60);
+    assert_eq!(held(&world), [Some(Held::TooEarly { until: Some(at(60 + 2 * HOUR)) })]);
+    world.wait(2 * HOUR - 1);
+    assert!(world.deliver(&SENT).is_empty());
+    world.wait(1);
+    assert!(world.deliver(&SENT).is_empty(), "others may become news in the same instant");
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::Happened)]]);
+    let before = told[0].alerts[0].before.as_ref().unwrap();
+    assert_eq!(before["state"], "STARTING");
+    world.wait(100 * HOUR);
+    assert!(world.deliver(&SENT).is_empty());
+    assert!(world.groups.is_empty());
+}
+
+#[test]
+fn a_gap_that_is_filled_late_is_never_told() {
+    let mut world = gaps();
+    hear_after(&mut world, "CREATING", "STARTING", 1, 0);
+    hear_after(&mut world, "RUNNING", "CRASHED", 1, 60);
+    assert_eq!(world.containers["a"].gaps, 1);
+    world.wait(HOUR);
+    hear_after(&mut world, "STARTING", "RUNNING", 1, 30);
+    assert_eq!(world.containers["a"].gaps, 0);
+    assert!(world.intervals.is_empty());
+    world.wait(100 * HOUR);
+    assert!(world.deliver(&SENT).is_empty());
+    assert!(world.groups.is_empty());
+}
+
+#[test]
+fn a_gap_that_a_late_event_leaves_waits_from_then_on() {
+    let mut world = gaps();
+    world.wait(HOUR);
+    hear_after(&mut world, "RUNNING", "CRASHED", 1, 60);
+    world.wait(HOUR);
+    hear_after(&mut world, "CREATING", "STARTING", 1, 30);
+    assert_eq!(held(&world), [Some(Held::TooEarly { until: Some(at(4 * HOUR)) })]);
+}
+
+#[test]
+fn a_gap_that_was_told_and_filled_is_not_told_again() {
+    let mut world = gaps();
+    hear_after(&mut world, "CREATING", "STARTING", 1, 0);
+    hear_after(&mut world, "RUNNING", "CRASHED", 1, 60);
+    world.wait(2 * HOUR);
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT).len(), 1);
+    hear_after(&mut world, "STARTING", "RUNNING", 1, 30);
+    // And there was more between: it is open again.
+    hear_after(&mut world, "RUNNING", "STOPPING", 1, 40);
+    world.wait(100 * HOUR);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn starts_that_grow_by_more_than_one_are_a_gap_and_falling_ones_are_none() {
+    for (starts, gap) in [(3, 0), (4, 0), (5, 1), (1, 0)] {
+        let mut world = gaps();
+        hear_after(&mut world, "RUNNING", "CRASHED", 3, 0);
+        hear_after(&mut world, "CRASHED", "STARTING", starts, 60);
+        assert_eq!(world.containers["a"].gaps, gap, "from 3 to {starts}");
+        assert_eq!(world.intervals.len(), gap as usize);
+    }
+}
+
+#[test]
+fn what_says_nothing_of_what_came_before_is_no_gap() {
+    let mut world = gaps();
+    hear_after(&mut world, "RUNNING", "CRASHED", 3, 0);
+    world.hear("a", "STARTING", 60);
+    hear_after(&mut world, "STARTING", "RUNNING", 9, 120);
+    assert_eq!(world.containers["a"].gaps, 0);
+}
+
+#[test]
+fn a_silence_begins_when_nothing_was_heard_for_long_enough_and_ends_with_the_next_sign() {
+    let mut world = silences();
+    world.hear("a", "RUNNING", 0);
+    world.wait(HOUR);
+    world.hear("a", "CRASHED", HOUR);
+    world.wait(2 * HOUR - 1);
+    assert_eq!(stretches(&world), []);
+    world.wait(1);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+    assert_eq!(stretches(&world), [(at(3 * HOUR), None)]);
+    world.wait(HOUR - 5);
+    world.hear("a", "STARTING", 4 * HOUR);
+    world.wait(0);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+    let resolved = Some((at(4 * HOUR), Cause::Resolved));
+    assert_eq!(stretches(&world), [(at(3 * HOUR), resolved)]);
+    assert_eq!(world.containers["a"].open, 1, "the next silence waits");
+}
+
+#[test]
+fn only_what_matches_is_a_sign_of_life() {
+    let alive = Condition::states(&[State::Running]);
+    let mut world = World::new(Rules::new(vec![Rule { when: alive, ..silent() }]));
+    world.hear("a", "RUNNING", 0);
+    world.wait(HOUR);
+    world.hear("a", "STOPPED", HOUR);
+    world.wait(HOUR);
+    assert_eq!(stretches(&world), [(at(2 * HOUR), None)]);
+}
+
+#[test]
+fn a_deleted_container_is_not_silent() {
+    let mut world = silences();
+    world.hear("a", "RUNNING", 0);
+    world.hear("b", "RUNNING", 0);
+    world.wait(HOUR);
+    world.hear("a", "DELETED", HOUR);
+    world.wait(2 * HOUR);
+    world.hear("b", "DELETED", 3 * HOUR);
+    let deleted = Some((at(3 * HOUR), Cause::Deleted));
+    assert_eq!(stretches(&world), [(at(2 * HOUR), deleted)]);
+    world.wait(100 * HOUR);
+    assert_eq!(stretches(&world), [(at(2 * HOUR), deleted)]);
+}
+
+#[test]
+fn a_sign_heard_late_takes_the_silence_back() {
+    let mut world = silences();
+    world.hear("a", "RUNNING", 0);
+    world.wait(2 * HOUR);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+    world.hear("a", "STOPPED", HOUR);
+    world.wait(300);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Withdrawn)]]);
+    world.wait(HOUR);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+}
+
+#[test]
+fn several_containers_are_silent_when_all_of_them_are() {
+    let mut world = silences_of_applications();
+    world.hear("a", "RUNNING", 0);
+    world.wait(HOUR);
+    world.hear("b", "RUNNING", HOUR);
+    world.wait(HOUR);
+    assert_eq!(stretches(&world), []);
+    world.wait(HOUR);
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("b".into(), News::Firing)]]);
+    assert_eq!(told[0].alerts[0].members, ["a", "b"]);
+    world.wait(HOUR - 5);
+    world.hear("a", "CRASHED", 4 * HOUR);
+    let resolved = Some((at(4 * HOUR), Cause::Resolved));
+    assert_eq!(stretches(&world), [(at(3 * HOUR), resolved)]);
+}
+
+#[test]
+fn several_containers_are_not_silent_any_more_when_the_last_is_deleted() {
+    let mut world = silences_of_applications();
+    let signs = Condition::states(&[State::Running]);
+    let rule = Rule { when: signs, per: vec![Field::Application], ..silent() };
+    world.rules = Rules::new(vec![rule]);
+    world.hear("a", "RUNNING", 0);
+    world.hear("b", "RUNNING", 0);
+    world.wait(3 * HOUR);
+    world.hear("a", "DELETED", 3 * HOUR);
+    assert_eq!(stretches(&world), [(at(2 * HOUR), None)]);
+    world.wait(HOUR);
+    world.hear("b", "DELETED", 4 * HOUR);
+    let deleted = Some((at(4 * HOUR), Cause::Deleted));
+    assert_eq!(stretches(&world), [(at(2 * HOUR), deleted)]);
+}
+
+#[test]
+fn a_busy_application_leaves_no_row_for_each_event() {
+    let mut world = silences_of_applications();
+    for second in 0..500 {
+        world.now = at(second);
+        world.hear(["a", "b"][second as usize % 2], "RUNNING", second);
+    }
+    assert_eq!(world.intervals.len(), 3);
+}
+
+#[test]
+fn a_start_after_hours_rings_only_for_what_stays_silent() {
+    for mut world in [silences(), silences_of_applications()] {
+        world.take(&[
+            json!({"id": "a", "application": "shop", "state": "RUNNING",
+                "timestamp": at(0).as_seconds()}),
+            json!({"id": "b", "application": "blog", "state": "RUNNING",
+                "timestamp": at(0).as_seconds()}),
+        ]);
+        // It was down until the third hour.
+        world.now = at(3 * HOUR);
+        world.rules = world.rules.clone().came_up(world.now);
+        world.wait(60);
+        let until = Some(at(5 * HOUR));
+        assert_eq!(held(&world)[..1], [Some(Held::TooEarly { until })]);
+        world.take(&[json!({"id": "a", "application": "shop", "state": "STOPPED",
+            "timestamp": at(3 * HOUR + 60).as_seconds()})]);
+        world.wait(2 * HOUR - 61);
+        assert!(world.deliver(&SENT).is_empty());
+        world.wait(1);
+        world.wait(5);
+        assert_eq!(said(&world.deliver(&SENT)), [[("b".into(), News::Firing)]]);
+        assert_eq!(held(&world)[0], Some(Held::TooEarly { until: None }));
+    }
+}
+
+#[test]
+fn a_silence_that_was_perhaps_told_is_withdrawn_though_the_first_try_is_refused() {
+    let mut world = silences();
+    world.hear("a", "RUNNING", 0);
+    world.wait(2 * HOUR);
+    world.wait(5);
+    world.deliver(&lost());
+    world.hear("a", "DELETED", 1);
+    world.wait(30);
+    let refused = Outcome::Message { detail: "no".into() };
+    assert_eq!(said(&world.deliver(&refused)), [[("a".into(), News::Withdrawn)]]);
+    // And more is heard late, so that all is derived again.
+    world.hear("a", "STOPPING", 1);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Withdrawn)]]);
+    world.wait(100 * HOUR);
+    assert!(world.deliver(&SENT).is_empty());
+}
