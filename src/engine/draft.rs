@@ -59,8 +59,8 @@ pub(super) struct Draft<'a> {
 /// What changed of an alert's parts.
 #[derive(Clone, Debug)]
 pub(super) enum PartsChanged {
-    /// These are new, or were heard of again, and nothing else changed.
-    Added(Vec<Interval>),
+    /// These are new, or were heard of again, from this instant on, and nothing else changed.
+    Added(Vec<Interval>, Timestamp),
     /// Anything from this instant on.
     From(Timestamp),
 }
@@ -69,15 +69,9 @@ impl PartsChanged {
     /// The first instant at which anything may have changed.
     pub(super) fn from(&self) -> Timestamp {
         match self {
-            PartsChanged::Added(parts) => parts.iter().map(changes_from).min().unwrap_or_default(),
-            PartsChanged::From(from) => *from,
+            PartsChanged::Added(_, from) | PartsChanged::From(from) => *from,
         }
     }
-}
-
-/// The first instant at which one part more, or its last occurrence, makes a difference.
-fn changes_from(part: &Interval) -> Timestamp {
-    part.start.max(part.last_at)
 }
 
 /// What is read of an alert of several containers, or occurrences.
@@ -348,12 +342,15 @@ impl<'a> Draft<'a> {
         self.parts_changed.insert(alert.clone(), PartsChanged::From(from.min(before)));
     }
 
-    /// Notes that an alert has one part more, or one that was heard of again.
-    pub(super) fn note_new_part(&mut self, part: &Interval) {
-        let none = || PartsChanged::Added(Vec::new());
+    /// Notes that an alert has one part more, or one that was heard of again, from this instant on.
+    pub(super) fn note_new_part(&mut self, part: &Interval, from: Timestamp) {
+        let none = || PartsChanged::Added(Vec::new(), from);
         match self.parts_changed.entry(part.alert.clone()).or_insert_with(none) {
-            PartsChanged::Added(parts) => parts.push(part.clone()),
-            PartsChanged::From(from) => *from = changes_from(part).min(*from),
+            PartsChanged::Added(parts, before) => {
+                parts.push(part.clone());
+                *before = from.min(*before);
+            }
+            PartsChanged::From(before) => *before = from.min(*before),
         }
     }
 

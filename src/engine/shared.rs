@@ -25,7 +25,7 @@ pub(super) fn note(
     match was.filter(|was| of_silence && was.start == interval.start) {
         // The same life, with one sign more, or one that ended.
         Some(was) if interval.end.is_none() && was.last_at <= interval.last_at => {
-            draft.note_new_part(interval);
+            draft.note_new_part(interval, interval.last_at);
         }
         Some(was) => draft.note_parts(&interval.alert, was.last_at.min(interval.last_at)),
         None => {
@@ -38,7 +38,7 @@ pub(super) fn note(
 /// Notes a part that there was not before. What did not last holds nothing up.
 pub(super) fn note_new(draft: &mut Draft<'_>, interval: &Interval) {
     if interval.role == Role::Part && !interval.is_too_short() {
-        draft.note_new_part(interval);
+        draft.note_new_part(interval, interval.start);
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn refresh(draft: &mut Draft<'_>, rules: &Rules) -> Result<(), Missin
     each(draft.take_parts_changed(), |(alert, changed)| {
         let rule = rules.get(&alert.rule);
         let quiet = rule.filter(|rule| rule.on == On::Silence);
-        if let PartsChanged::Added(parts) = &changed
+        if let PartsChanged::Added(parts, _) = &changed
             && let Some(whole) = draft.open_whole(&alert)?
             && let Some(whole) = match quiet {
                 Some(rule) => put_off(rule, whole, parts, draft.now),
