@@ -171,3 +171,15 @@ fn a_storm_whose_rule_changed_goes_on_for_as_long_as_it_would_have() {
     world.wait(100);
     assert_eq!(wholes(&world), [(at(0), Some((at(600), Cause::Subsided)))]);
 }
+
+#[test]
+fn a_late_part_that_overlaps_what_ended_is_the_same_alert() {
+    let mut world = outage();
+    world.wait(1000);
+    world.hear("a", "CRASHED", 60);
+    world.hear("a", "RUNNING", 64);
+    world.hear("b", "RUNNING", 176);
+    world.hear("b", "CRASHED", 116);
+    world.hear("b", "CRASHED", 60);
+    assert_eq!(wholes(&world), [(at(60), Some((at(176), Cause::Resolved)))]);
+}
