@@ -1,14 +1,17 @@
-//! One POST, and what its answer is worth: shared by all places that are told over HTTP.
+//! One POST and its answer: how all places are told that are told over HTTP.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::fmt::rfc2822;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 
-use super::{SendError, with_causes};
+use super::verdict::{self, Reading};
+use super::{Accepted, Envelope, SendError, Sender, with_causes};
 use crate::clock::{self, Timestamp};
 
 /// How much of an answer is read: what it says is in its first line.
@@ -18,6 +21,53 @@ const ANSWER: usize = 4096;
 /// what was never connected is known not to have been said.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// A place that is told with one POST.
+pub(super) trait Place: Send + Sync {
+    /// What to post: a function of what there is to say and of the time.
+    fn request(&self, envelope: &Envelope, now: Timestamp) -> Request;
+
+    /// What the place says in its answer.
+    fn read(&self, answer: &Answer) -> Reading;
+}
+
+/// Tells a place over HTTP.
+pub(super) struct OverHttp<P> {
+    pub(super) place: P,
+    /// For one attempt.
+    pub(super) timeout: Duration,
+}
+
+impl<P: Place> Sender for OverHttp<P> {
+    fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
+        async move {
+            let request = self.place.request(envelope, clock::now());
+            let answer = post(request, self.timeout).await?;
+            verdict::judge(&answer, self.place.read(&answer))
+        }
+        .boxed()
+    }
+}
+
+/// A POST to be made. Its URL and its headers may be secrets, so there is no `Debug`.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Request {
+    /// JSON for this address.
+    pub(super) fn json(url: &Url, body: &Value) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        Request {
+            url: url.clone(),
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body: body.to_string().into_bytes(),
+        }
+    }
+}
+
 /// What a place answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
@@ -26,11 +76,12 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// Posts JSON and reads the answer.
+/// Posts, and reads the answer.
 ///
 /// The errors never hold the URL, which is a secret.
-pub(super) async fn post(url: &Url, body: &Value, timeout: Duration) -> Result<Answer, SendError> {
-    let request = client()?.post(url.clone()).json(body).timeout(timeout);
+pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, SendError> {
+    let Request { url, headers, body } = request;
+    let request = client()?.post(url).headers(headers).body(body).timeout(timeout);
     let mut response = request.send().await.map_err(|error| lost(error, timeout))?;
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), clock::now());
@@ -117,7 +168,8 @@ mod tests {
     async fn a_place_that_cannot_be_reached_is_transient_and_its_url_is_not_repeated() {
         // Port 1 of this machine refuses.
         let url = Url::parse("http://127.0.0.1:1/s3cret").unwrap();
-        let error = post(&url, &Value::Null, Duration::from_secs(5)).await.unwrap_err();
+        let error =
+            post(Request::json(&url, &Value::Null), Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(error.to_string().contains("refused"), "{error}");

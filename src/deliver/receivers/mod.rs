@@ -6,12 +6,14 @@ mod email;
 mod http;
 mod off;
 mod slack;
+mod verdict;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 
+use self::http::OverHttp;
 use crate::clock::Timestamp;
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::DeliveryId;
@@ -46,6 +48,14 @@ pub struct Accepted {
     pub answer: String,
     /// What did not go well all the same, such as one mailbox of two.
     pub complaint: Option<String>,
+}
+
+impl Accepted {
+    /// Taken with these words or, if there are none, with this status.
+    fn with_answer(words: String, status: u16) -> Accepted {
+        let answer = if words.is_empty() { status.to_string() } else { words };
+        Accepted { answer, complaint: None }
+    }
 }
 
 /// Why a place did not take it, by what is to be done (DESIGN.md §7).
@@ -129,7 +139,7 @@ pub fn build(receiver: &Receiver) -> Result<Box<dyn Sender>, String> {
         ReceiverKind::Console => Box::new(console::Console),
         ReceiverKind::Slack { webhook_url } => {
             let url = address::http_url(webhook_url.expose_secret(), receiver.allow_http)?;
-            Box::new(slack::Slack::new(url, receiver.timeout))
+            Box::new(OverHttp { place: slack::Slack { url }, timeout: receiver.timeout })
         }
         ReceiverKind::Email { smtp_url, from, to } => {
             Box::new(email::Email::new(smtp_url.expose_secret(), from, to, receiver.timeout)?)

@@ -1,14 +1,12 @@
 //! A Slack incoming webhook: blocks within Slack's limits, and what its answers mean.
 
-use std::time::Duration;
-
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::http::{self, Answer};
-use super::{Accepted, Envelope, SendError, Sender, in_a_line};
+use super::Envelope;
+use super::http::{Answer, Place, Request};
+use super::verdict::{Reading, Says};
+use crate::clock::Timestamp;
 use crate::message::text::{SHORTENED, shorten};
 use crate::message::{Body, Message, Section};
 
@@ -45,54 +43,27 @@ const DESTINATION_ERRORS: [&str; 10] = [
 
 /// A Slack incoming webhook. The URL is its secret, so there is no `Debug`.
 pub(super) struct Slack {
-    url: Url,
-    timeout: Duration,
+    pub(super) url: Url,
 }
 
-impl Slack {
-    pub(super) fn new(url: Url, timeout: Duration) -> Slack {
-        Slack { url, timeout }
+impl Place for Slack {
+    fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
+        Request::json(&self.url, &payload(&envelope.message))
     }
-}
 
-impl Sender for Slack {
-    fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
-        async move {
-            let payload = payload(&envelope.message);
-            judge(&http::post(&self.url, &payload, self.timeout).await?)
-        }
-        .boxed()
-    }
-}
-
-/// What an answer means (FACTS.md, "Slack incoming webhooks").
-fn judge(answer: &Answer) -> Result<Accepted, SendError> {
-    let body = answer.body.trim();
-    let words = in_a_line(body);
-    if answer.status == 200 && answer.body == "ok" {
-        return Ok(Accepted { answer: words, complaint: None });
-    }
-    let detail = match words.is_empty() {
-        true => format!("{}, without a word", answer.status),
-        false => format!("{} {words}", answer.status),
-    };
-    let said = |errors: &[&str]| (400..500).contains(&answer.status) && errors.contains(&body);
-    match answer.status {
-        200..300 => Err(SendError::transient(format!(
-            "not from Slack, which answers 200 ok; a proxy may be in the way: {detail}"
-        ))),
-        300..400 => Err(SendError::transient(format!("redirects are not followed: {detail}"))),
-        // 408 and 425 ask for another try as well (RFC 9110 §15.5.9, RFC 8470 §5.2).
-        408 | 425 | 429 | 500.. => Err(SendError::Transient {
-            detail,
-            retry_after: answer.retry_after,
-            reached: Vec::new(),
-        }),
-        _ if said(&MESSAGE_ERRORS) => Err(SendError::Message { detail }),
-        _ if said(&DESTINATION_ERRORS) => Err(SendError::Destination { detail }),
-        403 | 404 | 410 => Err(SendError::Destination { detail }),
-        400..500 => Err(SendError::Message { detail }),
-        _ => Err(SendError::transient(detail)),
+    /// FACTS.md, "Slack incoming webhooks".
+    fn read(&self, answer: &Answer) -> Reading {
+        let said = |errors: &[&str]| {
+            (400..500).contains(&answer.status) && errors.contains(&answer.body.trim())
+        };
+        let says = match answer.status {
+            200 if answer.body == "ok" => Says::Taken,
+            200..300 => Says::Stranger("Slack, which answers 200 ok"),
+            _ if said(&MESSAGE_ERRORS) => Says::Message,
+            _ if said(&DESTINATION_ERRORS) => Says::Destination,
+            _ => Says::Nothing,
+        };
+        Reading::of_text(answer, says)
     }
 }
 

@@ -1,5 +1,6 @@
 use secrecy::SecretString;
 
+use super::http::{Answer, Place};
 use super::*;
 use crate::message::{Body, Section, Status};
 use crate::rules::Severity;
@@ -34,6 +35,27 @@ pub(super) fn envelope(message: Message) -> Envelope {
         message,
         reached: Vec::new(),
     }
+}
+
+pub(super) fn answer(status: u16, body: &str) -> Answer {
+    Answer { status, retry_after: None, body: body.into() }
+}
+
+/// What is to be done, in a word.
+pub(super) fn class(judged: &Result<Accepted, SendError>) -> &'static str {
+    match judged {
+        Ok(_) => "accepted",
+        Err(SendError::Transient { .. }) => "transient",
+        Err(SendError::Unknown { .. }) => "unknown",
+        Err(SendError::Message { .. }) => "message",
+        Err(SendError::Destination { .. }) => "destination",
+    }
+}
+
+/// What is to be done about this answer of this place, in a word.
+pub(super) fn judged(place: &impl Place, status: u16, body: &str) -> &'static str {
+    let answer = answer(status, body);
+    class(&verdict::judge(&answer, place.read(&answer)))
 }
 
 fn receiver(kind: ReceiverKind) -> Receiver {

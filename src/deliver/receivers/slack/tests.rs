@@ -1,7 +1,11 @@
 use insta::assert_json_snapshot;
 
 use super::*;
-use crate::deliver::receivers::tests::{message, section};
+use crate::deliver::receivers::tests::{judged, message, section};
+
+fn slack() -> Slack {
+    Slack { url: "https://hooks.slack.com/services/T/B/x".parse().unwrap() }
+}
 
 fn characters(payload: &Value) -> usize {
     let length = |value: &Value| value.as_str().map_or(0, |text| text.chars().count());
@@ -168,17 +172,6 @@ fn no_entity_is_cut() {
     }
 }
 
-fn class(status: u16, body: &str) -> &'static str {
-    let answer = Answer { status, retry_after: None, body: body.into() };
-    match judge(&answer) {
-        Ok(_) => "accepted",
-        Err(SendError::Transient { .. }) => "transient",
-        Err(SendError::Unknown { .. }) => "unknown",
-        Err(SendError::Message { .. }) => "message",
-        Err(SendError::Destination { .. }) => "destination",
-    }
-}
-
 #[test]
 fn answers_are_judged_by_what_is_to_be_done() {
     for (status, body, expected) in [
@@ -214,24 +207,6 @@ fn answers_are_judged_by_what_is_to_be_done() {
         (400, "something new", "message"),
         (413, "", "message"),
     ] {
-        assert_eq!(class(status, body), expected, "{status} {body}");
+        assert_eq!(judged(&slack(), status, body), expected, "{status} {body}");
     }
-}
-
-#[test]
-fn the_places_own_words_are_kept_in_one_line() {
-    let answer = |body: &str| Answer {
-        status: 429,
-        retry_after: Some(Duration::from_secs(2)),
-        body: body.into(),
-    };
-    let error = judge(&answer("\n slow\u{1b} down \nand more")).unwrap_err();
-    let expected = SendError::Transient {
-        detail: "429 slow down".into(),
-        retry_after: Some(Duration::from_secs(2)),
-        reached: Vec::new(),
-    };
-    assert_eq!(error, expected);
-    assert_eq!(judge(&answer("")).unwrap_err().to_string(), "429, without a word");
-    assert!(judge(&answer(&"x".repeat(4_000))).unwrap_err().to_string().len() < 400);
 }
