@@ -226,7 +226,7 @@ impl Worker {
         let mut backoff = retry::backoff(delivery.failures, jitter);
         let mut pause = None;
         let outcome = match answer {
-            Ok(accepted) => Outcome::Sent { complaint: accepted.complaint },
+            Ok(accepted) => Outcome::Sent { complaint: accepted.complaint, handle: None },
             Err(SendError::Transient { detail, retry_after, reached: now_reached }) => {
                 reached = now_reached;
                 if let Some(retry_after) = retry_after {
@@ -305,7 +305,7 @@ impl Worker {
         let id = claimed.delivery.id.0.as_str();
         let attempt = claimed.delivery.attempts;
         let detail = match outcome {
-            Outcome::Sent { complaint } => complaint.as_deref().unwrap_or_default(),
+            Outcome::Sent { complaint, .. } => complaint.as_deref().unwrap_or_default(),
             Outcome::Transient { detail }
             | Outcome::Unknown { detail }
             | Outcome::Message { detail }

@@ -32,6 +32,8 @@ pub enum Outcome {
     Sent {
         /// Such as one mailbox of two.
         complaint: Option<String>,
+        /// Its own name for the thread, if it gave one now: kept while the group lives.
+        handle: Option<String>,
     },
     /// It did not, and may later.
     Transient {
@@ -140,7 +142,7 @@ fn settle_one(
     delivery.lease = None;
     delivery.reached = settlement.reached.clone();
     let (word, detail) = match &settlement.outcome {
-        Outcome::Sent { complaint } => ("sent", complaint.clone()),
+        Outcome::Sent { complaint, .. } => ("sent", complaint.clone()),
         Outcome::Transient { detail } => ("transient", Some(detail.clone())),
         Outcome::Unknown { detail } => ("unknown", Some(detail.clone())),
         Outcome::Message { detail } => ("message", Some(detail.clone())),
@@ -164,7 +166,7 @@ fn settle_one(
         delivery.doubtful = true;
     }
     match &settlement.outcome {
-        Outcome::Sent { .. } => {
+        Outcome::Sent { handle, .. } => {
             enter(draft, rules, &delivery, |entry, _, _| {
                 if let Some(told) = entry.maybe.take() {
                     entry.told = Some(told);
@@ -172,6 +174,9 @@ fn settle_one(
                 }
             })?;
             enter_what_moved(draft, rules, &delivery)?;
+            if let (Some(handle), Some(group)) = (handle, draft.group(&delivery.group)?) {
+                draft.put_group(Group { handle: Some(handle.clone()), ..group });
+            }
             go_on(draft, rules, &delivery)?;
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
             Ok(Settled::Sent)
