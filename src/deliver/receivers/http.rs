@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::fmt::rfc2822;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 
@@ -66,6 +68,26 @@ impl Request {
             body: body.to_string().into_bytes(),
         }
     }
+
+    /// With this header as well.
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Request {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// With the token that [`bearer`] made a header of.
+    pub(super) fn authorized(self, bearer: HeaderValue) -> Request {
+        self.with(AUTHORIZATION, bearer)
+    }
+}
+
+/// The value of an `Authorization` header for this token. The error does not repeat it.
+pub(super) fn bearer(token: &str) -> Result<HeaderValue, String> {
+    let visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| visible);
+    let mut value = value.ok_or("has characters in it that no token has")?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// What a place answered.
@@ -74,6 +96,13 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: String,
+}
+
+impl Answer {
+    /// The body as JSON; `null` if it is none.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
 }
 
 /// Posts, and reads the answer.
@@ -162,6 +191,15 @@ mod tests {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
             assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value}");
         }
+    }
+
+    #[test]
+    fn a_token_is_no_way_into_the_headers_and_is_not_repeated() {
+        for wrong in ["", "s3cret\r\nX: y", "s3cret x", "s3crét"] {
+            let error = bearer(wrong).unwrap_err();
+            assert!(!error.contains("s3cr"), "{error}");
+        }
+        assert!(bearer("xoxb-1-a_b.c~/+=").is_ok_and(|value| value.is_sensitive()));
     }
 
     #[tokio::test]

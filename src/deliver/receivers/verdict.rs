@@ -24,6 +24,8 @@ pub(super) enum Says {
     Nothing,
     /// The message was taken.
     Taken,
+    /// Try again later.
+    Transient,
     /// This message will never be taken.
     Message,
     /// Nothing will be taken here until someone mends it.
@@ -51,6 +53,7 @@ pub(super) fn judge(answer: &Answer, reading: Reading) -> Result<Accepted, SendE
     let transient = |detail| Err(SendError::Transient { detail, retry_after, reached: Vec::new() });
     match (says, answer.status) {
         (Says::Taken, _) => Ok(Accepted::with_answer(words, answer.status)),
+        (Says::Transient, _) => transient(detail),
         (Says::Message, _) => Err(SendError::Message { detail }),
         (Says::Destination, _) => Err(SendError::Destination { detail }),
         (Says::Stranger(expected), _) => {
@@ -67,6 +70,11 @@ pub(super) fn judge(answer: &Answer, reading: Reading) -> Result<Accepted, SendE
         (Says::Nothing, 400..500) => Err(SendError::Message { detail }),
         (Says::Nothing, _) => transient(detail),
     }
+}
+
+/// Whether a body is a page for people: what proxies and captive portals answer in a place's stead.
+pub(super) fn is_page(body: &str) -> bool {
+    body.trim_start().starts_with('<')
 }
 
 #[cfg(test)]

@@ -1,12 +1,8 @@
-//! A Slack incoming webhook: blocks within Slack's limits, and what its answers mean.
+//! What Slack is told: blocks within Slack's limits, and a text beside them.
 
-use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::Envelope;
-use super::http::{Answer, Place, Request};
-use super::verdict::{Reading, Says};
-use crate::clock::Timestamp;
+use super::super::markup;
 use crate::message::text::{SHORTENED, shorten};
 use crate::message::{Body, Message, Section};
 
@@ -23,52 +19,8 @@ const BODY: usize = 8_500;
 const NOTES: usize = 2_000;
 const LINK: usize = 800;
 
-/// The body of an answer that says that this message will never be taken.
-const MESSAGE_ERRORS: [&str; 5] =
-    ["invalid_payload", "invalid_blocks", "no_text", "user_not_found", "too_many_attachments"];
-
-/// The body of an answer that says that nothing will be taken here.
-const DESTINATION_ERRORS: [&str; 10] = [
-    "action_prohibited",
-    "invalid_token",
-    "channel_not_found",
-    "no_service",
-    "no_active_hooks",
-    "channel_is_archived",
-    "no_service_id",
-    "no_team",
-    "team_disabled",
-    "posting_to_general_channel_denied",
-];
-
-/// A Slack incoming webhook. The URL is its secret, so there is no `Debug`.
-pub(super) struct Slack {
-    pub(super) url: Url,
-}
-
-impl Place for Slack {
-    fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
-        Request::json(&self.url, &payload(&envelope.message))
-    }
-
-    /// FACTS.md, "Slack incoming webhooks".
-    fn read(&self, answer: &Answer) -> Reading {
-        let said = |errors: &[&str]| {
-            (400..500).contains(&answer.status) && errors.contains(&answer.body.trim())
-        };
-        let says = match answer.status {
-            200 if answer.body == "ok" => Says::Taken,
-            200..300 => Says::Stranger("Slack, which answers 200 ok"),
-            _ if said(&MESSAGE_ERRORS) => Says::Message,
-            _ if said(&DESTINATION_ERRORS) => Says::Destination,
-            _ => Says::Nothing,
-        };
-        Reading::of_text(answer, says)
-    }
-}
-
 /// The JSON to post.
-fn payload(message: &Message) -> Value {
+pub(super) fn payload(message: &Message) -> Value {
     // Neither `link_names` nor `parse` is ever set: with them, names in data would call people.
     if message.plain {
         return json!({
@@ -83,6 +35,13 @@ fn payload(message: &Message) -> Value {
         "unfurl_links": false,
         "unfurl_media": false,
     })
+}
+
+/// The JSON to post where blocks are not known: the text has to say all of it. Such places also take
+/// names in a text for mentions, as Slack does not: they are disarmed.
+pub(super) fn text_only(message: &Message) -> Value {
+    let text = escape(&message.text(), TEXT);
+    json!({"text": shorten(&text.replace('@', "@\u{200b}"), TEXT + TEXT / 2)})
 }
 
 /// What notifications and screen readers get: the title and what happened, without the lists.
@@ -107,10 +66,8 @@ fn blocks(message: &Message) -> Vec<Value> {
     if !message.notes.is_empty() {
         blocks.push(section(&escape(&message.notes.join("\n"), NOTES)));
     }
-    let links: Vec<Value> = [("Runbook", &message.runbook_url), ("Alerts", &message.link)]
-        .into_iter()
-        .filter_map(|(name, url)| Some(mrkdwn(&format!("{name}: {}", link(url.as_ref()?)))))
-        .collect();
+    let links: Vec<Value> =
+        message.links().map(|(name, url)| mrkdwn(&format!("{name}: {}", link(url)))).collect();
     if !links.is_empty() {
         blocks.push(json!({"type": "context", "elements": links}));
     }
@@ -196,31 +153,14 @@ impl Packed {
     }
 }
 
-/// Escapes exactly what Slack asks for, in at most `limit` characters, without cutting an entity.
+/// Escapes exactly what Slack asks for, in at most `limit` characters.
 fn escape(text: &str, limit: usize) -> String {
-    let entity = |character| match character {
+    markup::escape(text, limit, |character| match character {
         '&' => "&amp;",
         '<' => "&lt;",
         '>' => "&gt;",
         _ => "",
-    };
-    let length = |character| entity(character).len().max(1);
-    let whole: usize = text.chars().map(length).sum();
-    let room = if whole <= limit { limit } else { limit - SHORTENED.chars().count() };
-    let mut escaped = String::with_capacity(text.len());
-    let mut used = 0;
-    for character in text.chars() {
-        used += length(character);
-        if used > room {
-            escaped.push_str(SHORTENED);
-            break;
-        }
-        match entity(character) {
-            "" => escaped.push(character),
-            entity => escaped.push_str(entity),
-        }
-    }
-    escaped
+    })
 }
 
 #[cfg(test)]
