@@ -329,7 +329,7 @@ impl Worker {
                 info!(delivery.id = id, receiver, attempt, "delivered");
             }
             Settled::Sent => {
-                warn!(delivery.id = id, receiver, attempt, detail, "delivered, but not to all");
+                warn!(delivery.id = id, receiver, attempt, detail, "delivered, with a complaint");
             }
             Settled::Waits { until } => {
                 warn!(delivery.id = id, receiver, attempt, detail, next_attempt_at = %until, "not delivered");

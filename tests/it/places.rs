@@ -200,6 +200,29 @@ fn what_one_group_says_is_a_thread_whose_first_message_is_edited_when_it_is_over
 }
 
 #[test]
+fn an_answer_with_the_whole_message_in_it_is_read_whole() {
+    let large = format!("{},\"message\":{:?}}}", POSTED.trim_end_matches('}'), "x".repeat(100_000));
+    let sink = Sink::answering(200, large.leak());
+    let (_place, tocsin) = telling("slack_api", &sink);
+    tocsin.hear(&crash("web-1"));
+    assert_eq!(tocsin.wait_for_delivery("ops", "sent")["attempts"], 1);
+}
+
+#[test]
+fn a_plain_edit_takes_the_blocks_away() {
+    const NO_BLOCKS: Answer = Answer::Status(200, "", r#"{"ok":false,"error":"invalid_blocks"}"#);
+    let sink = sink_of("slack_api");
+    let (_place, tocsin) = telling("slack_api", &sink);
+    tocsin.hear(&crash("web-1"));
+    sink.wait_for_taken(1);
+    let sink = sink.then(&[NO_BLOCKS.clone(), NO_BLOCKS]);
+    tocsin.hear(&event("web-1", "STARTING", "RUNNING"));
+    let told = sink.wait_for_taken(3);
+    assert_eq!(told[1]["blocks"], json!([]), "the edit");
+    assert_eq!(told[2]["blocks"], Value::Null, "the reply");
+}
+
+#[test]
 fn a_thread_that_is_gone_is_begun_anew() {
     const GONE: Answer = Answer::Status(200, "", r#"{"ok":false,"error":"message_not_found"}"#);
     let sink = sink_of("slack_api");

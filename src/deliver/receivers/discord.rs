@@ -18,7 +18,8 @@ const TITLE: usize = 250;
 const DESCRIPTION: usize = 3_500;
 const CONTENT: usize = 1_900;
 
-/// Characters in a link.
+/// Characters in a line, and in a link.
+const LINE: usize = 1_000;
 const LINK: usize = 500;
 
 /// A webhook. Its URL is its secret, so there is no `Debug`.
@@ -85,24 +86,20 @@ fn description(message: &Message) -> String {
     let links: Vec<String> = message
         .links()
         .filter_map(|(name, url)| Some(format!("{name}: <{}>", markup::web_link(url, LINK)?)))
-        .filter(|link| !link.contains('\n'))
         .collect();
     let links = links.join("\n");
+    let escape = |line: &str| markup::escape(line, LINE, markup::markdown);
     let mut lines = Vec::new();
     match &message.body {
-        Body::Custom(text) => lines.push(markup::escape(text, DESCRIPTION, markup::markdown)),
+        Body::Custom(text) => lines.extend(text.lines().map(escape)),
         Body::Sections(sections) => {
             for section in sections {
-                let heading = markup::escape(&section.heading, DESCRIPTION, markup::markdown);
-                lines.push(format!("**{heading}**"));
-                let escape = |line: &String| markup::escape(line, DESCRIPTION, markup::markdown);
+                lines.push(format!("**{}**", escape(&section.heading)));
                 lines.extend(section.lines.iter().map(|line| format!("• {}", escape(line))));
             }
         }
     }
-    lines.extend(
-        message.notes.iter().map(|note| markup::escape(note, DESCRIPTION, markup::markdown)),
-    );
+    lines.extend(message.notes.iter().map(|note| escape(note)));
     markup::whole_lines(&lines, DESCRIPTION - links.chars().count() - 1) + "\n" + &links
 }
 

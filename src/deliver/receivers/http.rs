@@ -16,8 +16,9 @@ use super::verdict::{self, Reading};
 use super::{Accepted, Envelope, SendError, Sender, with_causes};
 use crate::clock::{self, Timestamp};
 
-/// How much of an answer is read: what it says is in its first line.
-const ANSWER: usize = 4096;
+/// How much of an answer is read, in bytes. Slack, Discord and Telegram answer with the message
+/// itself, and what is cut would not be theirs.
+const ANSWER: usize = 256 * 1024;
 
 /// How long a connection may take to be made, TLS included. Short of an attempt's own time-out, for
 /// what was never connected is known not to have been said.

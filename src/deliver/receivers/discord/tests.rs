@@ -55,6 +55,15 @@ fn a_monster_stays_within_the_limits_and_mentions_nobody() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_cut_and_not_left_out() {
+    let message = Message { body: Body::Custom("x".repeat(9_000)), ..message(Vec::new()) };
+    let told = told(&discord(), &envelope(message));
+    let description = told["embeds"][0]["description"].as_str().unwrap();
+    assert!(description.starts_with(&"x".repeat(900)), "{description}");
+    assert!(description.contains(SHORTENED) && description.contains("Runbook: <https://wiki"));
+}
+
+#[test]
 fn answers_are_judged_by_what_is_to_be_done() {
     for (status, body, expected) in [
         (200, r#"{"id":"123","content":""}"#, "accepted"),

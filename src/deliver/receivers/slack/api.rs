@@ -118,6 +118,10 @@ impl SlackApi {
         let mut body = payload.clone();
         body["channel"] = json!(thread.channel);
         body["ts"] = json!(thread.ts);
+        if body["blocks"].is_null() {
+            // Else those that it has would stay.
+            body["blocks"] = json!([]);
+        }
         self.call("chat.update", &body).await.map(drop)
     }
 
