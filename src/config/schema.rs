@@ -138,7 +138,7 @@ struct SlackApi {
     bot_token_file: Option<String>,
     /// The channel's id or name. The receiver is off if it is empty.
     channel: Text,
-    /// Where the API is; https://slack.com/api unless given.
+    /// Where the API is; `https://slack.com/api` unless given.
     url: Option<String>,
 }
 
@@ -164,7 +164,7 @@ struct PagerDuty {
     routing_key: Option<String>,
     /// A file with nothing but the key in it.
     routing_key_file: Option<String>,
-    /// Where the API is; https://events.pagerduty.com unless given.
+    /// Where the API is; `https://events.pagerduty.com` unless given.
     url: Option<String>,
 }
 
@@ -198,7 +198,7 @@ struct Telegram {
     bot_token_file: Option<String>,
     /// The chat's id, or a channel's `@name`. The receiver is off if it is empty.
     chat_id: Text,
-    /// Where the API is; https://api.telegram.org unless given.
+    /// Where the API is; `https://api.telegram.org` unless given.
     url: Option<String>,
 }
 
@@ -206,7 +206,7 @@ struct Telegram {
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("oneOf" = one_of(&["url", "url_file"])))]
 struct Ntfy {
-    /// The topic's URL, like https://ntfy.sh/topic. The receiver is off if it is empty.
+    /// The topic's URL, like `https://ntfy.sh/topic`. The receiver is off if it is empty.
     url: Option<String>,
     /// A file with nothing but the URL in it.
     url_file: Option<String>,
@@ -220,7 +220,7 @@ struct Ntfy {
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("oneOf" = one_of(&["url", "url_file"])))]
 struct Alertmanager {
-    /// Where it is, like http://USER:PASSWORD@localhost:9093. The receiver is off if it is empty.
+    /// Where it is, like `http://USER:PASSWORD@localhost:9093`. The receiver is off if it is empty.
     url: Option<String>,
     /// A file with nothing but the URL in it.
     url_file: Option<String>,

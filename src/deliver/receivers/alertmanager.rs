@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::engine::{AlertNews, News};
 use crate::message::text::shorten;
 use crate::message::{self, Body};
+use crate::rules::Labels;
 
 /// How long an alert fires there unless more is heard of it: the end is told, so that this only
 /// matters if tocsin is never heard of again.
@@ -53,7 +54,25 @@ impl Place for Alertmanager {
 }
 
 fn payload(envelope: &Envelope) -> Value {
-    envelope.notification.alerts.iter().map(|news| alert(envelope, news)).collect()
+    let alerts = envelope.notification.alerts.iter().map(|news| alert(envelope, news));
+    alerts.chain(left_out(envelope)).collect()
+}
+
+/// An alert that stands for those that a notification only counts: nobody is to think that there
+/// are no more.
+fn left_out(envelope: &Envelope) -> Option<Value> {
+    let notification = &envelope.notification;
+    let counted = u64::from(notification.firing) + u64::from(notification.resolved);
+    let more = counted.checked_sub(notification.alerts.len() as u64).filter(|more| *more > 0)?;
+    let mut labels = labels(&notification.rule, &notification.labels);
+    labels.insert("left_out".to_owned(), "true".to_owned());
+    labels.insert("severity".to_owned(), notification.severity.as_str().to_owned());
+    Some(json!({
+        "labels": labels,
+        "annotations": {"summary": format!("and {more} more alerts, which are not listed")},
+        "startsAt": notification.made_at,
+        "endsAt": notification.made_at.plus(MOMENT),
+    }))
 }
 
 fn alert(envelope: &Envelope, alert: &AlertNews) -> Value {
@@ -65,7 +84,7 @@ fn alert(envelope: &Envelope, alert: &AlertNews) -> Value {
         News::Over | News::BeganAndEnded | News::Withdrawn => alert.ended_at.unwrap_or(made_at),
     };
     let mut json = json!({
-        "labels": labels(&notification.rule, alert),
+        "labels": labels(&notification.rule, &alert.labels),
         "annotations": annotations(envelope, alert),
         "startsAt": alert.started_at,
         // It may not end before it began.
@@ -79,9 +98,9 @@ fn alert(envelope: &Envelope, alert: &AlertNews) -> Value {
 
 /// The alert's labels, as Prometheus takes them: names of letters, digits and `_`, and no empty
 /// value.
-fn labels(rule: &str, alert: &AlertNews) -> BTreeMap<String, String> {
+fn labels(rule: &str, labels: &Labels) -> BTreeMap<String, String> {
     let value = |value: &str| shorten(value, VALUE).into_owned();
-    let labels = alert.labels.iter().filter(|(_, value)| !value.is_empty());
+    let labels = labels.iter().filter(|(_, value)| !value.is_empty());
     let mut labels: BTreeMap<String, String> =
         labels.map(|(name, text)| (label_name(name), value(text))).collect();
     labels.insert("alertname".to_owned(), value(rule));

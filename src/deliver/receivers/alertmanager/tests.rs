@@ -4,7 +4,6 @@ use super::*;
 use crate::deliver::receivers::tests::{
     alert as news, at, envelope, judged, message, monsters, notification, section, told,
 };
-use crate::rules::Labels;
 
 fn alertmanager() -> Alertmanager {
     Alertmanager { alerts: "https://am.example.com/api/v2/alerts".parse().unwrap() }
@@ -72,6 +71,17 @@ fn an_alert_fires_there_until_it_is_told_that_it_is_over() {
 }
 
 #[test]
+fn alerts_that_are_only_counted_are_alluded_to() {
+    let mut envelope = of(&[news("c1", News::Firing)]);
+    envelope.notification.firing = 491;
+    let told = payload(&envelope);
+    assert_eq!(told.as_array().unwrap().len(), 2);
+    assert_eq!(told[1]["labels"]["left_out"], "true");
+    assert_eq!(told[1]["labels"]["application"], "toto");
+    assert_eq!(told[1]["annotations"]["summary"], "and 490 more alerts, which are not listed");
+}
+
+#[test]
 fn labels_are_named_as_prometheus_has_it() {
     for (name, named) in
         [("exit.signal", "exit_signal"), ("9x", "_9x"), ("é", "_"), ("", "_"), ("a_B9", "a_B9")]
@@ -80,7 +90,7 @@ fn labels_are_named_as_prometheus_has_it() {
     }
     let mut alert = news("c1", News::Firing);
     alert.labels = Labels::new([("service".into(), String::new())].into());
-    assert_eq!(labels("crashed", &alert), [("alertname".into(), "crashed".into())].into());
+    assert_eq!(labels("crashed", &alert.labels), [("alertname".into(), "crashed".into())].into());
 }
 
 #[test]
