@@ -105,10 +105,17 @@ fn send_shows_every_places_own_answer() {
 
 #[test]
 fn send_tells_what_every_places_refusal_means_and_no_secret() {
-    const GONE: Answer = Answer::Status(404, "", "s0rry");
     for (kind, ..) in KINDS {
+        // As proxies do, it repeats what it was asked for.
+        let repeated = match kind {
+            "slack_api" => "s0rry, not with xoxb-s3cret",
+            "ntfy" => "s0rry, not with tk_s3cret",
+            "telegram" => "s0rry, there is no /bot1:s3cret/sendMessage",
+            "pagerduty" | "alertmanager" => "s0rry",
+            _ => "s0rry, there is no /x/s3cret",
+        };
         for (answer, meaning) in [
-            (GONE, "will take nothing until"),
+            (Answer::Status(404, "", repeated), "will take nothing until"),
             (Answer::Status(503, "", "s0rry"), "that may pass"),
             (Answer::Status(413, "", "s0rry"), "refuses the message"),
             (Answer::Status(307, "location: http://127.0.0.1:1/\r\n", "s0rry"), "that may pass"),

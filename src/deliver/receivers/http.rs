@@ -80,6 +80,20 @@ impl Request {
     pub(super) fn authorized(self, bearer: HeaderValue) -> Request {
         self.with(AUTHORIZATION, bearer)
     }
+
+    /// What may be secret of it: the token, and of the URL whatever looks random.
+    fn secrets(&self) -> Vec<String> {
+        let header = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|value| value.strip_prefix("Bearer "));
+        let parts =
+            self.url.path().split(['/', ':']).filter(|part| part.contains(char::is_numeric));
+        let values = self.url.query().into_iter().flat_map(|query| query.split(['&', '=']).skip(1));
+        let parts = parts.chain(values).chain(self.url.password()).filter(|part| part.len() >= 6);
+        let mut secrets: Vec<String> = parts.chain(token).map(str::to_owned).collect();
+        // The longest first, of which others may be a part.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
+    }
 }
 
 /// The value of an `Authorization` header for this token. The error does not repeat it.
@@ -91,15 +105,22 @@ pub(super) fn bearer(token: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-/// What a place answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a place answered. There is no `Debug`, since it knows what has to be hidden.
+#[derive(Clone, Default)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: String,
+    /// What is secret of the request that it answers.
+    pub(super) secrets: Vec<String>,
 }
 
 impl Answer {
+    /// Words of the place, without the secrets of the request: whoever answers may repeat them.
+    pub(super) fn hide(&self, words: &str) -> String {
+        self.secrets.iter().fold(words.to_owned(), |words, secret| words.replace(secret, "***"))
+    }
+
     /// The body as JSON; `null` if it is none.
     pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
@@ -110,6 +131,7 @@ impl Answer {
 ///
 /// The errors never hold the URL, which is a secret.
 pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, SendError> {
+    let secrets = request.secrets();
     let Request { url, headers, body } = request;
     let request = client()?.post(url).headers(headers).body(body).timeout(timeout);
     let mut response = request.send().await.map_err(|error| lost(error, timeout))?;
@@ -126,7 +148,8 @@ pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, 
         }
     }
     body.truncate(ANSWER);
-    Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Answer { status, retry_after, body, secrets })
 }
 
 /// The one client, built when it is first needed: it loads the machine's certificates.
@@ -195,6 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_secret_of_a_request_is_hidden_in_the_words_of_its_answer() {
+        let hidden = |url: &str, words: &str| {
+            let request = Request::json(&url.parse().unwrap(), &Value::Null);
+            let request = request.authorized(bearer("tk-s3cret").unwrap());
+            Answer { secrets: request.secrets(), ..Answer::default() }.hide(words)
+        };
+        for (url, words, shown) in [
+            ("https://x/services/T/B/s3cret", "no /services/T/B/s3cret", "no /services/T/B/***"),
+            ("https://x/bot123:s3cret/sendMessage", "no s3cret", "no ***"),
+            ("https://x/w?v=1&sig=s-ecret", "of sig=s-ecret", "of sig=***"),
+            ("https://u:pa-ssword@x/", "not pa-ssword", "not ***"),
+            (
+                "https://x/api/v2/alerts",
+                "no tk-s3cret at /api/v2/alerts",
+                "no *** at /api/v2/alerts",
+            ),
+        ] {
+            assert_eq!(hidden(url, words), shown);
+        }
+    }
+
+    #[test]
     fn a_token_is_no_way_into_the_headers_and_is_not_repeated() {
         for wrong in ["", "s3cret\r\nX: y", "s3cret x", "s3crét"] {
             let error = bearer(wrong).unwrap_err();
@@ -207,8 +252,8 @@ mod tests {
     async fn a_place_that_cannot_be_reached_is_transient_and_its_url_is_not_repeated() {
         // Port 1 of this machine refuses.
         let url = Url::parse("http://127.0.0.1:1/s3cret").unwrap();
-        let error =
-            post(Request::json(&url, &Value::Null), Duration::from_secs(5)).await.unwrap_err();
+        let answer = post(Request::json(&url, &Value::Null), Duration::from_secs(5)).await;
+        let error = answer.err().unwrap();
         assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(error.to_string().contains("refused"), "{error}");

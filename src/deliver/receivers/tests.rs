@@ -124,7 +124,7 @@ pub(super) fn envelope(message: Message) -> Envelope {
 }
 
 pub(super) fn answer(status: u16, body: &str) -> Answer {
-    Answer { status, retry_after: None, body: body.into() }
+    Answer { status, body: body.into(), ..Answer::default() }
 }
 
 /// What is to be done, in a word.

@@ -45,6 +45,7 @@ impl Reading {
 /// it.
 pub(super) fn judge(answer: &Answer, reading: Reading) -> Result<Accepted, SendError> {
     let Reading { says, words, retry_after } = reading;
+    let words = answer.hide(&words);
     let detail = match words.is_empty() {
         true => format!("{}, without a word", answer.status),
         false => format!("{} {words}", answer.status),
