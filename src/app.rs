@@ -141,7 +141,8 @@ async fn take_over(
             .rules
             .clone()
             .with_receivers(config.receivers.keys().cloned())
-            .starting_at(&adoption.since),
+            .starting_at(&adoption.since)
+            .came_up(clock::now()),
     );
 
     let store = &**store;

@@ -12,7 +12,7 @@ use crate::config::{Config, Receiver};
 use crate::deliver::receivers::{self, Accepted, Envelope, SendError};
 use crate::engine::{AlertNews, Cause, DeliveryId, News, Notification};
 use crate::message::{Body, Message, Status};
-use crate::rules::{Labels, Severity};
+use crate::rules::{Labels, On, Severity};
 
 pub(super) fn run(rules: &Path, name: &str) -> anyhow::Result<Exit> {
     let config = load(rules)?;
@@ -127,6 +127,7 @@ fn notification(receiver: &str, now: Timestamp) -> Notification {
         rule: "test".into(),
         receiver: receiver.into(),
         severity: Severity::Info,
+        on: On::Event,
         labels: Labels::default(),
         runbook_url: None,
         group_opened_at: now,
@@ -148,6 +149,7 @@ fn notification(receiver: &str, now: Timestamp) -> Notification {
             heard_at: now,
             event: Some(json!({"id": "test", "state": "TEST", "timestamp": now.as_seconds()})),
             ended_by: None,
+            before: None,
         }],
         says: Vec::new(),
     }

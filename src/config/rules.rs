@@ -16,11 +16,8 @@ use super::{CONSOLE, Receiver, Receivers};
 use crate::clock::Timestamp;
 use crate::message::Templates;
 use crate::rules::{
-    Condition, EXPIRE_AFTER, Field, Late, PER, Resolve, Rule, Rules, Severity, Threshold,
+    Condition, EXPIRE_AFTER, Field, GAP, Late, On, PER, Resolve, Rule, Rules, Severity, Threshold,
 };
-
-/// Keys that a later version has.
-const LATER: [&str; 1] = ["on"];
 
 /// Labels that every alert has, beside its key.
 const OWN: [&str; 2] = ["rule", "severity"];
@@ -51,6 +48,29 @@ struct Timing {
     group_interval: Duration,
     repeat_interval: Duration,
     send_resolved: bool,
+}
+
+/// How alerts of a rule begin and end.
+struct Course {
+    hold: Option<Duration>,
+    threshold: Option<Threshold>,
+    /// `None` if it cannot be read.
+    resolve: Option<Resolve>,
+    expire_after: Duration,
+    late: Late,
+}
+
+/// That of a silence: it begins after a while, and ends when something is heard.
+impl Default for Course {
+    fn default() -> Course {
+        Course {
+            hold: None,
+            threshold: None,
+            resolve: Some(Resolve::EndOfRun),
+            expire_after: EXPIRE_AFTER,
+            late: Late::default(),
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -153,24 +173,30 @@ impl Reader<'_> {
             Some(node) if name.is_some() => format!("rule {}", node.value.written()),
             _ => "this rule".to_owned(),
         };
-        let when = match fields.get("when") {
-            Some(node) => Some((node, conditions::condition(node, "\"when\"", self.report))),
+        let on = self.on(&mut fields);
+        let when_node = fields.get("when");
+        let when = match when_node {
+            Some(node) => conditions::condition(node, "\"when\"", self.report),
+            None if on != On::Event => Some(Condition::any()),
             None => {
                 self.report.wrong(fields.place, format!("{rule_words} has no \"when\""));
                 None
             }
         };
         let hold = fields.duration("for", AT_LEAST_1S);
-        let threshold = self.threshold(&mut fields);
         let per = self.per(&mut fields);
         let resolve_node = fields.get("resolve");
-        let resolve = match resolve_node {
-            Some(node) => self.resolve(node),
-            None if fields.get("for").is_some() => Some(Resolve::EndOfRun),
-            None => Some(Resolve::When(Condition::default_resolve())),
+        let Course { hold, threshold, resolve, expire_after, late } = match on {
+            On::Event => self.course(&mut fields, hold),
+            On::Gap => Course {
+                hold: hold.or(Some(GAP)),
+                resolve: Some(Resolve::Never),
+                late: self.late(&mut fields),
+                ..Course::default()
+            },
+            On::Silence => Course { hold, ..Course::default() },
         };
-        let expire_after = self.expire_after(&mut fields, hold, resolve.as_ref());
-        let late = self.late(&mut fields);
+        self.check_kind(&mut fields, on, &rule_words);
         let known = known_labels(&per);
         let labels = self.labels(&mut fields, &known);
         let notify = self.notify(&mut fields, &rule_words, defaults);
@@ -183,12 +209,12 @@ impl Reader<'_> {
         let (title, message) = (fields.text("title"), fields.text("message"));
         let template_places = ["title", "message"].map(|key| (key, fields.get(key)));
         let whole = fields.place;
-        fields.finish(&LATER);
+        fields.finish(&[]);
 
-        let when_node = when.as_ref().map(|(node, _)| *node);
         let json = |node: Option<&Node>| node.map(|node| node.value.to_json());
         let names: Vec<String> = per.iter().map(Field::to_string).collect();
         let fingerprint = fingerprint(&serde_json::json!([
+            on,
             json(when_node),
             json(resolve_node),
             labels,
@@ -197,12 +223,12 @@ impl Reader<'_> {
             expire_after,
             threshold.map(|threshold| (threshold.count, threshold.within))
         ]));
-        let when = when.and_then(|(_, condition)| condition);
         let complete = name.is_some() && when.is_some() && resolve.is_some();
         // What cannot be read is stood in for, so that the templates are checked all the same.
         let rule = Rule {
             name: name.unwrap_or_default().into(),
             severity,
+            on,
             when: when.unwrap_or_else(Condition::default_resolve),
             hold,
             threshold,
@@ -231,6 +257,53 @@ impl Reader<'_> {
             }
         }
         complete.then_some(rule)
+    }
+
+    /// What the rule's alerts are of.
+    fn on(&self, fields: &mut Fields<'_>) -> On {
+        const ALL: [(&str, On); 3] =
+            [("event", On::Event), ("gap", On::Gap), ("silence", On::Silence)];
+        self.choice(fields, "on", &ALL, "event, gap or silence").unwrap_or_default()
+    }
+
+    /// How alerts of events go.
+    fn course(&self, fields: &mut Fields<'_>, hold: Option<Duration>) -> Course {
+        let threshold = self.threshold(fields);
+        let resolve = match fields.get("resolve") {
+            Some(node) => self.resolve(node),
+            None if fields.get("for").is_some() => Some(Resolve::EndOfRun),
+            None => Some(Resolve::When(Condition::default_resolve())),
+        };
+        let expire_after = self.expire_after(fields, hold, resolve.as_ref());
+        Course { hold, threshold, resolve, expire_after, late: self.late(fields) }
+    }
+
+    /// What a rule on a gap or a silence needs, and what means nothing to it.
+    fn check_kind(&self, fields: &mut Fields<'_>, on: On, rule: &str) {
+        let (on, why, keys): (_, _, &[&'static str]) = match on {
+            On::Event => return,
+            On::Gap => {
+                let why = "each gap is news by itself, told once";
+                ("gap", why, &["resolve", "expire_after", "count", "within"])
+            }
+            On::Silence => {
+                if fields.get("for").is_none() {
+                    let message = format!(
+                        "{rule} is on a silence and needs \"for\": how long nothing is to be heard"
+                    );
+                    self.report.wrong(fields.place, message);
+                }
+                let why = "a silence lasts until something is heard again";
+                ("silence", why, &["resolve", "expire_after", "count", "within", "late"])
+            }
+        };
+        for key in keys {
+            if let Some(node) = fields.get(key) {
+                let message =
+                    format!("\"{key}\" means nothing beside \"on: {on}\": {why}; leave it out");
+                self.report.wrong(node.place, message);
+            }
+        }
     }
 
     fn name(&self, fields: &mut Fields<'_>, names: &mut HashSet<String>) -> Option<String> {

@@ -260,6 +260,7 @@ struct Defaults {
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
+#[schemars(extend("if" = is_on("gap"), "else" = needs_by_kind()))]
 struct Rule {
     /// Its unique name.
     name: Text,
@@ -267,9 +268,14 @@ struct Rule {
     description: Option<Text>,
     /// How much it matters; warning unless given.
     severity: Option<Severity>,
-    /// Which events it is about.
-    when: Condition,
-    /// How long it has to last before it counts.
+    /// What its alerts are of: events, events that are missing, or events that do not come; event
+    /// unless given.
+    on: Option<On>,
+    /// Which events it is about: of a gap, the event after it, of a silence, the signs of life. Any
+    /// for these two unless given.
+    when: Option<Condition>,
+    /// How long it has to last before it counts; of a gap, how long it has to stay one, 2h unless
+    /// given; of a silence, how long nothing is to be heard.
     #[schemars(rename = "for")]
     hold: Option<Duration>,
     /// How many occurrences it takes, within `within`.
@@ -315,6 +321,14 @@ enum Severity {
     Critical,
     Warning,
     Info,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase", inline)]
+enum On {
+    Event,
+    Gap,
+    Silence,
 }
 
 #[derive(JsonSchema)]
@@ -561,6 +575,18 @@ enum Number {
 fn suggest_states(schema: &mut Schema) {
     let states: Vec<&str> = State::KNOWN.iter().map(State::as_str).collect();
     schema.insert("examples".to_owned(), json!(states));
+}
+
+/// Whether a rule is of this kind.
+fn is_on(kind: &str) -> Json {
+    json!({ "properties": { "on": { "const": kind } }, "required": ["on"] })
+}
+
+/// What a rule needs that is not on a gap, which needs nothing.
+fn needs_by_kind() -> Json {
+    json!({
+        "if": is_on("silence"), "then": { "required": ["for"] }, "else": { "required": ["when"] },
+    })
 }
 
 /// Exactly one of these keys.

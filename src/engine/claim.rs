@@ -1,14 +1,16 @@
 //! A delivery is claimed: what it says is put together from what is true now, then frozen.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{decide, group, settle, shared, suppress};
+use super::{decide, group, settle, shared, suppress, timeline};
 use crate::clock::Timestamp;
-use crate::rules::Rules;
+use crate::event::Event;
+use crate::rules::{On, Rules};
 
 /// The right to send a delivery, until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +112,7 @@ fn claim_one(
     });
     draft.put_group(group);
     // From here on it may have been heard, whatever becomes of us.
-    settle::enter(draft, rules, &delivery, |entry, _, told| entry.maybe = Some(told))?;
+    settle::enter(draft, rules, &delivery, |entry, _, told| entry.maybe = told.into())?;
     draft.put_delivery(delivery);
     Ok(claimed)
 }
@@ -141,10 +143,10 @@ fn compose(
         .into_iter()
         .filter_map(|interval| {
             let entry = interval.ledger.iter().find(|entry| entry.group == group.key)?;
-            let news = match entry.told {
-                Some(_) if repeats => News::StillFiring,
+            let news = match entry.told.is_empty() {
+                false if repeats => News::StillFiring,
                 // It was given up, and heard by nobody: it is no repetition.
-                None if repeats => News::Firing,
+                true if repeats => News::Firing,
                 _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
             Some((interval, news))
@@ -154,6 +156,7 @@ fn compose(
         .iter()
         .map(|(interval, news)| Saying {
             interval: interval.id,
+            alert: interval.alert.clone(),
             news: *news,
             from: interval.start,
             until: interval.end.as_ref().map(|end| end.at),
@@ -190,6 +193,10 @@ fn compose(
             }
             Err(Missing) => missing = true,
         }
+        match before_gap(draft, rules, interval) {
+            Ok(event) => news.before = event.map(|event| event.payload.value().clone()),
+            Err(Missing) => missing = true,
+        }
         full.push(news);
     }
     if missing {
@@ -203,6 +210,7 @@ fn compose(
         rule: group.key.rule.to_string(),
         receiver: group.key.receiver.to_string(),
         severity: rule.map_or(severity.unwrap_or_default(), |rule| rule.severity),
+        on: rule.map_or_else(On::default, |rule| rule.on),
         labels: group.key.labels.clone(),
         runbook_url: rule.and_then(|rule| rule.runbook_url.clone()),
         group_opened_at: group.opened_at,
@@ -213,6 +221,20 @@ fn compose(
         alerts: full,
         says,
     })
+}
+
+/// The event before the gap, if the interval is one.
+fn before_gap(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    interval: &Interval,
+) -> Result<Option<Arc<Event>>, Missing> {
+    match rules.get(&interval.alert.rule) {
+        Some(rule) if rule.on == On::Gap => {
+            Ok(timeline::event_before(draft.timeline(&interval.container)?, interval.last))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Since when this waits to be said: what was not said by the attempt before is new.
@@ -255,6 +277,7 @@ fn sum_up<'a>(of_alert: &[&'a (Interval, News)]) -> Option<(&'a Interval, AlertN
             heard_at: if news.is_firing() { last.heard_at } else { first.heard_at },
             event: None,
             ended_by: None,
+            before: None,
         },
     ))
 }

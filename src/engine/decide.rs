@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Missing};
 use super::types::*;
-use super::{group, intervals, ledger, shared, suppress};
+use super::{group, intervals, ledger, shared, suppress, timeline};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -23,7 +23,7 @@ pub fn keys(rules: &Rules, events: &[Heard]) -> Keys {
         let event = &heard.event;
         keys.known.insert((event.container.clone(), heard.reference()));
         keys.containers.insert(event.container.clone());
-        for rule in rules.matching(event) {
+        for rule in timeline::concerned(rules, event, false) {
             let key = rule.key(event);
             let labels = rule.labels(&key);
             if rule.is_shared() {
@@ -97,7 +97,7 @@ pub fn align(
     let mut draft = Draft::new(snapshot, now);
     for id in intervals {
         if let Ok(Some(interval)) = draft.interval(*id) {
-            shared::note(&mut draft, &interval, None);
+            shared::note(&mut draft, rules, &interval, None);
             let _: Result<(), Missing> = match interval.role {
                 Role::Part => Ok(()),
                 Role::Own | Role::Whole => ledger::refresh(&mut draft, rules, interval),

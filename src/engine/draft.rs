@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::silence::Silence;
 use super::types::*;
@@ -58,7 +59,7 @@ pub(super) struct Draft<'a> {
 /// What changed of an alert's parts.
 #[derive(Clone, Debug)]
 pub(super) enum PartsChanged {
-    /// These are new, and nothing else changed.
+    /// These are new, or were heard of again, and nothing else changed.
     Added(Vec<Interval>),
     /// Anything from this instant on.
     From(Timestamp),
@@ -68,12 +69,25 @@ impl PartsChanged {
     /// The first instant at which anything may have changed.
     pub(super) fn from(&self) -> Timestamp {
         match self {
-            PartsChanged::Added(parts) => {
-                parts.iter().map(|part| part.start).min().unwrap_or_default()
-            }
+            PartsChanged::Added(parts) => parts.iter().map(changes_from).min().unwrap_or_default(),
             PartsChanged::From(from) => *from,
         }
     }
+}
+
+/// The first instant at which one part more, or its last occurrence, makes a difference.
+fn changes_from(part: &Interval) -> Timestamp {
+    part.start.max(part.last_at)
+}
+
+/// What is read of an alert of several containers, or occurrences.
+pub(super) struct Shared {
+    /// The first instant at which anything may have changed, or an interval began that has.
+    pub(super) from: Timestamp,
+    /// The alert's intervals, by start.
+    pub(super) wholes: Vec<Interval>,
+    /// Its parts, by start.
+    pub(super) parts: Vec<Interval>,
 }
 
 impl<'a> Draft<'a> {
@@ -334,12 +348,12 @@ impl<'a> Draft<'a> {
         self.parts_changed.insert(alert.clone(), PartsChanged::From(from.min(before)));
     }
 
-    /// Notes that an alert has one part more.
+    /// Notes that an alert has one part more, or one that was heard of again.
     pub(super) fn note_new_part(&mut self, part: &Interval) {
         let none = || PartsChanged::Added(Vec::new());
         match self.parts_changed.entry(part.alert.clone()).or_insert_with(none) {
             PartsChanged::Added(parts) => parts.push(part.clone()),
-            PartsChanged::From(from) => *from = part.start.min(*from),
+            PartsChanged::From(from) => *from = changes_from(part).min(*from),
         }
     }
 
@@ -361,12 +375,13 @@ impl<'a> Draft<'a> {
     }
 
     /// The wholes of an alert that had not ended before `from`, and the parts that had not ended
-    /// before these began; each by start.
+    /// `lead` before these began.
     pub(super) fn shared(
         &mut self,
         alert: &AlertKey,
         from: Timestamp,
-    ) -> Result<(Vec<Interval>, Vec<Interval>), Missing> {
+        lead: Duration,
+    ) -> Result<Shared, Missing> {
         let not_before = |from: Timestamp| {
             move |interval: &Interval| interval.end.as_ref().is_none_or(|end| from <= end.at)
         };
@@ -375,11 +390,13 @@ impl<'a> Draft<'a> {
             of_alert.into_iter().partition(|interval| interval.role == Role::Whole);
         let wholes: Vec<_> = wholes.into_iter().filter(not_before(from)).collect();
         let from = wholes.first().map_or(from, |first| first.start.min(from));
-        if self.snapshot.asked.shared.get(alert).is_none_or(|asked| from < *asked) {
-            self.need.extend(Keys { shared: [(alert.clone(), from)].into(), ..Keys::default() });
+        let led = from.minus(lead);
+        if self.snapshot.asked.shared.get(alert).is_none_or(|asked| led < *asked) {
+            self.need.extend(Keys { shared: [(alert.clone(), led)].into(), ..Keys::default() });
             return Err(Missing);
         }
-        Ok((wholes, parts.into_iter().filter(not_before(from)).collect()))
+        let parts = parts.into_iter().filter(not_before(led)).collect();
+        Ok(Shared { from, wholes, parts })
     }
 
     /// An event of a container, if it is (still) stored.

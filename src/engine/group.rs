@@ -8,7 +8,7 @@ use super::draft::{Draft, Missing};
 use super::suppress;
 use super::types::*;
 use crate::clock::Timestamp;
-use crate::rules::Rules;
+use crate::rules::{On, Rules};
 
 /// How long a group waits for what.
 struct Pace {
@@ -46,6 +46,7 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
     group.opened_at = group.opened_at.min(now);
     group.last_told = group.last_told.map(|told| told.min(now));
     let pace = pace(rules, key);
+    let may_be_early = rules.get(&key.rule).is_some_and(|rule| rule.on != On::Event);
     if group.news > 0 && due(&group, &pace) <= Some(now) {
         draft.put_group(group);
         suppress::review_if_any(draft, rules, key)?;
@@ -71,10 +72,15 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
                 draft.put_delivery(delivery);
             }
         },
-        _ => {
-            draft.remove_group(key);
-            return Ok(());
-        }
+        // What is held back for now need not fire.
+        _ if may_be_early && group.timer.is_some_and(|timer| !timer.is_due(now)) => {}
+        _ => match may_be_early.then(|| suppress::held_until(draft, key)).transpose()?.flatten() {
+            Some(until) => group.timer = Some(earlier(group.timer, until, now)),
+            None => {
+                draft.remove_group(key);
+                return Ok(());
+            }
+        },
     }
     draft.put_group(group);
     Ok(())

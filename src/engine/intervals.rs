@@ -1,5 +1,6 @@
 //! An event takes its place: the intervals that follow from it, carried into the ledger.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::draft::{Draft, Missing, each};
@@ -36,6 +37,9 @@ fn append(
     heard: &Heard,
 ) -> Result<(), Missing> {
     let event = &heard.event;
+    let after_gap = container
+        .as_ref()
+        .is_some_and(|container| timeline::is_gap(&container.state, container.starts, event));
     let before: Vec<Interval> = match &container {
         Some(container) if container.open > 0 => draft
             .intervals_of(&container.id)
@@ -47,7 +51,7 @@ fn append(
     let mut after: Vec<Interval> = Vec::new();
     let mut open_now = 0;
     let mut rest = before.clone();
-    for rule in rules.matching(event) {
+    for rule in timeline::concerned(rules, event, after_gap) {
         let mut open: Vec<Interval> =
             rest.extract_if(.., |interval| interval.alert.rule == rule.name).collect();
         timeline::step(rule, heard, true, &mut open, &mut after);
@@ -62,10 +66,16 @@ fn append(
         open_now += open.len();
         after.append(&mut open);
     }
-    // A run that ended before it counted leaves nothing, unless people were told of it.
+    // A run that ended before it counted, and a silence that had not begun, are put right where people
+    // were told of them.
     let (gone, stay): (Vec<Interval>, Vec<Interval>) =
         before.into_iter().partition(|interval| after.iter().all(|other| other.id != interval.id));
-    if gone.iter().any(|interval| interval.ledger.iter().any(Entry::was_told)) {
+    let mut moved = stay.iter().filter(|interval| {
+        after.iter().any(|other| other.id == interval.id && other.start != interval.start)
+    });
+    let mut too_short = after.iter().filter(|interval| interval.is_too_short());
+    let was_told = |interval: &Interval| interval.ledger.iter().any(Entry::was_told);
+    if gone.iter().any(was_told) || moved.any(was_told) || too_short.any(was_told) {
         return rederive(draft, rules, &event.container);
     }
     draft.put_container(Container {
@@ -78,11 +88,12 @@ fn append(
         },
         state: event.state.clone(),
         starts: event.starts,
+        gaps: container.map_or(0, |container| container.gaps).saturating_add(u32::from(after_gap)),
         last_at: heard.at,
         derived_to: heard.at,
         open: u32::try_from(open_now).unwrap_or(u32::MAX),
     });
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &stay, after).and(removed)
 }
 
@@ -100,16 +111,16 @@ fn put_changed(
             shared::note_new(draft, &interval);
         } else {
             let was = before.iter().find(|other| other.id == interval.id);
-            shared::note(draft, &interval, was);
+            shared::note(draft, rules, &interval, was);
         }
         ledger::refresh(draft, rules, interval)
     })
 }
 
 /// Removes intervals of which nothing is left.
-fn remove(draft: &mut Draft<'_>, gone: Vec<Interval>) -> Result<(), Missing> {
+fn remove(draft: &mut Draft<'_>, rules: &Rules, gone: Vec<Interval>) -> Result<(), Missing> {
     each(gone, |interval| {
-        shared::note(draft, &interval, None);
+        shared::note(draft, rules, &interval, None);
         ledger::remove(draft, interval)
     })
 }
@@ -129,7 +140,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
         if began_before_the_rule && ended_before_the_rule {
             continue;
         }
-        if began_before_the_rule && interval.start <= rule.since {
+        if began_before_the_rule && interval.start <= rule.since && !interval.is_too_short() {
             carried.push(carry(&interval, rule, &timeline));
         }
         before.push(interval);
@@ -155,7 +166,7 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
     if let Some(container) = timeline::container_of(&timeline, derived_to, open) {
         draft.put_container(container);
     }
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &before, after).and(removed)
 }
 
@@ -175,7 +186,10 @@ fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
     Interval {
         last_at,
         last,
-        occurrences: interval.occurrences.saturating_sub(occurred_since).max(1),
+        occurrences: interval
+            .occurrences
+            .saturating_sub(occurred_since)
+            .max(interval.occurrences.min(1)),
         end: None,
         ..interval.clone()
     }
@@ -184,104 +198,121 @@ fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
 /// Gives the derived intervals the names and ledgers of those they continue. Answers them, and
 /// those of which nothing is left.
 ///
-/// What was told of an interval was told of the one that began then. Said to be firing, it is also
-/// told of the last one that it overlaps, which is the one that fires for those who were told.
+/// What was told of an alert is told of the stretches that it speaks of now: those that it overlaps.
+/// Said to be firing, it speaks of the last of these, and the others are parts of what was said. What
+/// was believed to fire and overlaps nothing is withdrawn.
 pub(super) fn reconcile(
     before: Vec<Interval>,
     mut derived: Vec<Interval>,
     now: Timestamp,
 ) -> (Vec<Interval>, Vec<Interval>) {
-    let mut unnamed: Vec<Interval> = Vec::new();
     for interval in &mut derived {
         interval.id = timeline::UNNAMED;
         interval.ledger.clear();
     }
+    let mut unnamed: Vec<IntervalId> = Vec::new();
     for old in &before {
-        // Of each event there is one.
-        if old.is_of_one_event() {
-            let same = derived.iter_mut().find(|interval| {
-                interval.is_of_one_event()
-                    && interval.alert == old.alert
-                    && interval.last == old.last
+        if !name(old, &mut derived) {
+            unnamed.push(old.id);
+        }
+    }
+    let mut orphans: BTreeMap<IntervalId, Vec<Entry>> = BTreeMap::new();
+    for ((alert, _), said) in said(&before) {
+        for Said { slot, told, of, entry } in said {
+            let believed = !told.over && slot != Slot::GivenUp;
+            if hand_over(&mut derived, alert, entry, slot, &told) || !believed {
+                continue;
+            }
+            let orphaned = orphans.entry(of).or_default();
+            let group = &entry.group;
+            let known = orphaned.iter().position(|other| other.group == *group);
+            let known = known.unwrap_or_else(|| {
+                orphaned.push(Entry::new(group.clone()));
+                orphaned.len() - 1
             });
-            match same {
-                Some(interval) => *interval = old.clone(),
-                None => unnamed.push(old.clone()),
+            slot.of(&mut orphaned[known]).add(Told { goes_on: false, ..told });
+        }
+    }
+    let mut gone = Vec::new();
+    for old in before {
+        let is_unnamed = unnamed.contains(&old.id);
+        let Some(orphaned) = orphans.remove(&old.id) else {
+            match &old.end {
+                _ if !is_unnamed => {}
+                // A gap that was told is not told again should it open again.
+                Some(end)
+                    if (old.is_moment() || end.cause == Cause::Filled)
+                        && old.ledger.iter().any(Entry::was_told) =>
+                {
+                    let end = Some(End { cause: Cause::Filled, ..end.clone() });
+                    derived.push(Interval { end, ..old });
+                }
+                _ => gone.push(old),
             }
             continue;
-        }
-        // Of those it could go on as, the one that was told of keeps the name.
-        let told = old.ledger.iter().find_map(|entry| entry.told.or(entry.maybe));
-        let (from, until) = told.map_or((old.start, end_of(old)), |told| (told.from, told.until));
-        let free = derived
-            .iter_mut()
-            .filter(|interval| {
-                interval.id == timeline::UNNAMED
-                    && !interval.is_of_one_event()
-                    && interval.alert == old.alert
-                    && interval.start <= end_of(old)
-                    && old.start <= end_of(interval)
-            })
-            .min_by_key(|interval| !overlaps(interval, from, until));
-        match free {
-            Some(interval) => {
-                interval.id = old.id;
-                interval.labels = old.labels.clone();
-                interval.ledger = old
-                    .ledger
-                    .iter()
-                    .map(|entry| Entry {
-                        news: entry.news,
-                        firing: entry.firing,
-                        held: entry.held.clone(),
-                        ..Entry::new(entry.group.clone())
-                    })
-                    .collect();
-            }
-            None => unnamed.push(old.clone()),
-        }
-    }
-    let mut withdrawn = Vec::new();
-    let mut gone = Vec::new();
-    for old in before.iter().filter(|old| !old.is_of_one_event()) {
-        let mut orphaned: Vec<Entry> = Vec::new();
-        for entry in &old.ledger {
-            let mut is_orphaned = false;
-            for (slot, told) in [
-                (Slot::Told, entry.told),
-                (Slot::Maybe, entry.maybe),
-                (Slot::GivenUp, entry.given_up),
-            ] {
-                let Some(told) = told else { continue };
-                let believed = !told.over && slot != Slot::GivenUp;
-                is_orphaned |= !hand_over(&mut derived, old, entry, slot, told) && believed;
-            }
-            if is_orphaned {
-                orphaned.push(entry.clone());
-            }
-        }
-        let is_unnamed = unnamed.iter().any(|other| other.id == old.id);
-        let withdraw = |start: Timestamp| {
-            let end = End { at: start, heard_at: now, cause: Cause::Withdrawn, event: None };
-            Interval { start, end: Some(end), due: None, ..old.clone() }
         };
-        match orphaned.iter().find_map(|entry| entry.told.or(entry.maybe)) {
-            Some(_) if is_unnamed => withdrawn.push(withdraw(old.start)),
-            // What it was told of is gone, though it goes on as something else.
-            Some(told) => withdrawn.push(Interval {
-                id: timeline::UNNAMED,
-                ledger: orphaned
-                    .into_iter()
-                    .map(|entry| Entry { news: None, firing: false, ..entry })
-                    .collect(),
-                ..withdraw(told.from)
-            }),
-            None if is_unnamed => gone.push(old.clone()),
-            None => {}
-        }
+        // It is withdrawn as it was told, wherever it began by now.
+        let beliefs = orphaned.iter().flat_map(|entry| [&entry.told, &entry.maybe]);
+        let from = beliefs.flat_map(Belief::stretches).map(|told| told.from).min();
+        let start = from.unwrap_or(old.start);
+        // What it was told of is gone, though it may go on as something else.
+        let (id, ledger) = match is_unnamed {
+            true => (old.id, bereft(&old, orphaned)),
+            false => (timeline::UNNAMED, orphaned),
+        };
+        let end = End { at: start, heard_at: now, cause: Cause::Withdrawn, event: None };
+        derived.push(Interval { id, start, end: Some(end), due: None, ledger, ..old });
     }
-    derived.append(&mut withdrawn);
     (derived, gone)
+}
+
+/// Gives one of the derived intervals the name of the old one that it continues, with the news that
+/// its groups count. Whether there is one.
+fn name(old: &Interval, derived: &mut [Interval]) -> bool {
+    let continues = |interval: &&mut Interval| interval.alert == old.alert;
+    // Of each event there is one.
+    if old.is_of_one_event() {
+        let mut same = derived.iter_mut().filter(continues);
+        let Some(interval) =
+            same.find(|interval| interval.is_of_one_event() && interval.last == old.last)
+        else {
+            return false;
+        };
+        (interval.id, interval.ledger) = (old.id, old.ledger.clone());
+        interval.labels = old.labels.clone();
+        return true;
+    }
+    // Of those it could go on as, the one that was told of keeps the name.
+    let said = old.ledger.iter().flat_map(|entry| [&entry.told, &entry.maybe]);
+    let told = said.flat_map(Belief::stretches).max_by_key(|told| (!told.goes_on, told.from));
+    let (from, until) = told.map_or((old.start, end_of(old)), |told| (told.from, told.until));
+    let free = derived.iter_mut().filter(continues).filter(|interval| {
+        interval.id == timeline::UNNAMED
+            && !interval.is_of_one_event()
+            && interval.start <= end_of(old)
+            && old.start <= end_of(interval)
+    });
+    let Some(interval) = free.min_by_key(|interval| !overlaps(interval, from, until)) else {
+        return false;
+    };
+    interval.id = old.id;
+    interval.labels = old.labels.clone();
+    interval.ledger = bereft(old, Vec::new());
+    true
+}
+
+/// The ledger of an interval with what its groups count of it, and of what was said only this.
+fn bereft(old: &Interval, said: Vec<Entry>) -> Vec<Entry> {
+    let entries = old.ledger.iter().map(|entry| {
+        let said = said.iter().find(|said| said.group == entry.group).cloned();
+        Entry {
+            news: entry.news,
+            firing: entry.firing,
+            held: entry.held.clone(),
+            ..said.unwrap_or_else(|| Entry::new(entry.group.clone()))
+        }
+    });
+    entries.collect()
 }
 
 /// One of the things that an entry keeps of what was said.
@@ -293,7 +324,7 @@ enum Slot {
 }
 
 impl Slot {
-    fn of(self, entry: &mut Entry) -> &mut Option<Told> {
+    fn of(self, entry: &mut Entry) -> &mut Belief {
         match self {
             Slot::Told => &mut entry.told,
             Slot::Maybe => &mut entry.maybe,
@@ -302,47 +333,78 @@ impl Slot {
     }
 }
 
+/// A stretch that was spoken of, with the interval and the entry that have it.
+struct Said<'a> {
+    slot: Slot,
+    told: Told,
+    of: IntervalId,
+    entry: &'a Entry,
+}
+
+/// All that was said of these intervals, by alert and receiver: each stretch once.
+fn said(before: &[Interval]) -> BTreeMap<(&AlertKey, &str), Vec<Said<'_>>> {
+    let mut said: BTreeMap<(&AlertKey, &str), Vec<Said<'_>>> = BTreeMap::new();
+    for old in before.iter().filter(|old| !old.is_of_one_event()) {
+        for entry in &old.ledger {
+            let known = said.entry((&old.alert, &entry.group.receiver)).or_default();
+            for (slot, belief) in [
+                (Slot::Told, &entry.told),
+                (Slot::Maybe, &entry.maybe),
+                (Slot::GivenUp, &entry.given_up),
+            ] {
+                for told in belief.stretches() {
+                    let same = |other: &&mut Said<'_>| {
+                        other.slot == slot
+                            && (other.told.from, other.told.over) == (told.from, told.over)
+                            && (!told.over || other.told.until == told.until)
+                    };
+                    match known.iter_mut().find(same) {
+                        None => known.push(Said { slot, told, of: old.id, entry }),
+                        Some(other) => {
+                            let until = other.told.until.max(told.until);
+                            if !told.goes_on {
+                                *other = Said { slot, told, of: old.id, entry };
+                            }
+                            other.told.until = until;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    // What goes on nowhere was said to be over since, of the interval that it went on as.
+    for said in said.values_mut().flatten().filter(|said| said.told.goes_on) {
+        (said.told.over, said.told.goes_on) = (true, false);
+    }
+    said
+}
+
 /// Hands what was told over to the intervals that it speaks of now; whether there were any.
 fn hand_over(
     derived: &mut [Interval],
-    old: &Interval,
+    alert: &AlertKey,
     entry: &Entry,
     slot: Slot,
-    told: Told,
+    told: &Told,
 ) -> bool {
     let mut spoken_of: Vec<&mut Interval> = derived
         .iter_mut()
         .filter(|interval| {
             !interval.is_of_one_event()
-                && interval.alert == old.alert
+                && interval.alert == *alert
                 && overlaps(interval, told.from, told.until)
         })
         .collect();
     let last = spoken_of.len().saturating_sub(1);
     for (index, interval) in spoken_of.iter_mut().enumerate() {
-        let told = Told { over: told.over || index < last, ..told };
         let receiver = &entry.group.receiver;
         let known = interval.ledger.iter().position(|other| other.group.receiver == *receiver);
         let known = known.unwrap_or_else(|| {
             interval.ledger.push(Entry::new(entry.group.clone()));
             interval.ledger.len() - 1
         });
-        // Its group counts the news of an entry by whether that is held back.
-        let known = &mut interval.ledger[known];
-        if slot == Slot::GivenUp && known.news.is_none() {
-            known.held = known.held.take().or(entry.held.clone());
-        }
-        let slot = slot.of(known);
-        *slot = Some(match *slot {
-            // What was joined may have to be parted again: both were told.
-            Some(other) if other.over && told.over => Told {
-                over: true,
-                from: other.from.min(told.from),
-                until: other.until.max(told.until),
-            },
-            Some(other) if (other.from, other.over) > (told.from, told.over) => other,
-            _ => told,
-        });
+        let goes_on = !told.over && index < last;
+        slot.of(&mut interval.ledger[known]).add(Told { goes_on, ..told.clone() });
     }
     !spoken_of.is_empty()
 }
@@ -405,6 +467,6 @@ pub(super) fn end_what_is_due(
     container.open = open;
     container.derived_to = expired.map_or(container.derived_to, |at| container.derived_to.max(at));
     draft.put_container(container);
-    let removed = remove(draft, gone);
+    let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &[], changed).and(removed)
 }

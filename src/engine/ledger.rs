@@ -10,34 +10,34 @@ use crate::rules::{Late, Rule, Rules};
 
 /// What there is to tell of an interval to one who was told this of it.
 fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp) -> Option<News> {
-    let given_up = entry.given_up.is_some_and(|given_up| match &interval.end {
-        None => !given_up.over,
-        Some(end) => given_up.over && given_up.until >= end.at,
-    });
+    let given_up = match &interval.end {
+        None => entry.given_up.fires(),
+        Some(end) => entry.given_up.covering(interval.start, end.at).is_some(),
+    };
     if given_up {
         return None;
     }
-    let told_firing = entry.told.is_some_and(|told| !told.over);
-    let told_over = entry.told.is_some_and(|told| told.over);
-    let maybe_firing = entry.maybe.is_some_and(|told| !told.over);
-    let maybe_over = entry.maybe.is_some_and(|told| told.over);
+    let (told_firing, told_over) = (entry.told.fires(), entry.told.is_over());
+    let (maybe_firing, maybe_over) = (entry.maybe.fires(), entry.maybe.is_over());
     let Some(end) = &interval.end else {
         if interval.start > now {
             return (told_firing || maybe_firing).then_some(News::Withdrawn);
         }
-        return match entry.told {
-            None => Some(News::Firing),
-            Some(_) if told_over || maybe_over => Some(News::HadNotEnded),
-            Some(_) => None,
+        return match entry.told.is_empty() {
+            true => Some(News::Firing),
+            false => (told_over || maybe_over).then_some(News::HadNotEnded),
         };
     };
     match end.cause {
         Cause::Withdrawn => (told_firing || maybe_firing).then_some(News::Withdrawn),
+        // It was a gap when that was told, and has no end to tell.
+        Cause::Filled => None,
+        Cause::TooShort => None,
         Cause::Momentary => (!told_over).then_some(News::Happened),
         _ if told_over && !maybe_firing => None,
         _ if told_firing || told_over => send_resolved.then_some(News::Over),
         // Nobody is there to be told of a rule that is gone, but those who were told that it fires.
-        Cause::RuleRemoved if entry.maybe.is_none() => None,
+        Cause::RuleRemoved if entry.maybe.is_empty() => None,
         _ => Some(News::BeganAndEnded),
     }
 }
@@ -76,7 +76,7 @@ pub(super) fn refresh(
         (Some(_), _) => None,
         (None, Some(_)) if !begun => Some(interval.start),
         (None, Some(_)) if interval.role == Role::Whole => interval.due,
-        (None, Some(rule)) => Some(timeline::expires(rule, &interval)),
+        (None, Some(rule)) => timeline::expires(rule, &interval),
         (None, None) => interval.due,
     };
     let mut ledger = std::mem::take(&mut interval.ledger);
@@ -85,12 +85,11 @@ pub(super) fn refresh(
         // long as it is there to be told.
         let tells =
             rule.is_some_and(|rule| rule.notify.iter().any(|name| **name == *entry.group.receiver));
-        let took =
-            entry.told.or(entry.maybe).is_some() && rules.has_receiver(&entry.group.receiver);
+        let took = !(entry.told.is_empty() && entry.maybe.is_empty())
+            && rules.has_receiver(&entry.group.receiver);
         // What was held back and given up has been joined with what was told: that has an end.
-        let told = [entry.told, entry.maybe].into_iter().flatten().any(|told| !told.over);
-        if told && entry.held.is_some() {
-            entry.given_up = entry.given_up.filter(|given_up| !given_up.over);
+        if (entry.told.fires() || entry.maybe.fires()) && entry.held.is_some() {
+            entry.given_up.forget(|given_up| given_up.over);
         }
         let news = if tells || (took && interval.end.is_some()) {
             news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now)
@@ -138,16 +137,20 @@ fn judge(
             None => suppress::held(draft, rules, interval, entry, news)?,
             late => late,
         },
-        // What was given up because it was held back keeps the reason.
-        _ => entry.held.clone().filter(|_| entry.given_up.is_some_and(|told| told.over)),
+        _ => interval
+            .end
+            .as_ref()
+            .and_then(|end| entry.given_up.covering(interval.start, end.at)?.because.clone()),
     };
-    let Some(end) = interval.end.as_ref().filter(|_| held.is_some()) else {
-        return set(draft, entry, news, held, firing);
-    };
-    if held != Some(Held::Late) {
-        entry.given_up = Some(Told { over: true, from: interval.start, until: end.at });
+    match (&interval.end, &held) {
+        (Some(end), Some(because)) if because.until().is_none() => {
+            let (from, until, because) = (interval.start, end.at, Some(because.clone()));
+            let told = Told { from, until, over: true, goes_on: false, because };
+            entry.given_up = told.into();
+            set(draft, entry, None, held, firing)
+        }
+        _ => set(draft, entry, news, held, firing),
     }
-    set(draft, entry, None, held, firing)
 }
 
 /// Why this news is never told, if it was heard late and its rule does not want that.
@@ -193,6 +196,12 @@ fn set(
         timer: None,
     });
     let (told_before, fired_before) = (entry.is_to_be_told(), entry.firing);
+    let ripe =
+        matches!(entry.held, Some(Held::TooEarly { .. })) && held.is_none() && news.is_some();
+    if ripe && group.news == 0 && group.last_told.is_none() {
+        // Others may be sure any moment: it waits for company from now on.
+        group.opened_at = now;
+    }
     (entry.news, entry.held, entry.firing) = (news, held, firing);
     group.news =
         group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());

@@ -3,6 +3,7 @@
 //! Each function here takes what the store read (a [`Snapshot`]) and answers what to write
 //! ([`Changes`]), or which rows it has to see first ([`Keys`]). It may be run again at will.
 
+mod account;
 mod claim;
 mod decide;
 mod draft;
@@ -17,8 +18,9 @@ pub mod timeline;
 mod types;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use account::{Fate, Reason, alone, fate, held_back};
 pub use claim::{Claimed, Lease, claim};
 pub use decide::{Decided, align, decide, keep, keys};
 pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};

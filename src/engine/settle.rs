@@ -1,5 +1,6 @@
 //! An attempt ends: what it said is told, or the delivery waits, or it is given up.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::draft::{Draft, Missing, each};
@@ -161,19 +162,13 @@ fn settle_one(
     }
     let refused = !matches!(&settlement.outcome, Outcome::Sent { .. } | Outcome::Unknown { .. });
     if refused && delivery.reached.is_empty() && !delivery.doubtful {
-        enter(draft, rules, &delivery, |entry, _, _| entry.maybe = None)?;
+        resolve_doubt(draft, rules, &delivery, false)?;
     } else {
         delivery.doubtful = true;
     }
     match &settlement.outcome {
         Outcome::Sent { handle, .. } => {
-            enter(draft, rules, &delivery, |entry, _, _| {
-                if let Some(told) = entry.maybe.take() {
-                    entry.told = Some(told);
-                    entry.given_up = None;
-                }
-            })?;
-            enter_what_moved(draft, rules, &delivery)?;
+            resolve_doubt(draft, rules, &delivery, true)?;
             if let (Some(handle), Some(group)) = (handle, draft.group(&delivery.group)?) {
                 draft.put_group(Group { handle: Some(handle.clone()), ..group });
             }
@@ -193,31 +188,78 @@ fn settle_one(
     }
 }
 
-/// Enters what was told of stretches that have gone on as others since, joined or parted by late
-/// events: what may have been told of them moved along, and was told now.
-fn enter_what_moved(
+/// Enters that what may have been told by this delivery was, or was not: wherever it is by now, since
+/// late events may have joined or parted what it speaks of.
+fn resolve_doubt(
     draft: &mut Draft<'_>,
     rules: &Rules,
     delivery: &Delivery,
+    was_told: bool,
 ) -> Result<(), Missing> {
+    let Some(notification) = &delivery.notification else { return Ok(()) };
     let now = draft.now;
-    let says = || delivery.notification.iter().flat_map(|notification| &notification.says);
-    // Joined stretches are one from the first to the last.
-    let first = says().map(|saying| saying.from).min();
-    let last = says().map(|saying| saying.until.unwrap_or(now)).max();
-    let told = |maybe: Told| first <= Some(maybe.from) && Some(maybe.until) <= last;
-    each(draft.news_of(&delivery.group)?, |mut interval| {
-        let Some(entry) = interval
-            .ledger
-            .iter_mut()
-            .find(|entry| entry.group == delivery.group && entry.maybe.is_some_and(told))
+    let says: HashMap<_, &Saying> = notification
+        .says
+        .iter()
+        .map(|saying| ((&saying.alert, key(&saying.told(now))), saying))
+        .collect();
+    let said_of =
+        |interval: &Interval, maybe: &Told| says.get(&(&interval.alert, key(maybe))).copied();
+    let receiver = &delivery.group.receiver;
+    let mut intervals: BTreeMap<IntervalId, Interval> = BTreeMap::new();
+    let mut moved = false;
+    each(&notification.says, |saying| {
+        let interval = draft.interval(saying.interval)?;
+        let is_there = |interval: &Interval| {
+            let mut entries = interval.ledger.iter();
+            let entry = entries.find(|entry| entry.group.receiver == *receiver);
+            entry.is_some_and(|entry| {
+                entry.maybe.stretches().any(|maybe| said_of(interval, &maybe).is_some())
+            })
+        };
+        moved |= !interval.as_ref().is_some_and(is_there);
+        intervals.extend(interval.map(|interval| (interval.id, interval)));
+        Ok(())
+    })?;
+    let others = match moved {
+        true => {
+            draft.untold_of(&delivery.group.rule, |_, entry| entry.group.receiver == *receiver)?
+        }
+        false => draft.news_of(&delivery.group)?,
+    };
+    intervals.extend(others.into_iter().map(|interval| (interval.id, interval)));
+    each(intervals.into_values(), |mut interval| {
+        let Some(index) =
+            interval.ledger.iter().position(|entry| entry.group.receiver == *receiver)
         else {
             return Ok(());
         };
-        entry.told = entry.maybe.take();
-        entry.given_up = None;
+        let stretches = interval.ledger[index].maybe.stretches();
+        let said: Vec<(&Saying, Told)> =
+            stretches.filter_map(|maybe| Some((said_of(&interval, &maybe)?, maybe))).collect();
+        if said.is_empty() {
+            return Ok(());
+        }
+        let entry = &mut interval.ledger[index];
+        entry.maybe = Belief::default();
+        for (saying, maybe) in said.into_iter().filter(|_| was_told) {
+            let told = Told { goes_on: maybe.goes_on, ..saying.told(now) };
+            let until = if told.over { told.until } else { Timestamp::from_micros(i64::MAX) };
+            entry.told.forget(|before| {
+                !before.over || (told.from <= before.until && before.from <= until)
+            });
+            if saying.news != News::Withdrawn {
+                entry.told.add(told);
+            }
+            entry.given_up = Belief::default();
+        }
         ledger::refresh(draft, rules, interval)
     })
+}
+
+/// What tells one stretch that is said from another: an open one grows while it is being said.
+fn key(told: &Told) -> (Timestamp, Option<Timestamp>) {
+    (told.from, told.over.then_some(told.until))
 }
 
 /// Has a delivery wait for its next attempt, or gives it up if it waited too long.
@@ -250,7 +292,7 @@ fn bury(
 ) -> Result<Settled, Missing> {
     enter(draft, rules, &delivery, |entry, saying, told| {
         if give_up(saying) {
-            entry.given_up = Some(told);
+            entry.given_up = told.into();
         }
     })?;
     go_on(draft, rules, &delivery)?;
@@ -285,11 +327,7 @@ pub(super) fn enter(
     each(says, |saying| {
         // One that is gone was joined with another, which keeps what may have been heard of it.
         let Some(mut interval) = draft.interval(saying.interval)? else { return Ok(()) };
-        let told = Told {
-            over: !saying.news.is_firing(),
-            from: saying.from,
-            until: saying.until.unwrap_or(now),
-        };
+        let told = saying.told(now);
         let receiver = &delivery.group.receiver;
         if let Some(entry) =
             interval.ledger.iter_mut().find(|entry| entry.group.receiver == *receiver)

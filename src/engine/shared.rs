@@ -3,24 +3,41 @@
 //! Each part is a stretch of one container's timeline. The alert fires while enough of them overlap.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::draft::{Draft, Missing, PartsChanged, each};
+use super::draft::{Draft, Missing, PartsChanged, Shared, each};
 use super::types::*;
 use super::{intervals, ledger, timeline};
 use crate::clock::Timestamp;
-use crate::rules::{Rule, Rules};
+use crate::rules::{On, Rule, Rules};
 
 /// Notes what a part that is to be put, or to be removed, changes; `was` is what it was before.
-pub(super) fn note(draft: &mut Draft<'_>, interval: &Interval, was: Option<&Interval>) {
-    if interval.role != Role::Own {
-        let from = was.map_or(interval.start, |was| was.start.min(interval.start));
-        draft.note_parts(&interval.alert, from);
+pub(super) fn note(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    interval: &Interval,
+    was: Option<&Interval>,
+) {
+    if interval.role == Role::Own {
+        return;
+    }
+    let of_silence = rules.get(&interval.alert.rule).is_some_and(|rule| rule.on == On::Silence);
+    match was.filter(|was| of_silence && was.start == interval.start) {
+        // The same life, with one sign more, or one that ended.
+        Some(was) if interval.end.is_none() && was.last_at <= interval.last_at => {
+            draft.note_new_part(interval);
+        }
+        Some(was) => draft.note_parts(&interval.alert, was.last_at.min(interval.last_at)),
+        None => {
+            let from = was.map_or(interval.start, |was| was.start.min(interval.start));
+            draft.note_parts(&interval.alert, from);
+        }
     }
 }
 
-/// Notes a part that there was not before.
+/// Notes a part that there was not before. What did not last holds nothing up.
 pub(super) fn note_new(draft: &mut Draft<'_>, interval: &Interval) {
-    if interval.role == Role::Part {
+    if interval.role == Role::Part && !interval.is_too_short() {
         draft.note_new_part(interval);
     }
 }
@@ -38,22 +55,32 @@ pub(super) fn note_due(draft: &mut Draft<'_>, id: IntervalId) {
 /// Derives the alerts again whose parts were noted, and carries over what was told.
 pub(super) fn refresh(draft: &mut Draft<'_>, rules: &Rules) -> Result<(), Missing> {
     each(draft.take_parts_changed(), |(alert, changed)| {
+        let rule = rules.get(&alert.rule);
+        let quiet = rule.filter(|rule| rule.on == On::Silence);
         if let PartsChanged::Added(parts) = &changed
             && let Some(whole) = draft.open_whole(&alert)?
-            && let Some(whole) = extended(whole, parts, draft.now)
+            && let Some(whole) = match quiet {
+                Some(rule) => put_off(rule, whole, parts, draft.now),
+                None => extended(whole, parts, draft.now),
+            }
         {
             return ledger::refresh(draft, rules, whole);
         }
-        let (before, parts) = draft.shared(&alert, changed.from())?;
+        // Who was heard of before a silence is part of it.
+        let lead = quiet.and_then(|rule| rule.hold).unwrap_or_default();
+        let Shared { from, wholes: before, parts } = draft.shared(&alert, changed.from(), lead)?;
         let now = draft.now;
-        let Some(rule) = rules.get(&alert.rule) else {
+        let Some(rule) = rule else {
             let open = before.into_iter().filter(|whole| whole.end.is_none());
             return each(open, |whole| {
                 let end = End { at: now, heard_at: now, cause: Cause::RuleRemoved, event: None };
                 ledger::refresh(draft, rules, Interval { end: Some(end), due: None, ..whole })
             });
         };
-        let derived = derive(rule, &before, &parts, now);
+        let derived = match quiet {
+            Some(rule) => silences(rule, &parts, from, now),
+            None => derive(rule, &before, &parts, now),
+        };
         let (after, gone) = intervals::reconcile(before.clone(), derived, now);
         let removed = each(gone, |whole| ledger::remove(draft, whole));
         let changed = after.into_iter().filter(|whole| !before.contains(whole));
@@ -86,6 +113,32 @@ fn extended(whole: Interval, new: &[Interval], now: Timestamp) -> Option<Interva
     }))
 }
 
+/// The silence that had not begun, with these new signs of life, where they only put it off: they are
+/// later than all others, so that the other parts need not be read. They are read when it begins.
+fn put_off(rule: &Rule, whole: Interval, signs: &[Interval], now: Timestamp) -> Option<Interval> {
+    if whole.start <= now || whole.ledger.iter().any(Entry::was_told) {
+        return None;
+    }
+    let mut signs: Vec<&Interval> = signs.iter().collect();
+    signs.sort_by_key(|sign| (sign.last_at, sign.last));
+    signs.into_iter().try_fold(whole, |whole, sign| {
+        let later = (whole.last_at, whole.last) < (sign.last_at, sign.last);
+        (later && sign.last_at <= whole.start).then(|| put_off_by(rule, &whole, sign))
+    })
+}
+
+/// The same silence after this sign of life instead.
+fn put_off_by(rule: &Rule, whole: &Interval, sign: &Interval) -> Interval {
+    Interval {
+        start: timeline::silent_from(rule, sign),
+        container: Arc::clone(&sign.container),
+        heard_at: sign.heard_at,
+        last_at: sign.last_at,
+        last: sign.last,
+        ..whole.clone()
+    }
+}
+
 /// The containers that hold an alert up or, if it ended, did: in the order in which they began to.
 /// None, if it is one container's own.
 pub(super) fn members(draft: &mut Draft<'_>, whole: &Interval) -> Result<Vec<Arc<str>>, Missing> {
@@ -93,7 +146,7 @@ pub(super) fn members(draft: &mut Draft<'_>, whole: &Interval) -> Result<Vec<Arc
         return Ok(Vec::new());
     }
     let now = draft.now;
-    let (_, parts) = draft.shared(&whole.alert, whole.start)?;
+    let Shared { parts, .. } = draft.shared(&whole.alert, whole.start, Duration::ZERO)?;
     let mut members: Vec<Arc<str>> = Vec::new();
     for part in &parts {
         let holds = match &whole.end {
@@ -147,6 +200,55 @@ fn derive(rule: &Rule, before: &[Interval], parts: &[Interval], now: Timestamp) 
     let carried: Vec<&Interval> = carried.collect();
     let stretches = union(stretches).into_iter();
     stretches.filter_map(|stretch| whole(stretch, &parts, count, &carried, now)).collect()
+}
+
+/// The silences of several containers as they follow from their lives, by start: where one lives, and
+/// none was heard of for long enough. Those before `from` are as they were.
+fn silences(rule: &Rule, parts: &[Interval], from: Timestamp, now: Timestamp) -> Vec<Interval> {
+    let heard_until = |part: &Interval| timeline::silent_from(rule, part);
+    let alive = union(parts.iter().map(stretch).collect());
+    let heard = union(parts.iter().map(|part| (part.start, heard_until(part))).collect());
+    let mut silent: Vec<Stretch> = Vec::new();
+    for (start, end) in alive {
+        let mut quiet_from = start;
+        let meanwhile = heard.iter().filter(|heard| heard.0 < end && start <= heard.1);
+        for (heard_from, heard_until) in meanwhile.chain([&(end, end)]) {
+            if quiet_from < *heard_from {
+                silent.push((quiet_from, *heard_from));
+            }
+            quiet_from = quiet_from.max(*heard_until);
+        }
+    }
+    let of_it = silent.into_iter().filter(|(start, _)| from <= *start);
+    of_it.filter_map(|stretch| silence(rule, stretch, parts, now)).collect()
+}
+
+/// The silence of several containers from `start` until `end`.
+fn silence(
+    rule: &Rule,
+    (start, end): Stretch,
+    parts: &[Interval],
+    now: Timestamp,
+) -> Option<Interval> {
+    let before = parts.iter().filter(|part| timeline::silent_from(rule, part) <= start);
+    let last = before.max_by_key(|part| (part.last_at, part.last))?;
+    let heard_again = parts.iter().find(|part| part.start == end && end < stretch(part).1);
+    let (cause, heard_at) = match heard_again {
+        Some(part) => (Cause::Resolved, part.heard_at),
+        None => {
+            let ends = parts.iter().filter_map(|part| part.end.as_ref());
+            let last_end = ends.filter(|it| it.at == end).map(|it| it.heard_at).max();
+            (Cause::Deleted, last_end.unwrap_or(end))
+        }
+    };
+    Some(Interval {
+        role: Role::Whole,
+        start,
+        end: (end <= now).then_some(End { at: end, heard_at, cause, event: None }),
+        due: (now < end && end != FOR_EVER).then_some(end),
+        ledger: Vec::new(),
+        ..last.clone()
+    })
 }
 
 /// Where at least `count` of these overlap. Parts that overlap so are of one length if `count` is

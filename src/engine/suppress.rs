@@ -6,7 +6,7 @@ use super::ledger;
 use super::silence::Silence;
 use super::types::*;
 use crate::clock::Timestamp;
-use crate::rules::Rules;
+use crate::rules::{On, Rule, Rules};
 
 /// Why an interval is not to be told now, if so: while it fires, because something holds it back
 /// now; once it ended, because it lies wholly inside what holds it back. `sources` are the intervals
@@ -19,6 +19,9 @@ pub(super) fn hold(
     now: Timestamp,
 ) -> Option<Held> {
     let rule = rules.get(&interval.alert.rule)?;
+    if let Some(held) = too_early(rules, rule, interval, now) {
+        return Some(held);
+    }
     let mut silences = silences.iter().filter(|silence| silence.matchers.matches(&interval.labels));
     let mut mutes = rule.mute_during.iter();
     let inhibited = |since: Timestamp| {
@@ -49,6 +52,22 @@ pub(super) fn hold(
     silenced.or_else(muted).or_else(|| inhibited(now))
 }
 
+/// Whether it is too early to tell an interval: a gap that may be filled yet, or a silence of which the
+/// program may be the cause, since it was down.
+fn too_early(rules: &Rules, rule: &Rule, interval: &Interval, now: Timestamp) -> Option<Held> {
+    let hold = rule.hold.unwrap_or_default();
+    let sure_from = match rule.on {
+        On::Event => return None,
+        On::Gap => interval.heard_at.plus(hold),
+        On::Silence => rules.up_since().plus(hold),
+    };
+    let until = match &interval.end {
+        Some(end) if rule.on == On::Silence => (end.at <= sure_from).then_some(None),
+        _ => (now < sure_from).then_some(Some(sure_from)),
+    };
+    Some(Held::TooEarly { until: until? })
+}
+
 /// Why this news is not to be told now, if so. What puts right what was, or may have been, told
 /// always is.
 pub(super) fn held(
@@ -60,7 +79,7 @@ pub(super) fn held(
 ) -> Result<Option<Held>, Missing> {
     let passes = match news {
         News::Firing | News::StillFiring => false,
-        News::BeganAndEnded | News::Happened => entry.maybe.is_some(),
+        News::BeganAndEnded | News::Happened => !entry.maybe.is_empty(),
         News::Over | News::HadNotEnded | News::Withdrawn => true,
     };
     if passes {
@@ -79,6 +98,17 @@ pub(super) fn review(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Re
     each(draft.news_of(key)?, |interval| ledger::review(draft, rules, &interval))
 }
 
+/// Until when, at the earliest, news of this group is held back for now.
+pub(super) fn held_until(
+    draft: &mut Draft<'_>,
+    key: &GroupKey,
+) -> Result<Option<Timestamp>, Missing> {
+    let news = draft.news_of(key)?;
+    let entries = news.iter().flat_map(|interval| &interval.ledger);
+    let held = entries.filter(|entry| entry.group == *key && entry.news.is_some());
+    Ok(held.filter_map(|entry| entry.held.as_ref()?.until()).min())
+}
+
 /// The same, if there is anything that could hold it back.
 pub(super) fn review_if_any(
     draft: &mut Draft<'_>,
@@ -87,7 +117,8 @@ pub(super) fn review_if_any(
 ) -> Result<(), Missing> {
     let muted = rules.get(&key.rule).is_some_and(|rule| !rule.mute_during.is_empty());
     let inhibited = rules.sources_of(&key.rule).next().is_some();
-    match muted || inhibited || !draft.silences()?.is_empty() {
+    let may_be_early = rules.get(&key.rule).is_some_and(|rule| rule.on != On::Event);
+    match may_be_early || muted || inhibited || !draft.silences()?.is_empty() {
         true => review(draft, rules, key),
         false => Ok(()),
     }

@@ -1,11 +1,11 @@
 //! The engine as a whole, over a store in memory.
 
-mod properties;
+pub(crate) mod properties;
 mod recorded;
 mod reference;
 mod shared;
 mod suppress;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 
@@ -408,6 +408,39 @@ fn what_is_joined_with_another_while_it_is_being_sent_is_not_forgotten() {
 }
 
 #[test]
+fn what_is_parted_while_it_is_being_sent_is_not_told_again() {
+    let mut world = crashed();
+    world.wait(100);
+    world.hear("a", "CRASHED", 0);
+    world.hear("a", "CRASHED", 100);
+    world.wait(5);
+    world.send();
+    world.hear("a", "RUNNING", 50);
+    world.land(&SENT);
+    world.wait(1000);
+    assert!(world.deliver(&SENT).is_empty());
+    world.hear("a", "RUNNING", 1100);
+    world.wait(0);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn what_was_told_apart_is_not_told_again_though_it_was_joined_and_parted_since() {
+    let mut world = crashed();
+    world.wait(48 * 3600);
+    world.hear("a", "CRASHED", 0);
+    world.hear("a", "CRASHED", 30 * 3600);
+    world.hear("a", "RUNNING", 31 * 3600);
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT)[0].says.len(), 2);
+    // A late crash joins what had expired with the other, and a late recovery parts them again.
+    world.hear("a", "CRASHED", 20 * 3600);
+    world.hear("a", "RUNNING", 22 * 3600);
+    world.wait(1000);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
 fn fresh_news_does_not_die_with_what_waited_too_long() {
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);
@@ -488,11 +521,15 @@ fn what_has_to_last_is_told_when_it_has_lasted() {
 }
 
 #[test]
-fn a_run_that_ends_before_it_counts_leaves_nothing() {
+fn a_run_that_ends_before_it_counts_is_kept_and_not_told() {
     let mut world = stuck();
     world.hear("a", "STOPPING", 0);
     world.hear("a", "STOPPED", 300);
-    assert!(world.intervals.is_empty());
+    let run = world.intervals.values().next().unwrap();
+    assert!(run.is_too_short());
+    assert_eq!((run.start, run.last_at), (at(0), at(0)));
+    let fate = fate(run, &run.ledger[0], None, at(0), world.now);
+    assert!(matches!(fate, Fate::HeldBack(Reason { word: "run too short", .. })), "{fate:?}");
     world.wait(100_000);
     assert!(world.deliver(&SENT).is_empty());
 }

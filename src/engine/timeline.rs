@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::types::*;
 use crate::clock::Timestamp;
-use crate::event::State;
-use crate::rules::{Resolve, Rule, Rules};
+use crate::event::{Event, State};
+use crate::rules::{On, Resolve, Rule, Rules};
 
 /// Up to so many events of one container at one instant and start, the order that chains the most
 /// `prev_state`s is searched for exactly; beyond, they are chained one by one.
@@ -86,6 +86,36 @@ fn most_links(tied: &[Heard], before: Option<&State>, rest: &[usize]) -> usize {
     most
 }
 
+/// Whether events are missing between this event and one before it in its container's timeline, whose
+/// state and starts these were (DESIGN.md §6).
+pub(super) fn is_gap(state: &State, starts: Option<i64>, event: &Event) -> bool {
+    let other_state = event.prev_state.as_ref().is_some_and(|before| before != state);
+    let started = event.starts.zip(starts);
+    other_state || started.is_some_and(|(starts, before)| starts.saturating_sub(before) > 1)
+}
+
+/// Whether events are missing between these two of a timeline.
+fn is_gap_between(before: &Heard, after: &Heard) -> bool {
+    is_gap(&before.event.state, before.event.starts, &after.event)
+}
+
+/// The event before this one in its container's timeline.
+pub(super) fn event_before(mut timeline: Vec<Heard>, event: EventRef) -> Option<Arc<Event>> {
+    sort(&mut timeline);
+    let mut pairs = timeline.windows(2);
+    pairs.find(|pair| pair[1].reference() == event).map(|pair| Arc::clone(&pair[0].event))
+}
+
+/// The rules that this event is an occurrence for, or a sign of life: whose `when` holds and, where
+/// they look for gaps, after a gap.
+pub(super) fn concerned<'a>(
+    rules: &'a Rules,
+    event: &Event,
+    gap: bool,
+) -> impl Iterator<Item = &'a Arc<Rule>> + use<'a> {
+    rules.matching(event).filter(move |rule| gap || rule.on != On::Gap)
+}
+
 /// What the last events of a sorted timeline say of its container.
 pub(super) fn container_of(
     timeline: &[Heard],
@@ -101,6 +131,7 @@ pub(super) fn container_of(
         state: last.event.state.clone(),
         since: run.last().map_or(last.at, |first| first.at),
         starts: last.event.starts,
+        gaps: count(timeline.windows(2).filter(|pair| is_gap_between(&pair[0], &pair[1])).count()),
         last_at: last.at,
         derived_to: derived_to.max(last.at),
         open,
@@ -116,6 +147,9 @@ pub(super) fn step(
     open: &mut Vec<Interval>,
     ended: &mut Vec<Interval>,
 ) {
+    if rule.on == On::Silence {
+        return hear(rule, heard, matches, open, ended);
+    }
     expire(rule, open, ended, heard.at);
     if matches && let Some(threshold) = rule.threshold {
         ended.push(alone(rule, heard, heard.at.plus(threshold.within), Cause::Subsided));
@@ -134,8 +168,12 @@ pub(super) fn step(
     }
     let deleted = heard.event.state == State::Deleted;
     if rule.hold.is_some() && (deleted || !matches) {
-        // A run that ended before it counted.
-        open.retain(|interval| interval.start < heard.at);
+        // A run that ended before it counted: kept to say why nobody was told.
+        let short = open.extract_if(.., |interval| heard.at <= interval.start);
+        ended.extend(short.map(|interval| Interval {
+            start: interval.start.minus(rule.hold.unwrap_or_default()),
+            ..end_with(interval, heard, Cause::TooShort)
+        }));
     }
     let resolved = match &rule.resolve {
         Resolve::When(condition) => condition.matches(&heard.event),
@@ -144,21 +182,65 @@ pub(super) fn step(
     };
     if deleted || (!matches && resolved) {
         let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
-        ended.extend(open.drain(..).map(|interval| {
-            let end = End {
-                at: heard.at,
-                heard_at: heard.received_at,
-                cause,
-                event: Some(heard.reference()),
-            };
-            Interval { end: Some(end), due: None, ..interval }
-        }));
+        ended.extend(open.drain(..).map(|interval| end_with(interval, heard, cause)));
     }
 }
 
-/// When an open interval ends by itself if nothing more is heard.
-pub(super) fn expires(rule: &Rule, interval: &Interval) -> Timestamp {
-    interval.last_at.plus(rule.expire_after)
+/// The same for a rule on a silence. One that a container holds up alone begins when nothing was
+/// heard for long enough, so that what is open may not have begun. Of those that several containers
+/// may end, each part is a container's life from a first sign until it was silent for that long and
+/// then heard of again, or is deleted: it is heard of from `start` until `last_at` + `for`.
+fn hear(
+    rule: &Rule,
+    heard: &Heard,
+    matches: bool,
+    open: &mut Vec<Interval>,
+    ended: &mut Vec<Interval>,
+) {
+    let deleted = heard.event.state == State::Deleted;
+    if !matches && !deleted {
+        return;
+    }
+    let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
+    let silent = |interval: &mut Interval| silent_from(rule, interval) < heard.at;
+    ended.extend(open.extract_if(.., silent).map(|interval| end_with(interval, heard, cause)));
+    let values = rule.key(&heard.event);
+    if matches {
+        match open.iter_mut().find(|interval| interval.alert.values == values) {
+            Some(interval) => {
+                interval.last_at = heard.at;
+                interval.last = heard.reference();
+                interval.heard_at = heard.received_at;
+                if interval.role == Role::Own {
+                    interval.start = silent_from(rule, interval);
+                }
+            }
+            None => open.push(Interval { occurrences: 0, ..begin(rule, values.clone(), heard) }),
+        }
+    }
+    // What a container is of may change: it goes on as what it is of now.
+    let stays = |interval: &Interval| !deleted && interval.alert.values == values;
+    for interval in open.extract_if(.., |interval| !stays(interval)) {
+        if interval.role == Role::Part {
+            ended.push(end_with(interval, heard, cause));
+        }
+    }
+}
+
+/// When a silence begins, if nothing more is heard.
+pub(super) fn silent_from(rule: &Rule, interval: &Interval) -> Timestamp {
+    interval.last_at.plus(rule.hold.unwrap_or_default())
+}
+
+/// The interval as it is once this event has ended it.
+fn end_with(interval: Interval, heard: &Heard, cause: Cause) -> Interval {
+    let (heard_at, event) = (heard.received_at, Some(heard.reference()));
+    Interval { end: Some(End { at: heard.at, heard_at, cause, event }), due: None, ..interval }
+}
+
+/// When an open interval ends by itself if nothing more is heard, if it does.
+pub(super) fn expires(rule: &Rule, interval: &Interval) -> Option<Timestamp> {
+    (rule.on != On::Silence).then(|| interval.last_at.plus(rule.expire_after))
 }
 
 /// Ends what ends by itself at `at` or before.
@@ -168,11 +250,12 @@ pub(super) fn expire(
     ended: &mut Vec<Interval>,
     at: Timestamp,
 ) {
-    ended.extend(open.extract_if(.., |interval| expires(rule, interval) <= at).map(|interval| {
-        let due = expires(rule, &interval);
+    open.retain_mut(|interval| {
+        let Some(due) = expires(rule, interval).filter(|due| *due <= at) else { return true };
         let end = End { at: due, heard_at: due, cause: Cause::Expired, event: None };
-        Interval { end: Some(end), due: None, ..interval }
-    }));
+        ended.push(Interval { end: Some(end), due: None, ..interval.clone() });
+        false
+    });
 }
 
 fn occur(interval: &mut Interval, heard: &Heard) {
@@ -191,7 +274,7 @@ fn begin(rule: &Rule, values: Vec<Option<Arc<str>>>, heard: &Heard) -> Interval 
         labels: rule.labels(&values),
         alert: AlertKey { rule: rule.name.clone(), values },
         container: heard.event.container.clone(),
-        start: heard.at.plus(rule.hold.unwrap_or_default()),
+        start: heard.at.plus(rule.lead()),
         heard_at: heard.received_at,
         occurrences: 1,
         last_at: heard.at,
@@ -207,6 +290,13 @@ fn alone(rule: &Rule, heard: &Heard, until: Timestamp, cause: Cause) -> Interval
     let event = (cause == Cause::Momentary).then(|| heard.reference());
     let end = End { at: until, heard_at: until.max(heard.received_at), cause, event };
     Interval { end: Some(end), ..begin(rule, rule.key(&heard.event), heard) }
+}
+
+/// The news that events are missing before this one. That was known once both sides of the gap had
+/// been heard.
+fn gap(rule: &Rule, before: &Heard, heard: &Heard) -> Interval {
+    let received_at = before.received_at.max(heard.received_at);
+    alone(rule, &Heard { received_at, ..heard.clone() }, heard.at, Cause::Momentary)
 }
 
 /// The id of an interval that has none yet.
@@ -234,10 +324,17 @@ pub(super) fn derive(
             .open
             .push(interval);
     }
-    for heard in timeline {
-        let matching: Vec<&Arc<Rule>> =
-            rules.matching(&heard.event).filter(|rule| heard.received_at >= rule.since).collect();
+    for (index, heard) in timeline.iter().enumerate() {
+        let before = index.checked_sub(1).map(|before| &timeline[before]);
+        let before = before.filter(|before| is_gap_between(before, heard));
+        let matching: Vec<&Arc<Rule>> = concerned(rules, &heard.event, before.is_some())
+            .filter(|rule| heard.received_at >= rule.since)
+            .collect();
         for rule in &matching {
+            if let (On::Gap, Some(before)) = (rule.on, before) {
+                ended.push(gap(rule, before, heard));
+                continue;
+            }
             let derivation = derivations
                 .entry(rule.name.clone())
                 .or_insert_with(|| Derivation { rule: Arc::clone(rule), open: Vec::new() });
@@ -258,4 +355,8 @@ pub(super) fn derive(
     }
     ended.sort_by(|one, other| (one.start, &one.alert).cmp(&(other.start, &other.alert)));
     ended
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -10,7 +10,7 @@ use super::claim::Lease;
 use super::silence::{Silence, SilenceId};
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
-use crate::rules::{Labels, Severity};
+use crate::rules::{Labels, On, Severity};
 
 /// An event with what receiving it added.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +66,8 @@ pub struct Container {
     pub since: Timestamp,
     /// `counters.start` of its last event.
     pub starts: Option<i64>,
+    /// How many gaps its timeline has: places where events are missing.
+    pub gaps: u32,
     /// The place of its last event in the timeline.
     pub last_at: Timestamp,
     /// Up to here its intervals are derived; an event that is not later takes its place by deriving
@@ -119,9 +121,9 @@ pub struct Interval {
     pub start: Timestamp,
     /// When the first occurrence was received.
     pub heard_at: Timestamp,
-    /// How many occurrences it has.
+    /// How many occurrences it has. A silence has none.
     pub occurrences: u64,
-    /// The place of the last one.
+    /// The place of the last one; of a silence, that of the last sign of life.
     pub last_at: Timestamp,
     /// The last one.
     pub last: EventRef,
@@ -171,6 +173,10 @@ pub enum Cause {
     Momentary,
     /// There were too few occurrences in the last while.
     Subsided,
+    /// The events that were missing there were heard of after all.
+    Filled,
+    /// It did not last for as long as its rule asks: it never fired.
+    TooShort,
 }
 
 /// What was told of one interval to one receiver, and whether there is news.
@@ -178,14 +184,14 @@ pub enum Cause {
 pub struct Entry {
     /// The group that tells it; names the receiver.
     pub group: GroupKey,
-    /// What was told last, if anything.
-    pub told: Option<Told>,
+    /// What was told of it.
+    pub told: Belief,
     /// What an attempt says that is under way, or said without an answer: it may have been heard,
     /// and will be said again unless it turns out that it was.
-    pub maybe: Option<Told>,
-    /// What was given up last: it is a dead letter, or was held back until it was over, and is not
-    /// said again by itself.
-    pub given_up: Option<Told>,
+    pub maybe: Belief,
+    /// What was given up: it is a dead letter, or was held back until it was over, and is not said
+    /// again by itself.
+    pub given_up: Belief,
     /// What is true and not told.
     pub news: Option<News>,
     /// Whether the interval was firing when this entry was last looked at.
@@ -219,6 +225,12 @@ pub enum Held {
         /// That alert.
         by: AlertKey,
     },
+    /// It is not sure yet: what is missing may still come, or the program did not listen for long
+    /// enough to know.
+    TooEarly {
+        /// When it is sure; `None` where what is held back is over.
+        until: Option<Timestamp>,
+    },
 }
 
 impl Held {
@@ -230,6 +242,7 @@ impl Held {
             Held::Silenced { .. } => "silenced",
             Held::Muted { .. } => "muted",
             Held::Inhibited { .. } => "inhibited",
+            Held::TooEarly { .. } => "too early",
         }
     }
 
@@ -237,7 +250,7 @@ impl Held {
     #[must_use]
     pub fn by(&self) -> Option<String> {
         match self {
-            Held::Late => None,
+            Held::Late | Held::TooEarly { .. } => None,
             Held::Silenced { by, .. } => Some(by.0.to_string()),
             Held::Muted { by, .. } => Some(by.to_string()),
             Held::Inhibited { by } => {
@@ -252,20 +265,96 @@ impl Held {
     pub fn until(&self) -> Option<Timestamp> {
         match self {
             Held::Late | Held::Inhibited { .. } => None,
-            Held::Silenced { until, .. } | Held::Muted { until, .. } => *until,
+            Held::Silenced { until, .. } | Held::Muted { until, .. } | Held::TooEarly { until } => {
+                *until
+            }
         }
     }
 }
 
-/// What was told of an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A stretch that was spoken of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// Whether it was said to be over, and not firing.
-    pub over: bool,
     /// From when.
     pub from: Timestamp,
     /// Until when: its end, or when it was said to be firing.
     pub until: Timestamp,
+    /// Whether it was said to be over, and not firing.
+    pub over: bool,
+    /// Whether it goes on, as a later interval of the alert: what became of it is said of that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
+    /// Of what was given up, what held it back until it was over; a dead letter has no such thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Held>,
+}
+
+/// What was said of an interval: one stretch or, where late events joined what had been told apart,
+/// several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Belief(Vec<Told>);
+
+impl Belief {
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it was said to be firing, and not over since.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.0.iter().any(|told| !told.over && !told.goes_on)
+    }
+
+    /// Whether it was said to be over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.is_empty() && !self.fires()
+    }
+
+    /// The stretch that was said to be over and holds all of this one, if there is one.
+    #[must_use]
+    pub fn covering(&self, start: Timestamp, end: Timestamp) -> Option<&Told> {
+        self.0.iter().find(|told| told.over && told.from <= start && end <= told.until)
+    }
+
+    /// The stretches, in no order.
+    pub fn stretches(&self) -> impl Iterator<Item = Told> + '_ {
+        self.0.iter().cloned()
+    }
+
+    /// Adds a stretch, unless it is there.
+    pub fn add(&mut self, told: Told) {
+        if !self.0.contains(&told) {
+            self.0.push(told);
+        }
+    }
+
+    /// What was said, leaving nothing.
+    pub fn take(&mut self) -> Belief {
+        std::mem::take(self)
+    }
+
+    /// Forgets the stretches for which this holds.
+    pub fn forget(&mut self, which: impl Fn(&Told) -> bool) {
+        self.0.retain(|told| !which(told));
+    }
+}
+
+impl From<Told> for Belief {
+    fn from(told: Told) -> Belief {
+        Belief(vec![told])
+    }
+}
+
+impl FromIterator<Told> for Belief {
+    fn from_iter<T: IntoIterator<Item = Told>>(stretches: T) -> Belief {
+        let mut belief = Belief::default();
+        stretches.into_iter().for_each(|told| belief.add(told));
+        belief
+    }
 }
 
 impl Interval {
@@ -275,11 +364,19 @@ impl Interval {
         self.end.as_ref().is_some_and(|end| end.cause == Cause::Momentary)
     }
 
-    /// Whether it is all that follows from one event: there is at most one for each.
+    /// Whether it ended before it had lasted for as long as its rule asks.
+    #[must_use]
+    pub fn is_too_short(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.cause == Cause::TooShort)
+    }
+
+    /// Whether it is named by its last event: there is at most one for each.
     #[must_use]
     pub fn is_of_one_event(&self) -> bool {
-        let subsides = self.end.as_ref().is_some_and(|end| end.cause == Cause::Subsided);
-        self.is_moment() || (self.role == Role::Part && subsides)
+        let ended = |cause| self.end.as_ref().is_some_and(|end| end.cause == cause);
+        let was_a_moment = ended(Cause::Filled);
+        let subsides = self.role == Role::Part && ended(Cause::Subsided);
+        self.is_moment() || was_a_moment || self.is_too_short() || subsides
     }
 }
 
@@ -287,7 +384,7 @@ impl Entry {
     /// Whether anything was, or may have been, said of it.
     #[must_use]
     pub fn was_told(&self) -> bool {
-        self.told.or(self.maybe).or(self.given_up).is_some()
+        !(self.told.is_empty() && self.maybe.is_empty() && self.given_up.is_empty())
     }
 
     /// Whether there is news that is not held back.
@@ -301,9 +398,9 @@ impl Entry {
     pub fn new(group: GroupKey) -> Entry {
         Entry {
             group,
-            told: None,
-            maybe: None,
-            given_up: None,
+            told: Belief::default(),
+            maybe: Belief::default(),
+            given_up: Belief::default(),
             news: None,
             firing: false,
             held: None,
@@ -463,6 +560,8 @@ pub struct Notification {
     pub receiver: String,
     /// The severity of its alerts.
     pub severity: Severity,
+    /// What its alerts are of.
+    pub on: On,
     /// The group's labels.
     pub labels: Labels,
     /// What to do about it.
@@ -519,13 +618,17 @@ pub struct AlertNews {
     pub event: Option<serde_json::Value>,
     /// The payload of the event that ended it.
     pub ended_by: Option<serde_json::Value>,
+    /// Of a gap, the payload of the event before it.
+    pub before: Option<serde_json::Value>,
 }
 
 /// What a notification says of one interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saying {
     /// The interval.
     pub interval: IntervalId,
+    /// The alert that it is a stretch of.
+    pub alert: AlertKey,
     /// What is said.
     pub news: News,
     /// Since when it fires, as said.
@@ -540,7 +643,20 @@ impl Saying {
     /// Whether both say the same, however long they have been waiting to.
     #[must_use]
     pub fn says_as(&self, other: &Saying) -> bool {
-        Saying { waiting_since: other.waiting_since, ..*self } == *other
+        Saying { waiting_since: other.waiting_since, ..self.clone() } == *other
+    }
+
+    /// The stretch that is spoken of, if it is said now.
+    #[must_use]
+    pub fn told(&self, now: Timestamp) -> Told {
+        let over = !self.news.is_firing();
+        Told {
+            from: self.from,
+            until: self.until.unwrap_or(now),
+            over,
+            goes_on: false,
+            because: None,
+        }
     }
 }
 

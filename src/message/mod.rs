@@ -10,7 +10,7 @@ pub use templates::Templates;
 
 use crate::clock::Timestamp;
 use crate::engine::{AlertNews, Notification};
-use crate::rules::Severity;
+use crate::rules::{On, Severity};
 
 /// What a notification says, as plain text that nothing has escaped yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +148,8 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
 
 /// What is told of one alert alone, for places that take alerts and not messages.
 #[must_use]
-pub fn of_alert(alert: &AlertNews, now: Timestamp) -> Section {
-    words::of_alert(alert, now)
+pub fn of_alert(alert: &AlertNews, on: On, now: Timestamp) -> Section {
+    words::of_alert(alert, on, now)
 }
 
 impl Message {

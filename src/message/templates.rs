@@ -332,11 +332,13 @@ fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
         heard_at: made_at,
         event: Some(payload("CRASHED", "RUNNING")),
         ended_by: (!firing).then(|| payload("RUNNING", "STARTING")),
+        before: None,
     };
     Notification {
         rule: rule.name.to_string(),
         receiver: rule.notify.first().cloned().unwrap_or_default(),
         severity: rule.severity,
+        on: rule.on,
         labels: group_labels.into(),
         runbook_url: rule.runbook_url.clone(),
         group_opened_at: started_at,

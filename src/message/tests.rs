@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{AlertNews, Cause, News};
-use crate::rules::Labels;
+use crate::rules::{Labels, On};
 
 const ID: &str = "b9e7bef7-d571-4ee4-b80e-835a2377040e";
 
@@ -51,6 +51,7 @@ fn alert(id: &str, news: News) -> AlertNews {
         heard_at: at("14:02:01"),
         event: Some(payload(id, started_at, "CRASHED", "RUNNING", 12)),
         ended_by: (!firing).then(|| payload(id, at("14:05:10"), "RUNNING", "STARTING", 13)),
+        before: None,
     }
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn notification(alerts: Vec<AlertNews>) -> Notification {
         rule: "crashed".into(),
         receiver: "ops".into(),
         severity: Severity::Critical,
+        on: On::Event,
         labels: map(&[("application", "toto"), ("service", "hello-python")]),
         runbook_url: Some("https://wiki.example.com/crashed".into()),
         group_opened_at: at("14:02:01"),

@@ -8,6 +8,7 @@ use super::{Body, Context, Message, Section, Status};
 use crate::clock::Timestamp;
 use crate::engine::{AlertNews, Cause, News, Notification};
 use crate::event::{self, Event, State};
+use crate::rules::On;
 
 /// How many containers are named. The rest is counted.
 const NAMED: usize = 10;
@@ -164,7 +165,7 @@ fn sections(
     now: Timestamp,
 ) -> Vec<Section> {
     if let ([alert], 1) = (notification.alerts.as_slice(), total(notification)) {
-        let story = Story::of(alert, now);
+        let story = Story::of(alert, notification.on, now);
         let mut lines = vec![members(alert, named)];
         lines.extend(place.rest(alert));
         lines.extend(story.facts());
@@ -173,7 +174,7 @@ fn sections(
     let shown = &notification.alerts[..notification.alerts.len().min(named)];
     let mut sections: Vec<Section> = Vec::new();
     for alert in shown {
-        let story = Story::of(alert, now);
+        let story = Story::of(alert, notification.on, now);
         let mut parts = vec![match alert.members_in_all {
             0 | 1 => listed_id(&alert.container, shown),
             several => count(several.into(), "container"),
@@ -215,8 +216,8 @@ fn listed_id(id: &str, shown: &[AlertNews]) -> String {
 }
 
 /// What is told of one alert alone.
-pub(super) fn of_alert(alert: &AlertNews, now: Timestamp) -> Section {
-    let story = Story::of(alert, now);
+pub(super) fn of_alert(alert: &AlertNews, on: On, now: Timestamp) -> Section {
+    let story = Story::of(alert, on, now);
     let mut lines = vec![members(alert, NAMED)];
     lines.extend(story.facts());
     Section { heading: story.heading(), lines }
@@ -242,23 +243,38 @@ fn notes(notification: &Notification, named: usize) -> Vec<String> {
 /// What is to be said of one alert.
 struct Story<'a> {
     alert: &'a AlertNews,
-    /// Its last occurrence.
+    /// What it is of.
+    on: On,
+    /// Its last occurrence; of a silence, the last sign of life.
     event: Option<Event>,
     /// The event that ended it.
     ended_by: Option<Event>,
+    /// The event before a gap.
+    before: Option<Event>,
     now: Timestamp,
 }
 
 impl Story<'_> {
-    fn of(alert: &AlertNews, now: Timestamp) -> Story<'_> {
+    fn of(alert: &AlertNews, on: On, now: Timestamp) -> Story<'_> {
         let decode =
             |payload: &Option<serde_json::Value>| event::from_value(payload.as_ref()?).ok();
-        Story { alert, event: decode(&alert.event), ended_by: decode(&alert.ended_by), now }
+        Story {
+            alert,
+            on,
+            event: decode(&alert.event),
+            ended_by: decode(&alert.ended_by),
+            before: decode(&alert.before),
+            now,
+        }
     }
 
     /// What happened: the same words for all containers to which the same happened.
     fn heading(&self) -> String {
-        let change = self.change();
+        let change = match self.on {
+            On::Event => self.change(),
+            On::Gap => self.gap(),
+            On::Silence => self.silence(),
+        };
         match (self.alert.news, self.alert.cause) {
             (News::Withdrawn, _) | (_, Some(Cause::Withdrawn)) => {
                 format!("had not happened after all: {change}")
@@ -291,6 +307,39 @@ impl Story<'_> {
             change.push_str(&format!(", {exit}"));
         }
         change
+    }
+
+    /// `events are missing before CRASHED: it was RUNNING when last heard of, and came from STARTING`.
+    fn gap(&self) -> String {
+        let Some(event) = &self.event else { return "events are missing".to_owned() };
+        let missing = format!("events are missing before {}", name(event.state.as_str()));
+        let Some(before) = &self.before else { return missing };
+        let was = before.state.as_str();
+        let mut signs = Vec::new();
+        if let Some(came_from) = event.prev_state.as_ref().filter(|state| **state != before.state) {
+            let (was, came_from) = (name(was), name(came_from.as_str()));
+            signs.push(format!("it was {was} when last heard of, and came from {came_from}"));
+        }
+        if let (Some(starts), Some(before)) = (event.starts, before.starts)
+            && starts.saturating_sub(before) > 1
+        {
+            signs.push(format!("starts went from {before} to {starts}"));
+        }
+        match signs.join("; ") {
+            signs if signs.is_empty() => missing,
+            signs => format!("{missing}: {signs}"),
+        }
+    }
+
+    /// `nothing heard of for 2 h, last state RUNNING`.
+    fn silence(&self) -> String {
+        match &self.event {
+            Some(last) => {
+                let quiet = duration(self.alert.started_at.since(last.timestamp));
+                format!("nothing heard of for {quiet}, last state {}", name(last.state.as_str()))
+            }
+            None => "nothing heard of".to_owned(),
+        }
     }
 
     /// How often it has started, how often it was seen, and when.
@@ -337,10 +386,11 @@ impl Story<'_> {
             News::BeganAndEnded => {
                 let end = alert.ended_at.unwrap_or(alert.started_at);
                 let (from, until) = times(alert.started_at, end, self.now);
-                let began = self.event.as_ref().map_or_else(
-                    || "began".to_owned(),
-                    |event| name(event.state.as_str()).to_lowercase(),
-                );
+                let began = match &self.event {
+                    _ if self.on == On::Silence => "silent".to_owned(),
+                    Some(event) => name(event.state.as_str()).to_lowercase(),
+                    None => "began".to_owned(),
+                };
                 let began = match alert.intervals {
                     0 | 1 => format!("{began} {from}"),
                     intervals => format!("{began} {intervals} times from {from}"),
@@ -364,9 +414,16 @@ impl Story<'_> {
                 return format!("no news for {}{state}", duration(end.since(last)));
             }
             Some(Cause::RuleRemoved) => "the rule was removed".to_owned(),
-            Some(Cause::Withdrawn) => return "had not happened after all".to_owned(),
+            Some(Cause::Withdrawn | Cause::Filled) => {
+                return "had not happened after all".to_owned();
+            }
             Some(Cause::Deleted) => "deleted".to_owned(),
             Some(Cause::Subsided) => "no longer so often".to_owned(),
+            Some(Cause::Resolved) if self.on == On::Silence => match state(&self.ended_by) {
+                Some(state) => format!("heard of again ({})", name(state.as_str())),
+                None => "heard of again".to_owned(),
+            },
+            Some(Cause::TooShort) => return "did not last".to_owned(),
             Some(Cause::Resolved | Cause::Momentary) | None => match state(&self.ended_by) {
                 Some(State::Running) => "running again".to_owned(),
                 Some(State::Deleted) => "deleted".to_owned(),

@@ -87,6 +87,12 @@ impl Condition {
         Condition { clause }
     }
 
+    /// The condition that holds of every event.
+    #[must_use]
+    pub fn any() -> Condition {
+        Condition::new(Clause::All(Vec::new()))
+    }
+
     /// The condition that the state is one of these.
     #[must_use]
     pub fn states(states: &[State]) -> Condition {

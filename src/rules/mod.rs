@@ -32,6 +32,7 @@ pub struct Rules {
     index: Arc<Index>,
     receivers: BTreeSet<String>,
     inhibition: Arc<Inhibition>,
+    up_since: Timestamp,
 }
 
 /// What alerts hold others back, and between which rules that may be.
@@ -49,9 +50,13 @@ pub struct Rule {
     pub name: Arc<str>,
     /// How much it matters.
     pub severity: Severity,
-    /// The condition for an occurrence.
+    /// What its alerts are of.
+    pub on: On,
+    /// The condition for an occurrence; on a gap, for the event after it, and on a silence, for a
+    /// sign of life.
     pub when: Condition,
-    /// How long a run of occurrences has to last before it counts: `for` in the file.
+    /// `for` in the file: how long a run of occurrences has to last before it counts; how long a gap
+    /// has to stay one; how long nothing has to be heard.
     pub hold: Option<Duration>,
     /// How many occurrences within which time make an alert, if one does not.
     pub threshold: Option<Threshold>,
@@ -88,6 +93,19 @@ pub struct Rule {
     pub fingerprint: String,
     /// The rule derives only from events received at or after this instant.
     pub since: Timestamp,
+}
+
+/// What a rule's alerts are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum On {
+    /// Events that happened.
+    #[default]
+    Event,
+    /// Events that are missing.
+    Gap,
+    /// Events that do not come.
+    Silence,
 }
 
 /// So many occurrences within so long: `count` and `within` in the file.
@@ -153,6 +171,9 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 /// The fields that an alert's key is made of, unless the rule says otherwise.
 pub const PER: [Field; 3] = [Field::Application, Field::Service, Field::Id];
 
+/// How long a gap has to stay one before it is told, unless the rule says otherwise (DESIGN.md §6).
+pub const GAP: Duration = Duration::from_secs(2 * 3600);
+
 /// How long after its last occurrence a container leaves an alert by itself, unless the rule says
 /// otherwise (DESIGN.md §5).
 pub const EXPIRE_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -167,7 +188,8 @@ impl Rules {
         let receivers = rules.iter().flat_map(|rule| rule.notify.iter().cloned()).collect();
         let index = Arc::new(Index::new(rules.iter().map(|rule| &rule.when)));
         let rules = rules.into_iter().map(Arc::new).collect();
-        Rules { rules, by_name, index, receivers, inhibition: Arc::default() }
+        let up_since = Timestamp::default();
+        Rules { rules, by_name, index, receivers, inhibition: Arc::default(), up_since }
     }
 
     /// The same rules, with alerts that hold others back.
@@ -232,6 +254,19 @@ impl Rules {
         self.rules.iter()
     }
 
+    /// The same rules, in a program that came up at this instant: what it does not hear of before it
+    /// has listened for long enough may have been said while it was down.
+    #[must_use]
+    pub fn came_up(self, at: Timestamp) -> Rules {
+        Rules { up_since: at, ..self }
+    }
+
+    /// When the program came up; the beginning of time unless that was said.
+    #[must_use]
+    pub fn up_since(&self) -> Timestamp {
+        self.up_since
+    }
+
     /// Those whose `when` holds for this event, in the order of the file.
     pub fn matching<'a>(&'a self, event: &Event) -> impl Iterator<Item = &'a Arc<Rule>> + use<'a> {
         let mut places = Vec::new();
@@ -265,6 +300,7 @@ impl Rule {
         Rule {
             name: name.into(),
             severity: Severity::default(),
+            on: On::default(),
             when,
             hold: None,
             threshold: None,
@@ -293,6 +329,16 @@ impl Rule {
     pub fn is_shared(&self) -> bool {
         let several = !self.per.contains(&Field::Id) && !matches!(self.resolve, Resolve::Never);
         several || self.threshold.is_some()
+    }
+
+    /// How long after an occurrence it counts, if nothing else happens before.
+    #[must_use]
+    pub fn lead(&self) -> Duration {
+        match self.on {
+            On::Event => self.hold.unwrap_or_default(),
+            On::Silence if !self.is_shared() => self.hold.unwrap_or_default(),
+            On::Gap | On::Silence => Duration::ZERO,
+        }
     }
 
     /// The key of the alert that this event belongs to: the values of the `per` fields.

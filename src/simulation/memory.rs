@@ -34,18 +34,31 @@ impl Memory {
     ///
     /// # Panics
     /// Never, so long as a decision only asks for what it was not given.
-    pub fn transact<T>(&mut self, mut keys: Keys, decide: impl Fn(&Snapshot) -> Decision<T>) -> T {
+    pub fn transact<T>(&mut self, keys: Keys, decide: impl Fn(&Snapshot) -> Decision<T>) -> T {
+        let (_, changes, result) = self.decided(keys, decide);
+        self.write(changes);
+        result
+    }
+
+    /// Reads and decides, and leaves the writing to whoever asks: what was read last, what is to be
+    /// written, and what came of it.
+    ///
+    /// # Panics
+    /// As [`Memory::transact`].
+    pub fn decided<T>(
+        &self,
+        mut keys: Keys,
+        decide: impl Fn(&Snapshot) -> Decision<T>,
+    ) -> (Snapshot, Changes, T) {
         loop {
-            match decide(&self.read(&keys)) {
+            let snapshot = self.read(&keys);
+            match decide(&snapshot) {
                 Decision::Need(more) => {
                     let before = keys.clone();
                     keys.extend(more);
                     assert_ne!(before, keys, "a decision needs what it was given");
                 }
-                Decision::Done(changes, result) => {
-                    self.write(changes);
-                    return result;
-                }
+                Decision::Done(changes, result) => return (snapshot, changes, result),
             }
         }
     }
@@ -118,7 +131,8 @@ impl Memory {
         snapshot
     }
 
-    fn write(&mut self, changes: Changes) {
+    /// Writes all of it.
+    pub fn write(&mut self, changes: Changes) {
         self.events.extend(changes.events);
         for container in changes.containers {
             self.containers.insert(container.id.clone(), container);

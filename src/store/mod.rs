@@ -17,8 +17,8 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, SilenceId, SilenceStatus,
-    Snapshot, Status,
+    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, Reason, SilenceId,
+    SilenceStatus, Snapshot, Status,
 };
 use crate::event::State;
 use crate::rules::Matchers;
@@ -329,8 +329,8 @@ pub struct ContainerRow {
     pub since: Timestamp,
     /// How often it has started.
     pub starts: Option<i64>,
-    /// Whether events of it are missing; `null` until that is looked for.
-    pub missing: Option<bool>,
+    /// Whether events of it are missing.
+    pub missing: bool,
 }
 
 /// A container with its timeline.
@@ -349,7 +349,8 @@ pub struct AlertRow {
     pub rule: String,
     /// Its severity.
     pub severity: Option<String>,
-    /// `firing`, `resolved` or, of what has to last and has not lasted yet, `pending`.
+    /// `firing` or `resolved`; of what matched and does not fire yet, since it has to last or others
+    /// have to join it, `pending` or, in the end, `never_fired`.
     pub status: &'static str,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -368,14 +369,22 @@ pub struct AlertRow {
 /// Why something is not told yet.
 #[derive(Clone, Debug, Serialize)]
 pub struct HeldBack {
-    /// Who is not told.
-    pub receiver: String,
+    /// Who is not told; `null` where it is nobody, whoever its rule tells.
+    pub receiver: Option<String>,
     /// One of DESIGN.md §6's words.
     pub reason: &'static str,
     /// What does so, if it has a name: a silence's id, a mute time's name.
     pub by: Option<String>,
     /// Until when, if that is known.
     pub until: Option<Timestamp>,
+}
+
+impl HeldBack {
+    /// What is not told to this receiver, or to nobody, for this reason.
+    #[must_use]
+    pub fn new(receiver: Option<String>, reason: Reason) -> HeldBack {
+        HeldBack { receiver, reason: reason.word, by: reason.by, until: reason.until }
+    }
 }
 
 /// A silence as `/api/silences` shows it.

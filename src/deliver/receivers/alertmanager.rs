@@ -118,7 +118,7 @@ fn label_name(name: &str) -> String {
 
 fn annotations(envelope: &Envelope, alert: &AlertNews) -> BTreeMap<&'static str, String> {
     let Envelope { notification, message, .. } = envelope;
-    let told = message::of_alert(alert, notification.made_at);
+    let told = message::of_alert(alert, notification.on, notification.made_at);
     let description = match &message.body {
         Body::Custom(text) => text.clone(),
         Body::Sections(_) => told.lines.join("\n"),

@@ -5,7 +5,7 @@ use super::http::{Answer, Place};
 use super::*;
 use crate::engine::{AlertNews, Cause, News};
 use crate::message::{Body, Section, Status};
-use crate::rules::{Labels, Severity};
+use crate::rules::{Labels, On, Severity};
 
 pub(super) fn section(heading: &str, lines: &[&str]) -> Section {
     Section {
@@ -56,6 +56,7 @@ pub(super) fn alert(container: &str, news: News) -> AlertNews {
         heard_at: at("2015-11-20T14:02:02Z"),
         event: Some(payload("CRASHED", "RUNNING")),
         ended_by: over.then(|| payload("RUNNING", "STARTING")),
+        before: None,
     }
 }
 
@@ -66,6 +67,7 @@ pub(super) fn notification(alerts: &[AlertNews]) -> Notification {
         rule: "crashed".into(),
         receiver: "ops".into(),
         severity: Severity::Critical,
+        on: On::Event,
         labels: Labels::new(labels.map(|(name, value)| (name.into(), value.into())).into()),
         runbook_url: Some("https://wiki.example.com/crashed?a=1&b=2".into()),
         group_opened_at: at("2015-11-20T14:02:02Z"),

@@ -82,6 +82,7 @@ fn payload_with(envelope: &Envelope, kept: usize, payloads: usize) -> Value {
             "receiver": notification.receiver,
             "rule": notification.rule,
             "severity": notification.severity.as_str(),
+            "on": notification.on,
             "status": message.status.as_str(),
             "labels": *notification.labels,
             "firing": notification.firing,
@@ -116,6 +117,7 @@ fn alert(alert: &AlertNews, with_payloads: bool) -> Value {
         "occurrences": alert.occurrences,
         "event": payload(&alert.event),
         "ended_by": payload(&alert.ended_by),
+        "before": payload(&alert.before),
     })
 }
 

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::clock::Timestamp;
 use crate::engine::{Cause, Heard, Role, timeline};
 use crate::event::{self, State};
-use crate::rules::{Resolve, Rule};
+use crate::rules::{On, Resolve, Rule};
 
 /// Rule, what the alert is of, start, end with its cause, occurrences.
 pub(super) type Derived = (String, String, Timestamp, Option<(Timestamp, &'static str)>, u64);
@@ -29,16 +29,22 @@ pub(super) fn reference(world: &World, payloads: &[Value]) -> Vec<Derived> {
     let mut derived = Vec::new();
     for rule in world.rules.iter() {
         let mut parts: BTreeMap<String, Vec<Stretch>> = BTreeMap::new();
+        let mut lives: BTreeMap<String, Vec<Vec<Heard>>> = BTreeMap::new();
         for container in &containers {
             let of_container = heard.iter().filter(|heard| heard.event.container == *container);
             let mut timeline: Vec<Heard> = of_container.cloned().collect();
             timeline::sort(&mut timeline);
             // Of what a container is does not change in these fleets.
             let key = format!("{:?}", rule.key(&timeline[0].event));
-            parts.entry(key).or_default().extend(stretches(rule, &timeline, world.now));
+            parts.entry(key.clone()).or_default().extend(stretches(rule, &timeline, world.now));
+            lives.entry(key).or_default().push(timeline);
         }
         for (key, parts) in parts {
-            let stretches = if rule.is_shared() { united(rule, &parts, world.now) } else { parts };
+            let stretches = match (rule.on, rule.is_shared()) {
+                (On::Silence, shared) => silences(rule, &lives[&key], shared, world.now),
+                (_, true) => united(rule, &parts, world.now),
+                (_, false) => parts,
+            };
             for (start, end, occurrences) in stretches {
                 derived.push((rule.name.to_string(), key.clone(), start, end, occurrences));
             }
@@ -48,8 +54,64 @@ pub(super) fn reference(world: &World, payloads: &[Value]) -> Vec<Derived> {
     derived
 }
 
+/// From one instant at which anything changes to the next: nobody was heard of for long enough, and
+/// someone lives who was.
+fn silences(rule: &Rule, lives: &[Vec<Heard>], shared: bool, now: Timestamp) -> Vec<Stretch> {
+    let hold = rule.hold.unwrap();
+    let is_sign = |heard: &&Heard| rule.when.matches(&heard.event);
+    let is_end = |heard: &&Heard| heard.event.state == State::Deleted;
+    let events = || lives.iter().flatten();
+    let mut instants: Vec<Timestamp> =
+        events().flat_map(|heard| [heard.at, heard.at.plus(hold)]).collect();
+    instants.sort();
+    instants.dedup();
+    let mut silences: Vec<Stretch> = Vec::new();
+    let mut since: Option<Timestamp> = None;
+    for instant in instants {
+        let heard = events()
+            .filter(is_sign)
+            .any(|heard| heard.at <= instant && instant < heard.at.plus(hold));
+        let lives = lives.iter().any(|timeline| {
+            let mut until_now = timeline.iter().filter(|heard| heard.at <= instant);
+            let last = until_now.rfind(|heard| is_sign(heard) || is_end(heard));
+            last.is_some_and(|last| !is_end(&last))
+        });
+        let silent = lives && !heard;
+        if silent && since.is_none() {
+            since = Some(instant);
+        } else if let Some(start) = since.filter(|_| !silent) {
+            let ends = |heard: &&Heard| heard.at == instant && (is_sign(heard) || is_end(heard));
+            let cause = match events().find(ends) {
+                _ if shared => "ended",
+                Some(heard) if is_end(&heard) => "deleted",
+                _ => "resolved",
+            };
+            silences.push((start, Some((instant, cause)), 0));
+            since = None;
+        }
+    }
+    silences.extend(since.map(|start| (start, None, 0)));
+    // What has not come yet is not there yet.
+    silences
+        .into_iter()
+        .filter(|(start, ..)| *start <= now)
+        .map(|(start, end, none)| (start, end.filter(|(end, _)| *end <= now), none))
+        .collect()
+}
+
 /// Start, end with its cause, occurrences.
 type Stretch = (Timestamp, Option<(Timestamp, &'static str)>, u64);
+
+/// Whether what the one says came before it is not what the other says.
+fn is_gap(before: &Heard, after: &Heard) -> bool {
+    let (before, after) = (&before.event, &after.event);
+    let state = after.prev_state.as_ref().is_some_and(|state| *state != before.state);
+    let starts = match (before.starts, after.starts) {
+        (Some(before), Some(after)) => after > before + 1,
+        _ => false,
+    };
+    state || starts
+}
 
 /// A stretch that has not ended: the place of its first and of its last occurrence, how many there
 /// are, and whether all events since the first have matched.
@@ -62,6 +124,11 @@ struct Open {
 
 fn stretches(rule: &Rule, timeline: &[Heard], now: Timestamp) -> Vec<Stretch> {
     let matches = |heard: &Heard| rule.when.matches(&heard.event);
+    if rule.on == On::Gap {
+        let gaps = timeline.windows(2).filter(|pair| is_gap(&pair[0], &pair[1]));
+        let moments = gaps.filter(|pair| matches(&pair[1])).map(|pair| pair[1].at);
+        return moments.map(|at| (at, Some((at, "momentary")), 1)).collect();
+    }
     if let Some(threshold) = rule.threshold {
         let occurrences = timeline.iter().filter(|heard| matches(heard));
         return occurrences
@@ -176,7 +243,10 @@ pub(super) fn derived(world: &World) -> Vec<Derived> {
         .intervals
         .values()
         .filter(|interval| interval.start <= world.now && interval.role != Role::Part)
-        .filter(|interval| interval.end.as_ref().is_none_or(|end| end.cause != Cause::Withdrawn))
+        .filter(|interval| {
+            let cause = interval.end.as_ref().map(|end| end.cause);
+            !matches!(cause, Some(Cause::Withdrawn | Cause::Filled | Cause::TooShort))
+        })
         .map(|interval| {
             let whole = interval.role == Role::Whole;
             let end = interval.end.as_ref().map(|end| {

@@ -170,6 +170,19 @@ fn what_waits_when_a_mute_begins_is_held_back_and_told_if_it_ends() {
 }
 
 #[test]
+fn what_grows_beyond_the_hours_that_held_it_back_is_told() {
+    let mut world = crashed_but_at_night();
+    world.wait(10_000);
+    world.hear("a", "CRASHED", 4000);
+    world.hear("a", "RUNNING", 5000);
+    world.wait(300);
+    assert!(world.deliver(&SENT).is_empty());
+    world.hear("a", "CRASHED", 3000);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::BeganAndEnded)]]);
+}
+
+#[test]
 fn a_rule_that_is_not_muted_any_more_tells_at_once() {
     let mut world = crashed_but_at_night();
     world.wait(3600);

@@ -1,6 +1,5 @@
 //! A store in memory, with a receiver that answers as it is told.
 
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ pub(super) struct Hearing {
     pub(super) sure: bool,
 }
 
-pub(super) struct World {
+pub(crate) struct World {
     pub(super) rules: Rules,
     pub(super) now: Timestamp,
     memory: Memory,
@@ -33,9 +32,20 @@ pub(super) struct World {
     pub(super) told: Vec<Hearing>,
     /// What is being sent.
     pub(super) in_flight: Vec<Claimed>,
-    /// The alert of every interval that ever was.
-    alerts: BTreeMap<IntervalId, AlertKey>,
     last_token: u32,
+    last_silence: i64,
+    /// Another store, that is to read and keep the same.
+    pub(super) other: Option<Box<dyn Other>>,
+}
+
+/// Another store that is told of all that is done.
+pub(crate) trait Other {
+    /// A unit of work on which `snapshot` was read, and `changes` are written.
+    fn transact(&mut self, memory: &Memory, snapshot: &Snapshot, changes: &Changes);
+    /// A silence is made.
+    fn silence(&mut self, silence: &Silence);
+    /// A silence is ended.
+    fn end_silence(&mut self, id: SilenceId, now: Timestamp);
 }
 
 /// When every test begins: 2026-01-01T00:00:00Z.
@@ -68,8 +78,9 @@ impl World {
             memory: Memory::default(),
             told: Vec::new(),
             in_flight: Vec::new(),
-            alerts: BTreeMap::new(),
             last_token: 0,
+            last_silence: 0,
+            other: None,
         }
     }
 
@@ -96,10 +107,11 @@ impl World {
         keys: Keys,
         decide: impl Fn(&Snapshot) -> Decision<T>,
     ) -> T {
-        let result = self.memory.transact(keys, decide);
-        for interval in self.memory.intervals.values() {
-            self.alerts.insert(interval.id, interval.alert.clone());
+        let (snapshot, changes, result) = self.memory.decided(keys, decide);
+        if let Some(other) = &mut self.other {
+            other.transact(&self.memory, &snapshot, &changes);
         }
+        self.memory.write(changes);
         self.check();
         result
     }
@@ -207,10 +219,8 @@ impl World {
         if !matches!(outcome, Outcome::Sent { .. } | Outcome::Unknown { .. }) {
             return;
         }
-        for (alert, saying) in claimed.notification.says.iter().filter_map(|saying| {
-            let alert = self.alerts.get(&saying.interval)?.clone();
-            Some((alert, *saying))
-        }) {
+        for saying in claimed.notification.says.iter().cloned() {
+            let alert = saying.alert.clone();
             let until = saying.until.unwrap_or(self.now);
             let receiver = claimed.notification.receiver.clone();
             self.told.push(Hearing { receiver, alert, saying, until, sure });
@@ -243,8 +253,9 @@ impl World {
 
     /// Makes a silence for these labels that holds so many seconds from now on; answers its place.
     pub(super) fn silence(&mut self, matchers: serde_json::Value, seconds: u64) -> usize {
+        self.last_silence += 1;
         let silence = Silence {
-            id: SilenceId(self.silences.len() as i64 + 1),
+            id: SilenceId(self.last_silence),
             matchers: Arc::new(serde_json::from_value(matchers).unwrap()),
             starts_at: self.now,
             ends_at: self.now.plus(Duration::from_secs(seconds)),
@@ -252,16 +263,25 @@ impl World {
             created_by: None,
             comment: None,
         };
+        if let Some(other) = &mut self.other {
+            other.silence(&silence);
+        }
         self.silences.push(silence);
         self.look_at_all_groups();
         self.silences.len() - 1
     }
 
-    /// Ends a silence before its time.
+    /// Ends a silence before its time; one that has not begun goes.
     pub(super) fn end_silence(&mut self, index: usize) {
         let now = self.now;
-        let silence = &mut self.silences[index];
+        let silence = &mut self.memory.silences[index];
+        if let Some(other) = &mut self.other {
+            other.end_silence(silence.id, now);
+        }
         silence.ends_at = silence.ends_at.min(now);
+        if silence.starts_at >= now {
+            self.memory.silences.remove(index);
+        }
         self.look_at_all_groups();
     }
 

@@ -203,7 +203,7 @@ fn row(id: &str) -> ContainerRow {
         state: State::Running,
         since: Timestamp::from_micros(5_000_000),
         starts: Some(2),
-        missing: None,
+        missing: false,
     }
 }
 
@@ -218,7 +218,7 @@ fn alert() -> AlertRow {
         occurrences: 3,
         late: false,
         held_back: vec![HeldBack {
-            receiver: "ops".into(),
+            receiver: Some("ops".into()),
             reason: "grouped",
             by: None,
             until: None,

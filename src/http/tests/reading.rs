@@ -134,7 +134,7 @@ async fn a_container_is_shown_with_its_timeline() {
     let edge = edge_of(store).await;
     assert_eq!(
         edge.get("/api/containers/a%2Fb%20%C3%A9").await.body,
-        r#"{"id":"a/b é","application":"shop","service":null,"state":"RUNNING","since":"1970-01-01T00:00:05Z","starts":2,"missing":null,"timeline":[{"id": "a", "state": "X", "timestamp": 1},{"id": "a", "state": "Y", "timestamp": 2}]}"#
+        r#"{"id":"a/b é","application":"shop","service":null,"state":"RUNNING","since":"1970-01-01T00:00:05Z","starts":2,"missing":false,"timeline":[{"id": "a", "state": "X", "timestamp": 1},{"id": "a", "state": "Y", "timestamp": 2}]}"#
     );
     let unknown = edge.get("/api/containers/nobody").await;
     assert_eq!(unknown.status, 404);
@@ -148,7 +148,7 @@ async fn every_key_of_a_row_is_there() {
     for (path, body) in [
         (
             "/api/containers",
-            r#"[{"id":"a","application":"shop","service":null,"state":"RUNNING","since":"1970-01-01T00:00:05Z","starts":2,"missing":null}]"#,
+            r#"[{"id":"a","application":"shop","service":null,"state":"RUNNING","since":"1970-01-01T00:00:05Z","starts":2,"missing":false}]"#,
         ),
         (
             "/api/alerts",

@@ -158,11 +158,12 @@ pub(crate) async fn alerts_are_listed_latest_first(store: &dyn Store) {
 }
 
 pub(crate) async fn alerts_say_who_is_not_told_yet(store: &dyn Store) {
+    let told = Told { over: false, from: at(1), until: at(2), goes_on: false, because: None };
     let event = heard("a", 1, "CRASHED");
     write_events(store, vec![event.clone()]).await;
     let entries = vec![
         entry("ops", Some(News::Firing)),
-        entry("told", None),
+        Entry { told: told.into(), ..entry("told", None) },
         entry("sending", Some(News::Firing)),
     ];
     let mut sending = group("sending");
@@ -178,9 +179,56 @@ pub(crate) async fn alerts_say_who_is_not_told_yet(store: &dyn Store) {
     let held: Vec<_> = page.items[0]
         .held_back
         .iter()
-        .map(|held| (&*held.receiver, held.reason, held.until))
+        .map(|held| (held.receiver.as_deref(), held.reason, held.until))
         .collect();
-    assert_eq!(held, [("ops", "grouped", Some(at(105)))]);
+    assert_eq!(
+        held,
+        [
+            (Some("ops"), "grouped", Some(at(105))),
+            (Some("told"), "not due to repeat", Some(at(105)))
+        ]
+    );
+}
+
+pub(crate) async fn what_never_fired_is_listed_with_the_reason(store: &dyn Store) {
+    let events: Vec<Heard> = (1..=3).map(|second| heard("a", second, "CRASHED")).collect();
+    write_events(store, events.clone()).await;
+    let part = |id, event: &Heard, until, rule: &str| {
+        let part = ended(interval(id, event, Vec::new()), until, Cause::Subsided);
+        let alert = AlertKey { rule: rule.into(), ..part.alert.clone() };
+        Interval { role: Role::Part, alert, ..part }
+    };
+    let whole = part(-4, &events[2], 300, "storm");
+    let changes = Changes {
+        intervals: vec![
+            part(-1, &events[0], 9, "calm"),
+            part(-2, &events[1], 20_000, "calm"),
+            part(-3, &events[2], 300, "storm"),
+            Interval { role: Role::Whole, end: None, due: Some(at(300)), ..whole },
+            ended(interval(-5, &events[0], vec![entry("ops", None)]), 4, Cause::TooShort),
+        ],
+        ..Changes::default()
+    };
+    write(store, changes).await.unwrap();
+    let list = async |firing| {
+        let query = AlertQuery { now: at(10_000), firing, page: first(9) };
+        let page = store.alerts(query).await.unwrap();
+        let rows = page.items.into_iter().map(|row| {
+            let reasons: Vec<_> = row.held_back.iter().map(|held| held.reason).collect();
+            (row.rule, row.status, reasons.join(", "))
+        });
+        rows.collect::<Vec<_>>()
+    };
+    let row = |rule: &str, status, reason: &str| (rule.to_owned(), status, reason.to_owned());
+    let all = [
+        row("crashed", "never_fired", "run too short"),
+        row("storm", "firing", ""),
+        row("calm", "pending", "below count"),
+        row("calm", "never_fired", "below count"),
+    ];
+    assert_eq!(list(None).await, all);
+    assert_eq!(list(Some(true)).await, all[1..2]);
+    assert!(list(Some(false)).await.is_empty());
 }
 
 pub(crate) async fn deliveries_are_listed_latest_first(store: &dyn Store) {

@@ -23,7 +23,7 @@ use crate::engine::{
     Saying, Silence, SilenceId, SilenceStatus, Snapshot, Status, Timer, Told,
 };
 use crate::event::{self, State};
-use crate::rules::{Labels, Severity};
+use crate::rules::{Labels, On, Severity};
 
 /// Runs every fact of the contract against the stores that `$open` answers.
 macro_rules! contract {
@@ -54,6 +54,7 @@ macro_rules! contract {
             a_container_is_shown_with_its_timeline,
             alerts_are_listed_latest_first,
             alerts_say_who_is_not_told_yet,
+            what_never_fired_is_listed_with_the_reason,
             deliveries_are_listed_latest_first,
             what_is_due_is_found_and_when_more_will_be,
             a_timer_set_in_the_future_is_due,
@@ -111,6 +112,7 @@ pub(crate) fn container(heard: &Heard) -> Container {
         state: heard.event.state.clone(),
         since: heard.at,
         starts: Some(3),
+        gaps: 0,
         last_at: heard.at,
         derived_to: heard.at,
         open: 1,
@@ -194,6 +196,7 @@ fn notification(interval: IntervalId) -> Notification {
         rule: "crashed".into(),
         receiver: "ops".into(),
         severity: Severity::Critical,
+        on: On::Event,
         labels: group_key("ops").labels,
         runbook_url: Some("https://wiki/crash".into()),
         group_opened_at: at(100),
@@ -215,9 +218,11 @@ fn notification(interval: IntervalId) -> Notification {
             heard_at: at(101),
             event: Some(json!({"id": "a", "deep": [1, null, "x"]})),
             ended_by: None,
+            before: None,
         }],
         says: vec![Saying {
             interval,
+            alert: AlertKey { rule: "crashed".into(), values: vec![Some("a".into()), None] },
             news: News::Firing,
             from: at(100),
             until: None,

@@ -6,10 +6,15 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     let mut early = heard("a", 100, "CRASHED");
     early.at = at(90);
     let other = heard("b", 200, "PAUSED");
-    let told = Told { over: true, from: at(1), until: at(2) };
+    let because = Some(crate::engine::Held::Silenced { by: SilenceId(3), until: None });
+    let told = Told { over: true, from: at(1), until: at(2), goes_on: false, because };
+    let joined = crate::engine::Belief::from_iter([
+        told.clone(),
+        Told { from: at(3), goes_on: true, ..told.clone() },
+    ]);
     let entries = vec![
-        Entry { told: Some(told), firing: false, ..entry("ops", Some(News::HadNotEnded)) },
-        Entry { maybe: Some(told), given_up: Some(told), ..entry("mail", None) },
+        Entry { told: joined, firing: false, ..entry("ops", Some(News::HadNotEnded)) },
+        Entry { maybe: told.clone().into(), given_up: told.into(), ..entry("mail", None) },
     ];
     let mut sent = delivery("d1", "ops", 105);
     sent.lease = Some(Lease { token: "t".into(), until: at(200) });

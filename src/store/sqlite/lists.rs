@@ -1,6 +1,5 @@
 //! Pages of what is stored, for people and programs to look at.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::types::Value;
@@ -12,7 +11,7 @@ use super::memory;
 use super::silences;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
-use crate::engine::{Held, IntervalId, SilenceStatus, Status, is_late};
+use crate::engine::{self, Interval, Role, SilenceStatus, Status, is_late};
 use crate::event::State;
 use crate::store::{
     AlertQuery, AlertRow, ContainerRow, ContainerTimeline, DeliveryQuery, DeliveryRow, EventQuery,
@@ -107,7 +106,7 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
         conditions.hold("c.id > ?", [cursor::parse_text(cursor)?.into()]);
     }
     let sql = format!(
-        "select c.id, f.application, f.service, f.state, s.since, s.starts
+        "select c.id, f.application, f.service, f.state, s.since, s.starts, s.gaps > 0
          from containers c
          join containers_now s on s.container = c.key
          join facets f on f.id = s.facet {}
@@ -124,7 +123,7 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
                 state: columns.take()?,
                 since: columns.take()?,
                 starts: columns.take()?,
-                missing: None,
+                missing: columns.take()?,
             };
             let cursor = cursor::text(&row.id);
             Ok((row, cursor))
@@ -146,93 +145,94 @@ pub(super) fn container(
         state: container.state,
         since: container.since,
         starts: container.starts,
-        missing: None,
+        missing: container.gaps > 0,
     };
     Ok(Some(ContainerTimeline { row, events: load::timeline(connection, stored.last_event)? }))
 }
 
-/// The alerts, the last heard of first. What had not happened after all is no alert.
+/// The alerts, the last heard of first. What had not happened after all is no alert; what matched and
+/// never fired, since it did not last or there was too little of it, is listed with all the others. A
+/// silence that has not begun is not: there is one for whatever lives.
 pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreError> {
     let mut conditions = Conditions::default();
     match query.firing {
         Some(true) => {
             conditions.hold("i.end_at is null and i.start <= ?", [query.now.as_micros().into()]);
         }
-        Some(false) => conditions.hold("i.end_at is not null", []),
+        Some(false) => {
+            let fired = "i.end_at is not null and i.role <> 'part' and i.end_cause <> 'too_short'";
+            conditions.hold(fired, []);
+        }
         None => {}
     }
-    conditions.hold("i.end_cause is not 'withdrawn' and i.role <> 'part'", []);
+    let alone = "i.role <> 'part' or i.end_cause = 'too_short'
+                 or i.end_cause = 'subsided' and not exists (
+                     select 1 from intervals w where w.role <> 'own' and w.role = 'whole'
+                     and w.rule = i.rule and w.key = i.key and w.start < i.end_at
+                     and (w.end_at is null or w.end_at > i.start))";
+    conditions.hold(
+        format!("coalesce(i.end_cause, '') not in ('withdrawn', 'filled') and ({alone})"),
+        [],
+    );
+    conditions.hold("(i.occurrences > 0 or i.start <= ?)", [query.now.as_micros().into()]);
     if let Some(cursor) = &query.page.cursor {
         conditions.hold("i.id < ?", [cursor::parse_number(cursor)?.into()]);
     }
+    // Its conditions are those of the list.
     let sql = format!(
-        "select i.id, i.start, i.rule, i.labels, i.end_at, i.occurrences, i.heard_at
-         from intervals i {} order by i.id desc limit ?",
-        conditions.clause()
+        "{} and {} order by i.id desc limit ?",
+        load::intervals_where!("true"),
+        conditions.clauses.join(" and ")
     );
     Ok(move |connection: &Connection| {
-        conditions.page(connection, &sql, query.page.limit, |row| alert(connection, row, query.now))
+        let page = conditions.page(connection, &sql, query.page.limit, |row| {
+            let interval = load::interval_of(row)?;
+            let cursor = cursor::number(interval.id.0);
+            Ok((interval, cursor))
+        })?;
+        let alerts = page.items.into_iter().map(|interval| alert(connection, interval, query.now));
+        Ok(Page { items: alerts.collect::<Result<_, _>>()?, next: page.next })
     })
 }
 
 fn alert(
     connection: &Connection,
-    row: &Row<'_>,
+    mut interval: Interval,
     now: Timestamp,
-) -> rusqlite::Result<(AlertRow, String)> {
-    let mut columns = Columns::of(row);
-    let (id, started_at): (IntervalId, Timestamp) = (columns.take()?, columns.take()?);
-    let rule = columns.take()?;
-    let Json(labels): Json<BTreeMap<String, String>> = columns.take()?;
-    let resolved_at: Option<Timestamp> = columns.take()?;
-    let row = AlertRow {
-        rule,
-        severity: labels.get("severity").cloned(),
-        status: match resolved_at {
-            Some(_) => "resolved",
-            None if started_at > now => "pending",
-            None => "firing",
-        },
-        labels,
-        started_at,
-        resolved_at,
-        occurrences: u64::try_from(columns.take::<i64>()?).unwrap_or(0),
-        late: is_late(started_at, columns.take()?),
-        held_back: held_back(connection, id, Some(started_at).filter(|start| *start > now))?,
+) -> Result<AlertRow, Failure> {
+    interval.ledger = load::ledger(connection, interval.id)?;
+    let is_alone = interval.role == Role::Part;
+    let ended = interval.end.as_ref().filter(|end| end.at <= now);
+    let status = match ended {
+        Some(_) if is_alone || interval.is_too_short() => "never_fired",
+        Some(_) => "resolved",
+        None if is_alone || interval.start > now => "pending",
+        None => "firing",
     };
-    Ok((row, cursor::number(id.0)))
-}
-
-/// Who is not told, and why: while it is not sure to begin, because it has to last until `pending`;
-/// then, because it is held back, or its group has news of it and nothing on its way.
-fn held_back(
-    connection: &Connection,
-    interval: IntervalId,
-    pending: Option<Timestamp>,
-) -> rusqlite::Result<Vec<HeldBack>> {
-    let mut statement = connection.prepare_cached(
-        "select k.receiver, l.held, l.news is not null and g.waiting is null, g.timer_due_at
-         from ledger l join group_keys k on k.id = l.group_key left join groups g on g.key = k.id
-         where l.interval = ?1 order by l.place",
-    )?;
-    let entries = statement.query_map([interval], |row| {
-        let mut columns = Columns::of(row);
-        let receiver = columns.take()?;
-        let held = columns.take::<Option<Json<Held>>>()?.map(|held| held.0);
-        let (grouped, until): (bool, _) = (columns.take()?, columns.take()?);
-        let mut by = None;
-        let (reason, until) = match (pending, held) {
-            (Some(start), _) => ("run too short", Some(start)),
-            (None, Some(held)) => {
-                by = held.by();
-                (held.as_str(), held.until())
-            }
-            (None, None) if grouped => ("grouped", until),
-            (None, None) => return Ok(None),
+    let mut held_back = Vec::new();
+    if is_alone {
+        held_back.push(HeldBack::new(None, engine::alone(&interval)));
+    }
+    for entry in &interval.ledger {
+        let group = match memory::group_number(connection, &entry.group)? {
+            Some(number) => load::numbered_group(connection, &entry.group, number)?,
+            None => None,
         };
-        Ok(Some(HeldBack { receiver, reason, by, until }))
-    })?;
-    entries.filter_map(Result::transpose).collect()
+        let reason = engine::held_back(&interval, entry, group.as_ref(), now);
+        let receiver = || Some(entry.group.receiver.to_string());
+        held_back.extend(reason.map(|reason| HeldBack::new(receiver(), reason)));
+    }
+    Ok(AlertRow {
+        rule: interval.alert.rule.to_string(),
+        severity: interval.labels.get("severity").cloned(),
+        status,
+        labels: (*interval.labels).clone(),
+        started_at: interval.start,
+        resolved_at: ended.map(|end| end.at),
+        occurrences: interval.occurrences,
+        late: is_late(interval.start, interval.heard_at),
+        held_back,
+    })
 }
 
 /// The deliveries, the latest first.

@@ -10,7 +10,7 @@ use super::memory::{Kept, Memory};
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
-    AlertKey, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Heard,
+    AlertKey, Belief, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Heard,
     Interval, IntervalId, Keys, Lease, Role, Snapshot, Timer,
 };
 use crate::event::{self, Event, Identity};
@@ -269,6 +269,7 @@ macro_rules! intervals_where {
         )
     };
 }
+pub(super) use intervals_where;
 
 fn interval(connection: &Connection, id: IntervalId) -> Result<Vec<Interval>, Failure> {
     intervals(connection, intervals_where!("i.id = ?1"), [id])
@@ -378,7 +379,7 @@ fn intervals(
 }
 
 /// The interval of a row, its ledger left empty.
-fn interval_of(row: &Row<'_>) -> rusqlite::Result<Interval> {
+pub(super) fn interval_of(row: &Row<'_>) -> rusqlite::Result<Interval> {
     let mut columns = Columns::of(row);
     Ok(Interval {
         id: columns.take()?,
@@ -408,7 +409,7 @@ fn end_of(columns: &mut Columns<'_>) -> rusqlite::Result<Option<End>> {
     })
 }
 
-fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, Failure> {
+pub(super) fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, Failure> {
     let mut statement = connection.prepare_cached(
         "select g.rule, g.receiver, g.labels, l.told, l.maybe, l.given_up, l.news, l.firing,
                 l.held
@@ -419,15 +420,20 @@ fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, F
         let mut columns = Columns::of(row);
         Ok(Entry {
             group: group_key_of(&mut columns)?,
-            told: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
-            maybe: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
-            given_up: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            told: said(&mut columns)?,
+            maybe: said(&mut columns)?,
+            given_up: said(&mut columns)?,
             news: columns.take()?,
             firing: columns.take()?,
             held: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
         })
     })?;
     Ok(entries.collect::<Result<_, _>>()?)
+}
+
+/// What was said: null where nothing was.
+fn said(columns: &mut Columns<'_>) -> rusqlite::Result<Belief> {
+    Ok(columns.take::<Option<Json<_>>>()?.map(|json| json.0).unwrap_or_default())
 }
 
 pub(super) fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupKey> {
@@ -443,7 +449,18 @@ fn group(
     memory: &mut Memory,
     key: &GroupKey,
 ) -> Result<Option<Group>, Failure> {
-    let Some(number) = memory.group(connection, key)? else { return Ok(None) };
+    match memory.group(connection, key)? {
+        Some(number) => numbered_group(connection, key, number),
+        None => Ok(None),
+    }
+}
+
+/// The group of this number, if it lives.
+pub(super) fn numbered_group(
+    connection: &Connection,
+    key: &GroupKey,
+    number: i64,
+) -> Result<Option<Group>, Failure> {
     let mut statement = connection.prepare_cached(
         "select opened_at, last_told, news, firing, waiting, spoken, handle, timer_set_at,
                 timer_due_at

@@ -24,7 +24,7 @@ macro_rules! stored {
     ($states:literal) => {
         concat!(
             "select c.key, s.last_event, s.newest, s.ahead, s.facet, f.application, f.service,
-                    f.state, s.since, s.starts, s.last_at, s.derived_to, s.open
+                    f.state, s.since, s.starts, s.gaps, s.last_at, s.derived_to, s.open
              from containers c
              join ",
             $states,
@@ -168,12 +168,7 @@ impl Memory {
         if let Some(known) = self.groups.get(key) {
             return Ok(Some(*known));
         }
-        let number: Option<i64> = connection
-            .prepare_cached(
-                "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
-            )?
-            .query_row(params![key.rule, key.receiver, Json(&key.labels)], |row| row.get(0))
-            .optional()?;
+        let number = group_number(connection, key)?;
         if let Some(number) = number {
             self.keep_group(key, number);
         }
@@ -351,7 +346,7 @@ impl Memory {
 }
 
 /// A row as `container_states` has it, in the order of its columns.
-fn columns(row: &Kept) -> [Option<i64>; 10] {
+fn columns(row: &Kept) -> [Option<i64>; 11] {
     let container = row.container.as_ref();
     let or_zero = |value: Option<i64>| Some(value.unwrap_or(0));
     [
@@ -362,6 +357,7 @@ fn columns(row: &Kept) -> [Option<i64>; 10] {
         row.facet,
         or_zero(container.map(|container| container.since.as_micros())),
         container.and_then(|container| container.starts),
+        or_zero(container.map(|container| container.gaps.into())),
         or_zero(container.map(|container| container.last_at.as_micros())),
         or_zero(container.map(|container| container.derived_to.as_micros())),
         or_zero(container.map(|container| container.open.into())),
@@ -370,7 +366,7 @@ fn columns(row: &Kept) -> [Option<i64>; 10] {
 
 /// The same as `container_log` has it: what is equal to the latest place, as it mostly is, is left
 /// out.
-fn logged(row: &Kept) -> [Option<i64>; 10] {
+fn logged(row: &Kept) -> [Option<i64>; 11] {
     let mut columns = columns(row);
     for place in [SINCE, LAST_AT, DERIVED_TO] {
         if columns[place] == columns[NEWEST] {
@@ -383,16 +379,16 @@ fn logged(row: &Kept) -> [Option<i64>; 10] {
 /// Where [`columns`] has what is often equal.
 const NEWEST: usize = 2;
 const SINCE: usize = 5;
-const LAST_AT: usize = 7;
-const DERIVED_TO: usize = 8;
+const LAST_AT: usize = 8;
+const DERIVED_TO: usize = 9;
 
 /// The beginning of every statement that writes to the table.
 macro_rules! insert {
     ($values:literal) => {
         concat!(
             "insert or replace into container_states
-                 (container, last_event, newest, ahead, facet, since, starts, last_at, derived_to,
-                  open)
+                 (container, last_event, newest, ahead, facet, since, starts, gaps, last_at,
+                  derived_to, open)
              ",
             $values
         )
@@ -400,8 +396,8 @@ macro_rules! insert {
 }
 
 fn write_to_table(connection: &Connection, rows: Vec<&Kept>) -> Result<(), Failure> {
-    let mut statement =
-        connection.prepare_cached(insert!("values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"))?;
+    let mut statement = connection
+        .prepare_cached(insert!("values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"))?;
     for row in rows {
         statement.execute(columns(row))?;
     }
@@ -461,6 +457,7 @@ fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept
             state,
             since: columns.take()?,
             starts: columns.take()?,
+            gaps: columns.take()?,
             last_at: columns.take()?,
             derived_to: columns.take()?,
             open: columns.take()?,
@@ -469,4 +466,16 @@ fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept
         Ok(Kept { container: Some(container), open, ..row })
     });
     Ok(found.optional()?)
+}
+
+/// The number of a group's name, if it ever had one.
+pub(super) fn group_number(
+    connection: &Connection,
+    key: &GroupKey,
+) -> Result<Option<i64>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select id from group_keys where rule = ?1 and receiver = ?2 and labels = ?3",
+    )?;
+    let named = params![key.rule, key.receiver, Json(&key.labels)];
+    Ok(statement.query_row(named, |row| row.get(0)).optional()?)
 }

@@ -9,7 +9,8 @@ use super::load;
 use super::memory::{Kept, Memory};
 use super::values::{Json, count};
 use crate::engine::{
-    Attempt, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval, IntervalId,
+    Attempt, Belief, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval,
+    IntervalId,
 };
 
 /// Writes all of `changes`: each row after those that it refers to.
@@ -198,14 +199,19 @@ fn put_entry(
             interval,
             place,
             group,
-            entry.told.map(Json),
-            entry.maybe.map(Json),
-            entry.given_up.map(Json),
+            said(&entry.told),
+            said(&entry.maybe),
+            said(&entry.given_up),
             entry.news,
             entry.firing,
             entry.held.as_ref().map(Json),
         ])?;
     Ok(())
+}
+
+/// What was said, null where nothing was.
+fn said(belief: &Belief) -> Option<Json<&Belief>> {
+    (!belief.is_empty()).then_some(Json(belief))
 }
 
 fn remove_interval(

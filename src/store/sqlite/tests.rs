@@ -1,5 +1,7 @@
 //! What SQLite alone has to do: files, locks, versions, threads, full disks.
 
+mod restarts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;

@@ -146,6 +146,8 @@ words!(Cause {
     Withdrawn = "withdrawn",
     Momentary = "momentary",
     Subsided = "subsided",
+    Filled = "filled",
+    TooShort = "too_short",
 });
 
 words!(Role {

@@ -26,6 +26,7 @@ fn a_notification_is_json_of_a_known_version() {
       "data": {
         "alerts": [
           {
+            "before": null,
             "cause": null,
             "containers": [
               "c1"
@@ -60,6 +61,7 @@ fn a_notification_is_json_of_a_known_version() {
             "status": "firing"
           },
           {
+            "before": null,
             "cause": "resolved",
             "containers": [
               "c2"
@@ -118,6 +120,7 @@ fn a_notification_is_json_of_a_known_version() {
           "service": "hello-python"
         },
         "link": "https://alerts.example.com/api/alerts",
+        "on": "event",
         "receiver": "ops",
         "resolved": 1,
         "rule": "crashed",

@@ -62,6 +62,7 @@ create table container_states (
     facet      integer references facets, -- null where nothing but failed events was heard of it
     since      integer not null,
     starts     integer,
+    gaps       integer not null, -- how often events are missing in its timeline
     last_at    integer not null,
     derived_to integer not null,
     open       integer not null
@@ -80,13 +81,15 @@ create view containers_now as
         select max(l.number), r.value ->> 0 as container, r.value ->> 1 as last_event,
                r.value ->> 2 as newest, r.value ->> 3 as ahead, r.value ->> 4 as facet,
                coalesce(r.value ->> 5, r.value ->> 2) as since, r.value ->> 6 as starts,
-               coalesce(r.value ->> 7, r.value ->> 2) as last_at,
-               coalesce(r.value ->> 8, r.value ->> 2) as derived_to, r.value ->> 9 as open
+               r.value ->> 7 as gaps, coalesce(r.value ->> 8, r.value ->> 2) as last_at,
+               coalesce(r.value ->> 9, r.value ->> 2) as derived_to, r.value ->> 10 as open
         from container_log l, json_each(l.rows) r group by 2)
-    select container, last_event, newest, ahead, facet, since, starts, last_at, derived_to, open
+    select container, last_event, newest, ahead, facet, since, starts, gaps, last_at, derived_to,
+           open
         from logged
     union all
-    select container, last_event, newest, ahead, facet, since, starts, last_at, derived_to, open
+    select container, last_event, newest, ahead, facet, since, starts, gaps, last_at, derived_to,
+           open
         from container_states where container not in (select container from logged);
 
 create table intervals (
