@@ -1,56 +1,79 @@
-//! `tocsin send`: a test notification, with the place's own answer.
+//! `tocsin send`: a test notification, with the place's own answer; to each part of a list.
 
 use std::path::Path;
 
 use anyhow::Context;
+use serde_json::json;
+use tokio::runtime::Runtime;
 
 use super::{Exit, load, output};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::{Config, Receiver};
 use crate::deliver::receivers::{self, Accepted, Envelope, SendError};
-use crate::engine::DeliveryId;
+use crate::engine::{AlertNews, Cause, DeliveryId, News, Notification};
 use crate::message::{Body, Message, Status};
-use crate::rules::Severity;
+use crate::rules::{Labels, On, Severity};
 
 pub(super) fn run(rules: &Path, name: &str) -> anyhow::Result<Exit> {
     let config = load(rules)?;
-    let Some(receiver) = config.receivers.get(name) else {
-        let known: Vec<&str> = config.receivers.keys().map(String::as_str).collect();
+    let parts = config.receivers.parts(name);
+    if parts.is_empty() {
+        let known: Vec<&str> = config.receivers.names().collect();
         output::note(format_args!(
             "error: {} has no receiver {name:?}; it has {}",
             rules.display(),
             known.join(", "),
         ));
         return Ok(Exit::Usage);
-    };
-    if receiver.is_off() {
-        output::note(format_args!("error: {name} is off, since its address is empty; set it"));
-        return Ok(Exit::No);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(send(&config, receiver));
+    let mut exit = Exit::Done;
+    for receiver in parts.iter().filter_map(|part| config.receivers.get(*part)) {
+        if !told(&runtime, &config, receiver, parts.len() > 1)? {
+            exit = Exit::No;
+        }
+    }
     runtime.shutdown_background();
-    let (verdict, exit) = match outcome? {
-        Ok(Accepted { answer, complaint }) => {
-            output::data(answer)?;
+    Ok(exit)
+}
+
+/// Tells one receiver, and people what came of it. Answers whether all went well.
+fn told(
+    runtime: &Runtime,
+    config: &Config,
+    receiver: &Receiver,
+    one_of_several: bool,
+) -> anyhow::Result<bool> {
+    let name = receiver.name.as_str();
+    if receiver.is_off() {
+        output::note(format_args!("error: {name} is off, since its address is empty; set it"));
+        return Ok(false);
+    }
+    let answered = |answer: &dyn std::fmt::Display| match one_of_several {
+        true => output::data(format_args!("{name}: {answer}")),
+        false => output::data(answer),
+    };
+    let (verdict, well) = match runtime.block_on(send(config, receiver))? {
+        Ok(Accepted { answer, complaint, .. }) => {
+            answered(&answer)?;
             match complaint {
-                None => (format!("{name} took the test notification"), Exit::Done),
+                None => (format!("{name} took the test notification"), true),
                 Some(complaint) => {
-                    (format!("{name} took the test notification in part: {complaint}"), Exit::No)
+                    (format!("{name} took the test notification in part: {complaint}"), false)
                 }
             }
         }
         Err(error) => {
-            output::data(&error)?;
-            (format!("{name} did not take the test notification: {}", advice(&error)), Exit::No)
+            answered(&error)?;
+            (format!("{name} did not take the test notification: {}", advice(&error)), false)
         }
     };
     output::note(verdict);
-    Ok(exit)
+    Ok(well)
 }
 
 /// Sends once, within the receiver's time-out.
@@ -90,7 +113,45 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
             link: config.server.external_url.clone(),
             plain: false,
         },
+        notification: notification(&receiver.name, now),
+        handle: None,
         reached: Vec::new(),
+    }
+}
+
+/// What places are told that take data and not words: something that happened, and has no end.
+fn notification(receiver: &str, now: Timestamp) -> Notification {
+    let labels = [("rule", "test"), ("severity", "info")];
+    let labels: Labels = Labels::new(labels.map(|(key, value)| (key.into(), value.into())).into());
+    Notification {
+        rule: "test".into(),
+        receiver: receiver.into(),
+        severity: Severity::Info,
+        on: On::Event,
+        labels: Labels::default(),
+        runbook_url: None,
+        group_opened_at: now,
+        made_at: now,
+        firing: 1,
+        resolved: 0,
+        firing_in_group: 0,
+        alerts: vec![AlertNews {
+            labels,
+            container: "test".into(),
+            members: Vec::new(),
+            members_in_all: 1,
+            news: News::Happened,
+            started_at: now,
+            ended_at: Some(now),
+            cause: Some(Cause::Momentary),
+            occurrences: 1,
+            intervals: 1,
+            heard_at: now,
+            event: Some(json!({"id": "test", "state": "TEST", "timestamp": now.as_seconds()})),
+            ended_by: None,
+            before: None,
+        }],
+        says: Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::conditions;
 use super::fields::{self, Fields};
 use super::report::{Report, quoted};
 use super::yaml::{Node, Place, Text, Value};
-use super::{CONSOLE, Receiver};
+use super::{CONSOLE, Receivers};
 use crate::clock::Timestamp;
 use crate::event::{self, DecodeError, Event, Signal};
 use crate::rules::Rules;
@@ -27,7 +27,7 @@ pub(super) struct Reader<'a> {
     pub(super) rules: &'a Rules,
     /// The names of all rules, be they right or wrong.
     pub(super) names: BTreeSet<String>,
-    pub(super) receivers: &'a BTreeMap<String, Receiver>,
+    pub(super) receivers: &'a Receivers,
     pub(super) report: &'a Report,
 }
 
@@ -311,8 +311,7 @@ impl Reader<'_> {
         let receivers = match receivers {
             Some(named) => named
                 .into_iter()
-                .filter(|(place, text)| self.is_told(*place, text, &rule, tells))
-                .map(|(_, text)| text.value.clone())
+                .flat_map(|(place, text)| self.told(place, text, &rule, tells))
                 .collect(),
             None => tells.unwrap_or_default().to_vec(),
         };
@@ -331,20 +330,23 @@ impl Reader<'_> {
         false
     }
 
-    /// Whether there is a receiver of this name and the rule tells it, which is reported if not.
-    fn is_told(&self, place: Place, name: &Text, rule: &str, tells: Option<&[String]>) -> bool {
-        if !self.receivers.contains_key(&name.value) && name.value != CONSOLE {
-            let hint = name.hint(self.receivers.keys().map(String::as_str));
+    /// The receivers of this name, which is reported if there is none, or the rule does not tell it.
+    fn told(&self, place: Place, name: &Text, rule: &str, tells: Option<&[String]>) -> Vec<String> {
+        let parts = match self.receivers.parts(&name.value) {
+            parts if parts.is_empty() && name.value == CONSOLE => vec![CONSOLE],
+            parts => parts,
+        };
+        if parts.is_empty() {
+            let hint = name.hint(self.receivers.names());
             self.report.wrong(place, format!("unknown receiver {}{hint}", quoted(&name.written)));
-            return false;
         }
-        let told = tells.is_none_or(|tells| tells.contains(&name.value));
-        if !told {
+        let told = |part: &&str| tells.is_none_or(|tells| tells.iter().any(|told| told == part));
+        if !parts.iter().all(told) {
             let tells = tells.unwrap_or_default().join(", ");
             let (rule, name) = (quoted(rule), quoted(&name.written));
             self.report.wrong(place, format!("rule {rule} does not tell {name}, but {tells}"));
         }
-        told
+        parts.into_iter().map(str::to_owned).collect()
     }
 
     fn at(&self, fields: &mut Fields<'_>, what: &str) -> Option<Duration> {

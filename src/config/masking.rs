@@ -5,7 +5,17 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 /// The keys whose values are secrets, now or in a version to come.
-pub(super) const SECRET_KEYS: [&str; 4] = ["webhook_url", "smtp_url", "receive_token", "password"];
+pub(super) const SECRET_KEYS: [&str; 9] = [
+    "webhook_url",
+    "smtp_url",
+    "receive_token",
+    "password",
+    "bot_token",
+    "routing_key",
+    "secret",
+    "token",
+    "url",
+];
 
 /// What a key has in its name if its value may well be one.
 const SECRET_WORDS: [&str; 8] =
@@ -62,7 +72,13 @@ fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     !key.ends_with("_file")
         && (SECRET_WORDS.iter().any(|word| key.contains(word))
-            || SECRET_KEYS.iter().any(|secret| strsim::damerau_levenshtein(secret, &key) <= 3))
+            || SECRET_KEYS.iter().any(|secret| looks_like(&key, secret)))
+}
+
+/// Whether a key was meant to be this one. What is near a short one is too much.
+fn looks_like(key: &str, secret: &str) -> bool {
+    let near = if secret.len() > 6 { 3 } else { usize::from(secret.len() > 3) };
+    strsim::damerau_levenshtein(secret, key) <= near
 }
 
 /// Stars for all but white space.

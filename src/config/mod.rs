@@ -18,12 +18,10 @@ mod server;
 mod variables;
 mod yaml;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use secrecy::SecretString;
 
 use crate::message::Templates;
 use crate::rules::Rules;
@@ -35,6 +33,7 @@ use yaml::{Node, Value};
 
 pub use duration::{parse as parse_duration, write as write_duration};
 pub use problem::{Problem, Problems};
+pub use receivers::{ReceiverKind, Receivers};
 pub use schema::schema;
 
 /// A rules file that holds together.
@@ -45,7 +44,7 @@ pub struct Config {
     /// Where to keep things.
     pub storage: Storage,
     /// Whom to tell, by name; those that are off are among them.
-    pub receivers: BTreeMap<String, Receiver>,
+    pub receivers: Receivers,
     /// The rules. Each names at least one receiver that is there and not off.
     pub rules: Rules,
     /// The rules' own titles and messages.
@@ -88,27 +87,6 @@ pub struct Receiver {
     pub give_up_after: Duration,
     /// Whether plain HTTP may leave the machine.
     pub allow_http: bool,
-}
-
-/// What a receiver is.
-#[derive(Clone, Debug)]
-pub enum ReceiverKind {
-    /// Lines on standard output.
-    Console,
-    /// A Slack incoming webhook.
-    Slack {
-        /// Its URL, which is its secret; empty if the receiver is off.
-        webhook_url: SecretString,
-    },
-    /// Mail over SMTP.
-    Email {
-        /// `smtp://` or `smtps://`, with credentials; empty if the receiver is off.
-        smtp_url: SecretString,
-        /// The sender's mailbox.
-        from: String,
-        /// The recipients' mailboxes.
-        to: Vec<String>,
-    },
 }
 
 /// The receiver that everything goes to when none is given or all are off.
@@ -192,13 +170,8 @@ fn prepare(node: &mut Node, env: &Env<'_>, report: &Report, secrets: &mut Vec<St
                     report.wrong(key.place, message);
                 }
                 prepare(value, env, report, secrets);
-                if let Value::Text(text) = &value.value
-                    && masking::SECRET_KEYS.contains(&key.text.as_str())
-                    && !masking::is_reference(&text.written)
-                {
-                    // What is shorter is found in innocent words.
-                    let pieces = text.written.split_whitespace().filter(|piece| piece.len() > 5);
-                    secrets.extend(pieces.map(str::to_owned));
+                if masking::SECRET_KEYS.contains(&key.text.as_str()) {
+                    note_secrets(value, secrets);
                 }
             }
         }
@@ -209,6 +182,19 @@ fn prepare(node: &mut Node, env: &Env<'_>, report: &Report, secrets: &mut Vec<St
             );
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Notes what stands here as secrets: a text or, while one takes the place of another, a list.
+fn note_secrets(node: &Node, secrets: &mut Vec<String>) {
+    match &node.value {
+        Value::Text(text) if !masking::is_reference(&text.written) => {
+            // What is shorter is found in innocent words.
+            let pieces = text.written.split_whitespace().filter(|piece| piece.len() > 5);
+            secrets.extend(pieces.map(str::to_owned));
+        }
+        Value::List(items) => items.iter().for_each(|item| note_secrets(item, secrets)),
+        _ => {}
     }
 }
 
@@ -234,7 +220,7 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
     let rules = Rules::new(rules::without_those_off(rules, &receivers)).with_inhibits(inhibits);
     rules::note_those_off(&receivers, &rules, report);
     if rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE)) {
-        receivers.entry(CONSOLE.to_owned()).or_insert_with(Receiver::console);
+        receivers.add_console();
     }
     Some(Config { server, storage, receivers, rules, templates, tests, notes: Vec::new() })
 }
@@ -242,7 +228,7 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
 /// The tests of these rules, which tell even those receivers that are off.
 fn tests(
     rules: impl FnOnce() -> Rules,
-    receivers: &BTreeMap<String, Receiver>,
+    receivers: &Receivers,
     fields: &mut Fields<'_>,
     report: &Report,
 ) -> Suite {

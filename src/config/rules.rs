@@ -12,7 +12,7 @@ use super::mutes::{self, MuteTimes};
 use super::receivers;
 use super::report::{Report, quoted};
 use super::yaml::{Node, Place, Text, Value};
-use super::{CONSOLE, Receiver};
+use super::{CONSOLE, Receiver, Receivers};
 use crate::clock::Timestamp;
 use crate::message::Templates;
 use crate::rules::{
@@ -27,7 +27,7 @@ const AT_LEAST_1S: (Duration, &str) = (Duration::from_secs(1), "1s");
 
 /// What reading the rules needs to know.
 pub(super) struct Reader<'a> {
-    pub(super) receivers: &'a BTreeMap<String, Receiver>,
+    pub(super) receivers: &'a Receivers,
     pub(super) mute_times: &'a MuteTimes,
     pub(super) report: &'a Report,
 }
@@ -573,10 +573,7 @@ fn fingerprint(derived_from: &serde_json::Value) -> String {
 }
 
 /// The same rules, telling only those that are not off; the console where none is left.
-pub(super) fn without_those_off(
-    mut rules: Vec<Rule>,
-    receivers: &BTreeMap<String, Receiver>,
-) -> Vec<Rule> {
+pub(super) fn without_those_off(mut rules: Vec<Rule>, receivers: &Receivers) -> Vec<Rule> {
     for rule in &mut rules {
         rule.notify.retain(|name| !receivers.get(name).is_some_and(Receiver::is_off));
         if rule.notify.is_empty() {
@@ -587,11 +584,7 @@ pub(super) fn without_those_off(
 }
 
 /// What an operator should know of receivers that are off.
-pub(super) fn note_those_off(
-    receivers: &BTreeMap<String, Receiver>,
-    rules: &Rules,
-    report: &Report,
-) {
+pub(super) fn note_those_off(receivers: &Receivers, rules: &Rules, report: &Report) {
     let mut off = Vec::new();
     for receiver in receivers.values() {
         if let Some(key) = receiver.missing_address() {

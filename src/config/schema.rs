@@ -34,7 +34,7 @@ struct File {
     /// Where to keep things.
     storage: Option<Storage>,
     /// Places to tell, by name.
-    receivers: Option<BTreeMap<String, Receiver>>,
+    receivers: Option<BTreeMap<String, Receivers>>,
     /// What holds for every rule that does not say otherwise.
     defaults: Option<Defaults>,
     /// Hours at which nobody is to be told, by name.
@@ -65,17 +65,44 @@ struct Storage {
     url: Option<String>,
 }
 
+/// A place to tell, or a list of places that are one name.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Receivers {
+    One(Box<Receiver>),
+    Many(#[schemars(length(min = 1))] Vec<Receiver>),
+}
+
 /// A place to tell: one kind, and how to go about it.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(extend("oneOf" = one_of(&["console", "slack", "email"])))]
+#[schemars(extend("oneOf" = one_of(&[
+    "console", "slack", "slack_api", "email", "webhook", "pagerduty", "teams", "discord",
+    "telegram", "ntfy", "alertmanager",
+])))]
 struct Receiver {
     /// Lines on standard output.
     console: Option<Console>,
-    /// A Slack incoming webhook.
+    /// A Slack incoming webhook, or one that takes the same.
     slack: Option<Slack>,
+    /// A channel of Slack, by a bot: with threads.
+    slack_api: Option<SlackApi>,
     /// Mail over SMTP.
     email: Option<Email>,
+    /// A program of your own: JSON, signed by Standard Webhooks.
+    webhook: Option<Webhook>,
+    /// PagerDuty, by its Events API v2.
+    pagerduty: Option<PagerDuty>,
+    /// A channel of Microsoft Teams, by a workflow.
+    teams: Option<Teams>,
+    /// A channel of Discord, by a webhook.
+    discord: Option<Discord>,
+    /// A chat of Telegram, by a bot.
+    telegram: Option<Telegram>,
+    /// A topic of ntfy.
+    ntfy: Option<Ntfy>,
+    /// Prometheus Alertmanager, by its API v2.
+    alertmanager: Option<Alertmanager>,
     /// How long one attempt may take; 10s unless given.
     timeout: Option<Duration>,
     /// After how long a delivery becomes a dead letter; 24h unless given.
@@ -96,6 +123,107 @@ struct Slack {
     webhook_url: Option<String>,
     /// A file with nothing but the URL in it.
     webhook_url_file: Option<String>,
+    /// Whether the place knows Slack's blocks; false for Mattermost and Rocket.Chat, true unless
+    /// given.
+    blocks: Option<Flag>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["bot_token", "bot_token_file"])))]
+struct SlackApi {
+    /// The bot's token, `xoxb-…`. The receiver is off if it is empty.
+    bot_token: Option<String>,
+    /// A file with nothing but the token in it.
+    bot_token_file: Option<String>,
+    /// The channel's id or name. The receiver is off if it is empty.
+    channel: Text,
+    /// Where the API is; `https://slack.com/api` unless given.
+    url: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["url", "url_file"])))]
+struct Webhook {
+    /// Where to post. The receiver is off if it is empty.
+    url: Option<String>,
+    /// A file with nothing but the URL in it.
+    url_file: Option<String>,
+    /// What to sign with, `whsec_…`; a list while one takes the place of another.
+    secret: Option<OneOrMany>,
+    /// Files with nothing but a secret in each.
+    secret_file: Option<OneOrMany>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["routing_key", "routing_key_file"])))]
+struct PagerDuty {
+    /// The integration's key. The receiver is off if it is empty.
+    routing_key: Option<String>,
+    /// A file with nothing but the key in it.
+    routing_key_file: Option<String>,
+    /// Where the API is; `https://events.pagerduty.com` unless given.
+    url: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["webhook_url", "webhook_url_file"])))]
+struct Teams {
+    /// The workflow's URL, which is its secret. The receiver is off if it is empty.
+    webhook_url: Option<String>,
+    /// A file with nothing but the URL in it.
+    webhook_url_file: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["webhook_url", "webhook_url_file"])))]
+struct Discord {
+    /// The webhook's URL, which is its secret. The receiver is off if it is empty.
+    webhook_url: Option<String>,
+    /// A file with nothing but the URL in it.
+    webhook_url_file: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["bot_token", "bot_token_file"])))]
+struct Telegram {
+    /// The bot's token. The receiver is off if it is empty.
+    bot_token: Option<String>,
+    /// A file with nothing but the token in it.
+    bot_token_file: Option<String>,
+    /// The chat's id, or a channel's `@name`. The receiver is off if it is empty.
+    chat_id: Text,
+    /// Where the API is; `https://api.telegram.org` unless given.
+    url: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["url", "url_file"])))]
+struct Ntfy {
+    /// The topic's URL, like `https://ntfy.sh/topic`. The receiver is off if it is empty.
+    url: Option<String>,
+    /// A file with nothing but the URL in it.
+    url_file: Option<String>,
+    /// An access token, if the topic needs one.
+    token: Option<String>,
+    /// A file with nothing but the token in it.
+    token_file: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["url", "url_file"])))]
+struct Alertmanager {
+    /// Where it is, like `http://USER:PASSWORD@localhost:9093`. The receiver is off if it is empty.
+    url: Option<String>,
+    /// A file with nothing but the URL in it.
+    url_file: Option<String>,
 }
 
 #[derive(JsonSchema)]

@@ -1,5 +1,5 @@
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 
@@ -193,9 +193,6 @@ rules:
     rules.yaml:9:5: "fallback" is not supported yet
             fallback: ops-slack
             ^
-    rules.yaml:10:12: "pagerduty" is not supported yet
-          pager: { pagerduty: { routing_key: * } }
-                   ^
     rules.yaml:12:14: unknown label "aplication"; did you mean "application"?
           group_by: [aplication]
                      ^
@@ -272,7 +269,8 @@ fn each_bad_file_gets_one_clear_sentence() {
         ),
         (
             "receivers: { a: {} }",
-            "rules.yaml:1:14: receiver \"a\" needs a kind: console, slack, email",
+            "rules.yaml:1:14: receiver \"a\" needs a kind: console, slack, slack_api, email, \
+             webhook, pagerduty, teams, discord, telegram, ntfy, alertmanager",
         ),
         (
             "receivers: { a: { console: {}, slack: {} } }",
@@ -289,6 +287,47 @@ fn each_bad_file_gets_one_clear_sentence() {
         (
             "receivers: { a: { slack: { webhook_url_file: /none/x } } }",
             "rules.yaml:1:46: cannot read \"/none/x\": No such file or directory",
+        ),
+        ("receivers: { a: [] }", "rules.yaml:1:14: receiver \"a\" lists nothing"),
+        (
+            "receivers: { a: [{ slak: {} }] }",
+            "rules.yaml:1:20: unknown key \"slak\"; did you mean \"slack\"?",
+        ),
+        (
+            "receivers: { a: [[]] }",
+            "rules.yaml:1:18: receiver \"a/unknown\" must be a mapping, and is a list",
+        ),
+        (
+            "receivers: { a: [{ console: {} }], a/console: { console: {} } }",
+            "rules.yaml:1:36: another receiver is named \"a/console\" already",
+        ),
+        (
+            "receivers: { console: [{ console: {} }] }",
+            "rules.yaml:1:14: the name \"console\" is kept for the console",
+        ),
+        (
+            "receivers: { a: { slack_api: { bot_token: x } } }",
+            "rules.yaml:1:30: \"slack_api\" needs \"channel\"",
+        ),
+        (
+            "receivers: { a: { telegram: { bot_token: x, chat_id: 5, chatid: 5 } } }",
+            "unknown key \"chatid\"; did you mean \"chat_id\"?",
+        ),
+        (
+            "receivers: { a: { webhook: { url: x, secret: ['${EMPTY}'] } } }",
+            "rules.yaml:1:46: \"secret\" is empty; leave it out if nothing is to be signed",
+        ),
+        (
+            "receivers: { a: { webhook: { url: x, secret: y, secret_file: z } } }",
+            "\"secret\" and \"secret_file\" are both given; keep one",
+        ),
+        (
+            "receivers: { a: { ntfy: { url: x, token: y, token_file: z } } }",
+            "\"token\" and \"token_file\" are both given; keep one",
+        ),
+        (
+            "receivers: { a: { pagerduty: { routing_key: x, url: y } } }",
+            "\"url\" must be a URL like https://host/path",
         ),
         (
             "receivers: { console: { slack: { webhook_url: x } } }",
@@ -475,6 +514,13 @@ fn secrets_cannot_be_printed() {
         "receivers:\n  a:\n    slack:\n      webhook_url: >-\n        hush\n\t\n",
         "receivers: { a: { email: { smtp_url: \"x hush y\", form: x } } }",
         "receivers: { a: { email: { smtp_url: \"hush, from: x } } }",
+        "receivers: { a: { webhook: { url: hush-hush, secret: [hush-a-bye, hush-b-bye], x: 1 } } }",
+        "receivers: { a: { webhook: { url: 'https://x/hush', secrt: hush } } }",
+        "receivers: { a: { ntfy: { url: 'https://ntfy.sh/hush', x: 1 } } }",
+        "receivers: { a: { telegram: { bot_token: hush, x: 1 } } }",
+        "receivers: { a: { slack_api: { bot_tokn: hush } } }",
+        "receivers: { a: [{ pagerduty: { routing_key: hush } }, { pagerduty: { routing_ky: hush } }] }",
+        "receivers: { a: { discord: { webhook_url: hush, webhook_url_file: x } } }",
         "server: { receive_token: hush }",
         "server: { admin: { user: a, password: hush } }",
         "rules: [{ name: a, when: {}, notify: ['${SECRET}'], severity: '${SECRET}' }]",
@@ -502,9 +548,72 @@ fn a_secret_can_be_in_a_file_beside_the_rules() {
                 b: { slack: { webhook_url_file: none } }\n";
     std::fs::write(&rules, text).unwrap();
     let config = load(&rules, &env, &|_| Vec::new()).unwrap();
-    let ReceiverKind::Slack { webhook_url } = &config.receivers["a"].kind else { panic!() };
+    let ReceiverKind::Slack { webhook_url, .. } = &config.receivers["a"].kind else { panic!() };
     assert_eq!(webhook_url.expose_secret(), "https://x/y");
     assert!(config.receivers["b"].is_off());
+}
+
+#[test]
+fn a_list_of_places_is_one_name_whose_parts_are_receivers_like_any_other() {
+    let config = config(
+        "receivers:\n  team:\n    - { slack: { webhook_url: '${HOOK}' }, timeout: 2s }\n    \
+         - { email: { smtp_url: smtp://h, from: a@x.org, to: b@x.org } }\n    \
+         - { slack: { webhook_url: '${NONE:-}' } }\n  ops: { console: {} }\n\
+         defaults: { notify: [ops, team] }\n\
+         rules:\n  - { name: all, when: { state: CRASHED } }\n  \
+         - { name: part, when: { state: CRASHED }, notify: [team/email, team] }\n\
+         tests:\n  - name: t\n    rules: all\n    events: [{ at: 0s, id: a, state: CRASHED }]\n    \
+         expect: [{ at: 5s, rule: all, receiver: [ops, team], firing: 1 }]\n",
+    );
+    let parts = ["team/slack", "team/email", "team/slack-2"];
+    assert_eq!(config.receivers.parts("team"), parts);
+    assert_eq!(config.receivers.parts("team/email"), ["team/email"]);
+    assert!(config.receivers.parts("tem").is_empty());
+    assert_eq!(config.receivers["team/slack"].timeout, Duration::from_secs(2));
+    assert_eq!(config.receivers["team/email"].name, "team/email");
+    let tells = |rule| config.rules.get(rule).map(|rule| rule.notify.clone()).unwrap();
+    assert_eq!(tells("all"), ["ops", "team/slack", "team/email"], "the third part is off");
+    assert_eq!(tells("part"), ["team/email", "team/slack"]);
+    assert!(config.tests.run().all(|outcome| outcome.passed()));
+    assert_eq!(config.notes, ["receiver \"team/slack-2\" is off: its \"webhook_url\" is empty"]);
+}
+
+#[test]
+fn every_kind_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("s"), "hush\n").unwrap();
+    let text = "receivers:
+  a: { slack: { webhook_url: x, blocks: false } }
+  b: { slack_api: { bot_token_file: s, channel: C1, url: 'http://127.0.0.1:1' } }
+  c: { webhook: { url_file: s, secret_file: [s, s] } }
+  d: { webhook: { url: x } }
+  e: { pagerduty: { routing_key_file: s } }
+  f: { teams: { webhook_url: x } }
+  g: { discord: { webhook_url_file: s } }
+  h: { telegram: { bot_token: x, chat_id: -100123 } }
+  i: { ntfy: { url: x, token: '${EMPTY}' } }
+  j: { alertmanager: { url: x } }
+  k: { slack_api: { bot_token: x, channel: '${EMPTY}' } }
+  l: { telegram: { bot_token: '${EMPTY}', chat_id: 5 } }
+";
+    let rules = folder.path().join("rules.yaml");
+    std::fs::write(&rules, text).unwrap();
+    let config = load(&rules, &env, &|_| Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        config.notes[1..],
+        [
+            "receiver \"k\" is off: its \"channel\" is empty",
+            "receiver \"l\" is off: its \"bot_token\" is empty",
+        ]
+    );
+    let kind = |name: &str| &config.receivers[name].kind;
+    assert!(matches!(kind("a"), ReceiverKind::Slack { blocks: false, .. }));
+    let ReceiverKind::Webhook { secrets, .. } = kind("c") else { panic!() };
+    assert_eq!(secrets.iter().map(|secret| secret.expose_secret()).collect::<String>(), "hushhush");
+    assert!(matches!(kind("d"), ReceiverKind::Webhook { secrets, .. } if secrets.is_empty()));
+    assert!(matches!(kind("h"), ReceiverKind::Telegram { chat_id, .. } if chat_id == "-100123"));
+    assert!(matches!(kind("i"), ReceiverKind::Ntfy { token: None, .. }));
+    assert!(!format!("{config:?}").contains("hush"));
 }
 
 #[test]

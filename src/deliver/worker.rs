@@ -64,10 +64,19 @@ impl Worker {
     /// A worker for this receiver.
     #[must_use]
     pub fn new(bell: Arc<Bell>, receiver: Receiver, sender: Box<dyn Sender>) -> Arc<Worker> {
-        // One at a time is gentle on Slack, and keeps the lines of a console in order.
         let at_once = match receiver.kind {
-            ReceiverKind::Slack { .. } | ReceiverKind::Console => 1,
+            // Where people read along, in order: of what one group says, only one waits at a time.
+            ReceiverKind::Console
+            | ReceiverKind::Slack { .. }
+            | ReceiverKind::SlackApi { .. }
+            | ReceiverKind::Teams { .. }
+            | ReceiverKind::Discord { .. }
+            | ReceiverKind::Telegram { .. }
+            | ReceiverKind::Ntfy { .. } => 1,
             ReceiverKind::Email { .. } => 2,
+            ReceiverKind::Webhook { .. }
+            | ReceiverKind::PagerDuty { .. }
+            | ReceiverKind::Alertmanager { .. } => 4,
         };
         Arc::new(Worker {
             bell,
@@ -213,6 +222,8 @@ impl Worker {
             thread: claimed.thread.clone(),
             created_at: delivery.created_at,
             message: message::word(&claimed.notification, &self.bell.templates, &context),
+            notification: claimed.notification.clone(),
+            handle: claimed.handle.clone(),
             reached: delivery.reached.clone(),
         };
         self.sender.send(&envelope).await
@@ -226,7 +237,9 @@ impl Worker {
         let mut backoff = retry::backoff(delivery.failures, jitter);
         let mut pause = None;
         let outcome = match answer {
-            Ok(accepted) => Outcome::Sent { complaint: accepted.complaint },
+            Ok(accepted) => {
+                Outcome::Sent { complaint: accepted.complaint, handle: accepted.handle }
+            }
             Err(SendError::Transient { detail, retry_after, reached: now_reached }) => {
                 reached = now_reached;
                 if let Some(retry_after) = retry_after {
@@ -305,7 +318,7 @@ impl Worker {
         let id = claimed.delivery.id.0.as_str();
         let attempt = claimed.delivery.attempts;
         let detail = match outcome {
-            Outcome::Sent { complaint } => complaint.as_deref().unwrap_or_default(),
+            Outcome::Sent { complaint, .. } => complaint.as_deref().unwrap_or_default(),
             Outcome::Transient { detail }
             | Outcome::Unknown { detail }
             | Outcome::Message { detail }
@@ -316,7 +329,7 @@ impl Worker {
                 info!(delivery.id = id, receiver, attempt, "delivered");
             }
             Settled::Sent => {
-                warn!(delivery.id = id, receiver, attempt, detail, "delivered, but not to all");
+                warn!(delivery.id = id, receiver, attempt, detail, "delivered, with a complaint");
             }
             Settled::Waits { until } => {
                 warn!(delivery.id = id, receiver, attempt, detail, next_attempt_at = %until, "not delivered");

@@ -30,6 +30,8 @@ pub struct Claimed {
     pub notification: Notification,
     /// Names the thread: the same for all that the group says while it lives.
     pub thread: String,
+    /// The receiver's own name for that thread, if it gave one.
+    pub handle: Option<String>,
 }
 
 /// Claims a delivery, if it is due and free. One that was attempted and would say something else now
@@ -106,6 +108,7 @@ fn claim_one(
         delivery: delivery.clone(),
         notification,
         thread: group::thread(&group.key, group.opened_at),
+        handle: group.handle.clone(),
     });
     draft.put_group(group);
     // From here on it may have been heard, whatever becomes of us.

@@ -193,6 +193,7 @@ fn set(
         firing: 0,
         waiting: None,
         spoken: 0,
+        handle: None,
         timer: None,
     });
     let (told_before, fired_before) = (entry.is_to_be_told(), entry.firing);

@@ -33,6 +33,8 @@ pub enum Outcome {
     Sent {
         /// Such as one mailbox of two.
         complaint: Option<String>,
+        /// Its own name for the thread, if it gave one now: kept while the group lives.
+        handle: Option<String>,
     },
     /// It did not, and may later.
     Transient {
@@ -141,7 +143,7 @@ fn settle_one(
     delivery.lease = None;
     delivery.reached = settlement.reached.clone();
     let (word, detail) = match &settlement.outcome {
-        Outcome::Sent { complaint } => ("sent", complaint.clone()),
+        Outcome::Sent { complaint, .. } => ("sent", complaint.clone()),
         Outcome::Transient { detail } => ("transient", Some(detail.clone())),
         Outcome::Unknown { detail } => ("unknown", Some(detail.clone())),
         Outcome::Message { detail } => ("message", Some(detail.clone())),
@@ -165,8 +167,11 @@ fn settle_one(
         delivery.doubtful = true;
     }
     match &settlement.outcome {
-        Outcome::Sent { .. } => {
+        Outcome::Sent { handle, .. } => {
             resolve_doubt(draft, rules, &delivery, true)?;
+            if let (Some(handle), Some(group)) = (handle, draft.group(&delivery.group)?) {
+                draft.put_group(Group { handle: Some(handle.clone()), ..group });
+            }
             go_on(draft, rules, &delivery)?;
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
             Ok(Settled::Sent)

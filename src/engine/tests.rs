@@ -15,7 +15,7 @@ use crate::event::State;
 use crate::rules::{Condition, Late, Resolve, Rule, Rules, Severity};
 use world::{START, World, at};
 
-pub(super) const SENT: Outcome = Outcome::Sent { complaint: None };
+pub(super) const SENT: Outcome = Outcome::Sent { complaint: None, handle: None };
 
 fn failed() -> Outcome {
     Outcome::Transient { detail: "503".into() }
@@ -606,4 +606,23 @@ fn what_was_over_before_it_was_heard_of_is_told_or_recorded_as_the_rule_says() {
             world.intervals.values().map(|interval| interval.ledger[0].held.clone()).collect();
         assert_eq!(held, [(told == 0).then_some(Held::Late), None]);
     }
+}
+
+#[test]
+fn a_handle_of_the_thread_is_given_to_what_follows_while_the_group_lives() {
+    let handle = |name: &str| Outcome::Sent { complaint: None, handle: Some(name.into()) };
+    let mut world = crashed();
+    let told = |world: &mut World, state: &str, seconds, outcome: &Outcome| {
+        world.hear("a", state, seconds);
+        world.wait(300);
+        let claimed = world.claim();
+        world.settle(&claimed[0], outcome);
+        claimed[0].handle.clone()
+    };
+    assert_eq!(told(&mut world, "CRASHED", 0, &handle("m1")), None);
+    assert_eq!(told(&mut world, "RUNNING", 290, &SENT).as_deref(), Some("m1"));
+    assert_eq!(told(&mut world, "CRASHED", 590, &handle("m2")).as_deref(), Some("m1"));
+    assert_eq!(told(&mut world, "RUNNING", 890, &SENT).as_deref(), Some("m2"));
+    world.wait(300);
+    assert_eq!(told(&mut world, "CRASHED", 1490, &SENT), None, "of a group that is new");
 }

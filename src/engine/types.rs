@@ -456,6 +456,9 @@ pub struct Group {
     pub waiting: Option<DeliveryId>,
     /// How many notifications it has made; part of their ids.
     pub spoken: u32,
+    /// The receiver's own name for the first message of this group, if it gave one: what follows
+    /// can refer to it.
+    pub handle: Option<String>,
     /// When it has to be looked at next.
     pub timer: Option<Timer>,
 }

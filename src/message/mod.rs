@@ -9,8 +9,8 @@ mod words;
 pub use templates::Templates;
 
 use crate::clock::Timestamp;
-use crate::engine::Notification;
-use crate::rules::Severity;
+use crate::engine::{AlertNews, Notification};
+use crate::rules::{On, Severity};
 
 /// What a notification says, as plain text that nothing has escaped yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,28 @@ pub enum Status {
     Ended,
     /// It had not happened.
     Withdrawn,
+}
+
+impl Status {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Firing => "firing",
+            Status::StillFiring => "still_firing",
+            Status::NotOver => "not_over",
+            Status::Mixed => "mixed",
+            Status::Over => "over",
+            Status::Ended => "ended",
+            Status::Withdrawn => "withdrawn",
+        }
+    }
+
+    /// Whether there is nothing to act on.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Status::Over | Status::Ended | Status::Withdrawn)
+    }
 }
 
 /// What happened.
@@ -124,7 +146,20 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
     message
 }
 
+/// What is told of one alert alone, for places that take alerts and not messages.
+#[must_use]
+pub fn of_alert(alert: &AlertNews, on: On, now: Timestamp) -> Section {
+    words::of_alert(alert, on, now)
+}
+
 impl Message {
+    /// Where to read more, by name: the runbook and the alerts.
+    pub fn links(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [("Runbook", self.runbook_url.as_deref()), ("Alerts", self.link.as_deref())]
+            .into_iter()
+            .filter_map(|(name, url)| Some((name, url?)))
+    }
+
     /// All of it but the title, as text in lines.
     #[must_use]
     pub fn body_text(&self) -> String {
@@ -135,10 +170,7 @@ impl Message {
         if !self.notes.is_empty() {
             paragraphs.push(self.notes.join("\n"));
         }
-        let links = [("Runbook", &self.runbook_url), ("Alerts", &self.link)]
-            .into_iter()
-            .filter_map(|(name, url)| url.as_ref().map(|url| format!("{name}: {url}")))
-            .collect::<Vec<_>>();
+        let links: Vec<String> = self.links().map(|(name, url)| format!("{name}: {url}")).collect();
         if !links.is_empty() {
             paragraphs.push(links.join("\n"));
         }

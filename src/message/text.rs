@@ -47,11 +47,25 @@ fn reorders(character: char) -> bool {
 /// The text in at most `limit` characters; what is cut off is replaced by [`SHORTENED`].
 #[must_use]
 pub fn shorten(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.char_indices().nth(limit).is_none() {
+    shorten_by(text, limit, |_| 1)
+}
+
+/// The text in at most `limit` of what a character measures, such as bytes.
+#[must_use]
+pub fn shorten_by(text: &str, limit: usize, measure: impl Fn(char) -> usize) -> Cow<'_, str> {
+    // Up to where what precedes a character measures no more than this.
+    let within = |limit: usize| {
+        let mut used = 0;
+        text.char_indices().find_map(|(index, character)| {
+            used += measure(character);
+            (used > limit).then_some(index)
+        })
+    };
+    if within(limit).is_none() {
         return Cow::Borrowed(text);
     }
-    let keep = limit.saturating_sub(SHORTENED.chars().count());
-    let end = text.char_indices().nth(keep).map_or(text.len(), |(index, _)| index);
+    let keep = limit.saturating_sub(SHORTENED.chars().map(&measure).sum());
+    let end = within(keep).unwrap_or(text.len());
     Cow::Owned(format!("{}{SHORTENED}", &text[..end]))
 }
 
@@ -116,6 +130,13 @@ mod tests {
         assert!(short.ends_with("é… (shortened)"));
         assert_eq!(shorten("short", 5), "short");
         assert_eq!(shorten("shorter", 6), SHORTENED);
+    }
+
+    #[test]
+    fn shortening_goes_by_bytes_where_a_place_does() {
+        let short = shorten_by("éééééééééééé", 23, char::len_utf8);
+        assert_eq!((short.as_ref(), short.len()), ("éééé… (shortened)", 23));
+        assert_eq!(shorten_by("éé", 4, char::len_utf8), "éé");
     }
 
     #[test]

@@ -216,6 +216,14 @@ fn listed_id(id: &str, shown: &[AlertNews]) -> String {
     if alike { name(id) } else { one_line(&short) }
 }
 
+/// What is told of one alert alone.
+pub(super) fn of_alert(alert: &AlertNews, on: On, now: Timestamp) -> Section {
+    let story = Story::of(alert, on, now);
+    let mut lines = vec![members(alert, NAMED)];
+    lines.extend(story.facts());
+    Section { heading: story.heading(), lines }
+}
+
 fn notes(notification: &Notification, named: usize) -> Vec<String> {
     let mut notes = Vec::new();
     let more = total(notification) - notification.alerts.len().min(named) as u64;

@@ -93,7 +93,7 @@ impl<'a> Simulation<'a> {
         let settlement = Settlement {
             delivery: claimed.delivery.id.clone(),
             token: String::new(),
-            outcome: engine::Outcome::Sent { complaint: None },
+            outcome: engine::Outcome::Sent { complaint: None, handle: None },
             reached: Vec::new(),
             backoff: Duration::ZERO,
             give_up_after: Duration::MAX,

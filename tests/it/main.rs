@@ -6,6 +6,8 @@
 mod bad_input;
 mod harness;
 mod killed;
+mod others;
+mod places;
 mod recorded;
 mod sending;
 mod silences;

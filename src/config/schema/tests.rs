@@ -9,13 +9,21 @@ use crate::config::{conditions, parse};
 const UNKNOWN: &str = "zzzzzzzzzzzzzzzz";
 
 /// Each mapping of the schema, and a file with a key in it that nobody knows.
-const MAPPINGS: [(&str, &str); 14] = [
+const MAPPINGS: [(&str, &str); 22] = [
     ("", "KEY: 1"),
     ("Server", "server: { KEY: 1 }"),
     ("Storage", "storage: { KEY: 1 }"),
     ("Receiver", "receivers: { r: { KEY: 1 } }"),
     ("Slack", "receivers: { r: { slack: { KEY: 1 } } }"),
+    ("SlackApi", "receivers: { r: { slack_api: { KEY: 1 } } }"),
     ("Email", "receivers: { r: { email: { KEY: 1 } } }"),
+    ("Webhook", "receivers: { r: [{ webhook: { KEY: 1 } }] }"),
+    ("PagerDuty", "receivers: { r: { pagerduty: { KEY: 1 } } }"),
+    ("Teams", "receivers: { r: { teams: { KEY: 1 } } }"),
+    ("Discord", "receivers: { r: { discord: { KEY: 1 } } }"),
+    ("Telegram", "receivers: { r: { telegram: { KEY: 1 } } }"),
+    ("Ntfy", "receivers: { r: { ntfy: { KEY: 1 } } }"),
+    ("Alertmanager", "receivers: { r: { alertmanager: { KEY: 1 } } }"),
     ("Defaults", "defaults: { KEY: 1 }"),
     ("Window", "mute_times: { m: { KEY: 1 } }"),
     ("Inhibit", "inhibit: [{ KEY: 1 }]"),
@@ -98,6 +106,9 @@ fn the_example_is_valid_and_what_is_wrong_is_not() {
         json!({}),
         json!({ "server": null }),
         json!({ "server": { "open": "${OPEN:-false}" } }),
+        json!({ "receivers": { "r": [{ "console": {} }, { "ntfy": { "url": "https://n/t" } }] } }),
+        json!({ "receivers": { "r": { "telegram": { "bot_token": "t", "chat_id": -5 } } } }),
+        json!({ "receivers": { "r": { "webhook": { "url": "u", "secret": ["a", "b"] } } } }),
         rule("name", json!(5)),
         rule("for", json!("1h30m")),
         rule("for", json!("${HOLD:-5m}")),
@@ -115,6 +126,9 @@ fn the_example_is_valid_and_what_is_wrong_is_not() {
         json!({ "inhibit": [{ "source": { "rule": "down" } }] }),
         json!({ "receivers": { "r": { "console": {}, "slack": { "webhook_url": "" } } } }),
         json!({ "receivers": { "r": {} } }),
+        json!({ "receivers": { "r": [] } }),
+        json!({ "receivers": { "r": [{ "console": {} }, { "nobody": {} }] } }),
+        json!({ "receivers": { "r": { "telegram": { "bot_token": "t" } } } }),
         json!({ "rules": [{ "name": "r" }] }),
         json!({ "rules": [{ "name": "r", "on": "silence" }] }),
         json!({ "rules": [{ "name": "r", "on": "event" }] }),

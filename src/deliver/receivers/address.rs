@@ -17,6 +17,16 @@ pub(super) fn http_url(text: &str, allow_http: bool) -> Result<Url, String> {
     }
 }
 
+/// What is below an address: with these further parts of its path, each escaped where it has to be.
+pub(super) fn below(base: &Url, parts: &[&str]) -> Url {
+    let mut url = base.clone();
+    // It fails for addresses without a path, such as `mailto:`, which `http_url` does not let pass.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(parts);
+    }
+    url
+}
+
 /// The host, an IPv6 address without its brackets.
 pub(super) fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned()
@@ -64,6 +74,16 @@ mod tests {
         for wrong in ["hooks.slack.com/s3cret", "ftp://s3cret.example.com", "http://", "s3cret"] {
             let error = http_url(wrong, true).unwrap_err();
             assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_an_address_cannot_lead_out_of_it() {
+        for (base, below_it) in [
+            ("https://api.example.com", "https://api.example.com/api/a%2Fb%3Fc%23"),
+            ("https://api.example.com/p/?q=1", "https://api.example.com/p/api/a%2Fb%3Fc%23?q=1"),
+        ] {
+            assert_eq!(below(&base.parse().unwrap(), &["api", "a/b?c#"]).as_str(), below_it);
         }
     }
 

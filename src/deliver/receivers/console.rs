@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::{Accepted, Envelope, SendError, Sender};
-use crate::message::{Message, Status};
+use crate::message::Message;
 use crate::rules::Severity;
 
 /// Standard output.
@@ -27,7 +27,7 @@ impl Sender for Console {
             })
             .await;
             match written {
-                Ok(Ok(())) => Ok(Accepted { answer: "written".into(), complaint: None }),
+                Ok(Ok(())) => Ok(Accepted { answer: "written".into(), ..Accepted::default() }),
                 Ok(Err(error)) => Err(SendError::transient(format!("cannot write: {error}"))),
                 Err(error) => Err(SendError::transient(format!("cannot write: {error}"))),
             }
@@ -54,11 +54,11 @@ fn render(message: &Message, colour: bool) -> String {
 }
 
 fn style(message: &Message) -> &'static str {
-    match (message.status, message.severity) {
-        (Status::Over | Status::Ended | Status::Withdrawn, _) => "1;32",
-        (_, Severity::Critical) => "1;31",
-        (_, Severity::Warning) => "1;33",
-        (_, Severity::Info) => "1",
+    match message.severity {
+        _ if message.status.is_over() => "1;32",
+        Severity::Critical => "1;31",
+        Severity::Warning => "1;33",
+        Severity::Info => "1",
     }
 }
 
@@ -80,6 +80,7 @@ mod tests {
 
     use super::*;
     use crate::deliver::receivers::tests::{message, section};
+    use crate::message::Status;
 
     #[test]
     fn a_message_is_a_few_lines_and_an_empty_one() {

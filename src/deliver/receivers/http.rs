@@ -1,36 +1,139 @@
-//! One POST, and what its answer is worth: shared by all places that are told over HTTP.
+//! One POST and its answer: how all places are told that are told over HTTP.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::fmt::rfc2822;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 
-use super::{SendError, with_causes};
+use super::verdict::{self, Reading};
+use super::{Accepted, Envelope, SendError, Sender, with_causes};
 use crate::clock::{self, Timestamp};
 
-/// How much of an answer is read: what it says is in its first line.
-const ANSWER: usize = 4096;
+/// How much of an answer is read, in bytes. Slack, Discord and Telegram answer with the message
+/// itself, and what is cut would not be theirs.
+const ANSWER: usize = 256 * 1024;
 
 /// How long a connection may take to be made, TLS included. Short of an attempt's own time-out, for
 /// what was never connected is known not to have been said.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// What a place answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A place that is told with one POST.
+pub(super) trait Place: Send + Sync {
+    /// What to post: a function of what there is to say and of the time.
+    fn request(&self, envelope: &Envelope, now: Timestamp) -> Request;
+
+    /// What the place says in its answer.
+    fn read(&self, answer: &Answer) -> Reading;
+}
+
+/// Tells a place over HTTP.
+pub(super) struct OverHttp<P> {
+    pub(super) place: P,
+    /// For one attempt.
+    pub(super) timeout: Duration,
+}
+
+impl<P: Place> Sender for OverHttp<P> {
+    fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
+        async move {
+            let request = self.place.request(envelope, clock::now());
+            let answer = post(request, self.timeout).await?;
+            verdict::judge(&answer, self.place.read(&answer))
+        }
+        .boxed()
+    }
+}
+
+/// A POST to be made. Its URL and its headers may be secrets, so there is no `Debug`.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Request {
+    /// JSON for this address.
+    pub(super) fn json(url: &Url, body: &Value) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        Request {
+            url: url.clone(),
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    /// With this header as well.
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Request {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// With the token that [`bearer`] made a header of.
+    pub(super) fn authorized(self, bearer: HeaderValue) -> Request {
+        self.with(AUTHORIZATION, bearer)
+    }
+
+    /// What may be secret of it: the token, and of the URL whatever looks random.
+    fn secrets(&self) -> Vec<String> {
+        let header = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|value| value.strip_prefix("Bearer "));
+        let parts =
+            self.url.path().split(['/', ':']).filter(|part| part.contains(char::is_numeric));
+        let values = self.url.query().into_iter().flat_map(|query| query.split(['&', '=']).skip(1));
+        let parts = parts.chain(values).chain(self.url.password()).filter(|part| part.len() >= 6);
+        let mut secrets: Vec<String> = parts.chain(token).map(str::to_owned).collect();
+        // The longest first, of which others may be a part.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
+    }
+}
+
+/// The value of an `Authorization` header for this token. The error does not repeat it.
+pub(super) fn bearer(token: &str) -> Result<HeaderValue, String> {
+    let visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| visible);
+    let mut value = value.ok_or("has characters in it that no token has")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What a place answered. There is no `Debug`, since it knows what has to be hidden.
+#[derive(Clone, Default)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: String,
+    /// What is secret of the request that it answers.
+    pub(super) secrets: Vec<String>,
 }
 
-/// Posts JSON and reads the answer.
+impl Answer {
+    /// Words of the place, without the secrets of the request: whoever answers may repeat them.
+    pub(super) fn hide(&self, words: &str) -> String {
+        self.secrets.iter().fold(words.to_owned(), |words, secret| words.replace(secret, "***"))
+    }
+
+    /// The body as JSON; `null` if it is none.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// Posts, and reads the answer.
 ///
 /// The errors never hold the URL, which is a secret.
-pub(super) async fn post(url: &Url, body: &Value, timeout: Duration) -> Result<Answer, SendError> {
-    let request = client()?.post(url.clone()).json(body).timeout(timeout);
+pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, SendError> {
+    let secrets = request.secrets();
+    let Request { url, headers, body } = request;
+    let request = client()?.post(url).headers(headers).body(body).timeout(timeout);
     let mut response = request.send().await.map_err(|error| lost(error, timeout))?;
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), clock::now());
@@ -45,7 +148,8 @@ pub(super) async fn post(url: &Url, body: &Value, timeout: Duration) -> Result<A
         }
     }
     body.truncate(ANSWER);
-    Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Answer { status, retry_after, body, secrets })
 }
 
 /// The one client, built when it is first needed: it loads the machine's certificates.
@@ -113,11 +217,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_secret_of_a_request_is_hidden_in_the_words_of_its_answer() {
+        let hidden = |url: &str, words: &str| {
+            let request = Request::json(&url.parse().unwrap(), &Value::Null);
+            let request = request.authorized(bearer("tk-s3cret").unwrap());
+            Answer { secrets: request.secrets(), ..Answer::default() }.hide(words)
+        };
+        for (url, words, shown) in [
+            ("https://x/services/T/B/s3cret", "no /services/T/B/s3cret", "no /services/T/B/***"),
+            ("https://x/bot123:s3cret/sendMessage", "no s3cret", "no ***"),
+            ("https://x/w?v=1&sig=s-ecret", "of sig=s-ecret", "of sig=***"),
+            ("https://u:pa-ssword@x/", "not pa-ssword", "not ***"),
+            (
+                "https://x/api/v2/alerts",
+                "no tk-s3cret at /api/v2/alerts",
+                "no *** at /api/v2/alerts",
+            ),
+        ] {
+            assert_eq!(hidden(url, words), shown);
+        }
+    }
+
+    #[test]
+    fn a_token_is_no_way_into_the_headers_and_is_not_repeated() {
+        for wrong in ["", "s3cret\r\nX: y", "s3cret x", "s3crét"] {
+            let error = bearer(wrong).unwrap_err();
+            assert!(!error.contains("s3cr"), "{error}");
+        }
+        assert!(bearer("xoxb-1-a_b.c~/+=").is_ok_and(|value| value.is_sensitive()));
+    }
+
     #[tokio::test]
     async fn a_place_that_cannot_be_reached_is_transient_and_its_url_is_not_repeated() {
         // Port 1 of this machine refuses.
         let url = Url::parse("http://127.0.0.1:1/s3cret").unwrap();
-        let error = post(&url, &Value::Null, Duration::from_secs(5)).await.unwrap_err();
+        let answer = post(Request::json(&url, &Value::Null), Duration::from_secs(5)).await;
+        let error = answer.err().unwrap();
         assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(error.to_string().contains("refused"), "{error}");

@@ -1,20 +1,31 @@
 //! The places that can be told, each a small file: its payload, its limits, how to read its answer.
 
 mod address;
+mod alertmanager;
 mod console;
+mod discord;
 mod email;
 mod http;
+mod markup;
+mod ntfy;
 mod off;
+mod pagerduty;
+mod signature;
 mod slack;
+mod teams;
+mod telegram;
+mod verdict;
+mod webhook;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
+use self::http::{OverHttp, Place};
 use crate::clock::Timestamp;
 use crate::config::{Receiver, ReceiverKind};
-use crate::engine::DeliveryId;
+use crate::engine::{DeliveryId, Notification};
 use crate::message::Message;
 use crate::message::text::{one_line, shorten};
 
@@ -33,8 +44,12 @@ pub struct Envelope {
     pub thread: String,
     /// When the delivery was made.
     pub created_at: Timestamp,
-    /// What to say.
+    /// What there is to tell, for places that take data.
+    pub notification: Notification,
+    /// The same in words.
     pub message: Message,
+    /// The place's own name for the thread, if it gave one when it took an earlier message of it.
+    pub handle: Option<String>,
     /// The addresses that have it already, of an earlier attempt.
     pub reached: Vec<String>,
 }
@@ -46,6 +61,16 @@ pub struct Accepted {
     pub answer: String,
     /// What did not go well all the same, such as one mailbox of two.
     pub complaint: Option<String>,
+    /// Its own name for the thread, for the messages that follow.
+    pub handle: Option<String>,
+}
+
+impl Accepted {
+    /// Taken with these words or, if there are none, with this status.
+    fn with_answer(words: String, status: u16) -> Accepted {
+        let answer = if words.is_empty() { status.to_string() } else { words };
+        Accepted { answer, ..Accepted::default() }
+    }
 }
 
 /// Why a place did not take it, by what is to be done (DESIGN.md §7).
@@ -96,22 +121,19 @@ impl SendError {
 /// What is wrong with a receiver: the key it is wrong at, and why, never with the secret itself.
 /// Nothing is wrong with one that is off.
 #[must_use]
-pub fn validate(receiver: &Receiver) -> Vec<(&'static str, String)> {
+pub fn validate(receiver: &Receiver) -> Wrong {
     match &receiver.kind {
-        ReceiverKind::Console => Vec::new(),
-        ReceiverKind::Slack { webhook_url } => {
-            let url = webhook_url.expose_secret();
-            let checked = match url {
-                "" => Ok(()),
-                url => address::http_url(url, receiver.allow_http).map(drop),
-            };
-            checked.err().map(|error| ("webhook_url", error)).into_iter().collect()
-        }
+        // Of what is off, the mailboxes are looked at all the same.
         ReceiverKind::Email { smtp_url, from, to } => {
             email::validate(smtp_url.expose_secret(), from, to)
         }
+        _ if receiver.is_off() => Wrong::new(),
+        _ => sender(receiver).err().unwrap_or_default(),
     }
 }
+
+/// What is wrong with a receiver: keys, and why.
+pub type Wrong = Vec<(&'static str, String)>;
 
 /// The sender for a receiver; for one that is off, a sender that says so to whatever is sent.
 ///
@@ -122,19 +144,82 @@ pub fn build(receiver: &Receiver) -> Result<Box<dyn Sender>, String> {
     if receiver.is_off() {
         return Ok(Box::new(off::Off));
     }
-    if let Some((key, error)) = validate(receiver).into_iter().next() {
-        return Err(format!("receiver {:?}: {key}: {error}", receiver.name));
-    }
-    Ok(match &receiver.kind {
-        ReceiverKind::Console => Box::new(console::Console),
-        ReceiverKind::Slack { webhook_url } => {
-            let url = address::http_url(webhook_url.expose_secret(), receiver.allow_http)?;
-            Box::new(slack::Slack::new(url, receiver.timeout))
+    sender(receiver).map_err(|wrong| {
+        let wrong: Vec<String> =
+            wrong.into_iter().map(|(key, error)| format!("{key}: {error}")).collect();
+        format!("receiver {:?}: {}", receiver.name, wrong.join("; "))
+    })
+}
+
+/// The sender for a receiver that is not off.
+fn sender(receiver: &Receiver) -> Result<Box<dyn Sender>, Wrong> {
+    let at = |key| move |error: String| vec![(key, error)];
+    let http_url = |key, url: &str| address::http_url(url, receiver.allow_http).map_err(at(key));
+    let secret_url = |key, url: &SecretString| http_url(key, url.expose_secret());
+    let api = |url: &Option<String>, usual| http_url("url", url.as_deref().unwrap_or(usual));
+    let bearer = |key, token: &SecretString| http::bearer(token.expose_secret()).map_err(at(key));
+    let timeout = receiver.timeout;
+    match &receiver.kind {
+        ReceiverKind::Console => Ok(Box::new(console::Console)),
+        ReceiverKind::Slack { webhook_url, blocks } => {
+            let url = secret_url("webhook_url", webhook_url)?;
+            over_http(slack::Slack { url, blocks: *blocks }, timeout)
+        }
+        ReceiverKind::SlackApi { bot_token, channel, url } => {
+            let (token, api) = both(bearer("bot_token", bot_token), api(url, slack::API))?;
+            Ok(Box::new(slack::SlackApi::new(api, token, channel, timeout)))
         }
         ReceiverKind::Email { smtp_url, from, to } => {
-            Box::new(email::Email::new(smtp_url.expose_secret(), from, to, receiver.timeout)?)
+            let wrong = email::validate(smtp_url.expose_secret(), from, to);
+            if !wrong.is_empty() {
+                return Err(wrong);
+            }
+            let email = email::Email::new(smtp_url.expose_secret(), from, to, timeout);
+            Ok(Box::new(email.map_err(at("smtp_url"))?))
         }
-    })
+        ReceiverKind::Webhook { url, secrets } => {
+            let keys = secrets.iter().map(|secret| signature::Key::parse(secret.expose_secret()));
+            let keys: Result<Vec<_>, String> = keys.collect();
+            let (url, keys) = both(secret_url("url", url), keys.map_err(at("secret")))?;
+            over_http(webhook::Webhook { url, keys }, timeout)
+        }
+        ReceiverKind::PagerDuty { routing_key, url } => {
+            let enqueue = address::below(&api(url, pagerduty::API)?, &["v2", "enqueue"]);
+            over_http(pagerduty::PagerDuty { enqueue, routing_key: routing_key.clone() }, timeout)
+        }
+        ReceiverKind::Teams { webhook_url } => {
+            over_http(teams::Teams { url: secret_url("webhook_url", webhook_url)? }, timeout)
+        }
+        ReceiverKind::Discord { webhook_url } => {
+            over_http(discord::Discord::new(secret_url("webhook_url", webhook_url)?), timeout)
+        }
+        ReceiverKind::Telegram { bot_token, chat_id, url } => {
+            let api = api(url, telegram::API)?;
+            let chat = telegram::Telegram::new(&api, bot_token.expose_secret(), chat_id);
+            over_http(chat.map_err(at("bot_token"))?, timeout)
+        }
+        ReceiverKind::Ntfy { url, token } => {
+            let token = token.as_ref().map(|token| bearer("token", token)).transpose();
+            let (url, token) = both(secret_url("url", url), token)?;
+            over_http(ntfy::Ntfy::new(url, token).map_err(at("url"))?, timeout)
+        }
+        ReceiverKind::Alertmanager { url } => {
+            let alerts = address::below(&secret_url("url", url)?, &["api", "v2", "alerts"]);
+            over_http(alertmanager::Alertmanager { alerts }, timeout)
+        }
+    }
+}
+
+fn over_http(place: impl Place + 'static, timeout: Duration) -> Result<Box<dyn Sender>, Wrong> {
+    Ok(Box::new(OverHttp { place, timeout }))
+}
+
+/// Both, or all that is wrong with either.
+fn both<A, B>(one: Result<A, Wrong>, other: Result<B, Wrong>) -> Result<(A, B), Wrong> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (one, other) => Err(one.err().into_iter().chain(other.err()).flatten().collect()),
+    }
 }
 
 /// Makes ring the TLS provider of the whole program. May be called again at will.

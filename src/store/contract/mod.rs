@@ -133,6 +133,7 @@ fn group(receiver: &str) -> Group {
         firing: 1,
         waiting: None,
         spoken: 2,
+        handle: None,
         timer: Some(Timer { set_at: at(100), due_at: at(105) }),
     }
 }

@@ -279,6 +279,7 @@ pub(crate) async fn rows_put_again_are_replaced(store: &dyn Store) {
     over.ledger[0].news = Some(News::BeganAndEnded);
     let mut spoken = group("ops");
     (spoken.timer, spoken.spoken) = (None, 3);
+    spoken.handle = Some("C1:1700000000.000100".into());
     let mut dead = delivery("d", "ops", 5);
     (dead.status, dead.ended_at) = (Status::Dead, Some(at(9)));
     write(

@@ -462,7 +462,8 @@ pub(super) fn numbered_group(
     number: i64,
 ) -> Result<Option<Group>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select opened_at, last_told, news, firing, waiting, spoken, timer_set_at, timer_due_at
+        "select opened_at, last_told, news, firing, waiting, spoken, handle, timer_set_at,
+                timer_due_at
          from groups where key = ?1",
     )?;
     let found = statement.query_row([number], |row| {
@@ -475,6 +476,7 @@ pub(super) fn numbered_group(
             firing: columns.take()?,
             waiting: columns.take()?,
             spoken: columns.take()?,
+            handle: columns.take()?,
             timer: {
                 let (set_at, due_at): (Option<_>, Option<_>) = (columns.take()?, columns.take()?);
                 set_at.zip(due_at).map(|(set_at, due_at)| Timer { set_at, due_at })

@@ -229,13 +229,14 @@ fn put_group(connection: &Connection, memory: &mut Memory, group: &Group) -> Res
     connection
         .prepare_cached(
             "insert into groups
-                 (key, opened_at, last_told, news, firing, waiting, spoken, timer_set_at,
+                 (key, opened_at, last_told, news, firing, waiting, spoken, handle, timer_set_at,
                   timer_due_at)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              on conflict (key) do update set
                  opened_at = excluded.opened_at, last_told = excluded.last_told,
                  news = excluded.news, firing = excluded.firing, waiting = excluded.waiting,
-                 spoken = excluded.spoken, timer_set_at = excluded.timer_set_at,
+                 spoken = excluded.spoken, handle = excluded.handle,
+                 timer_set_at = excluded.timer_set_at,
                  timer_due_at = excluded.timer_due_at",
         )?
         .execute(params![
@@ -246,6 +247,7 @@ fn put_group(connection: &Connection, memory: &mut Memory, group: &Group) -> Res
             group.firing,
             group.waiting,
             group.spoken,
+            group.handle,
             group.timer.map(|timer| timer.set_at),
             group.timer.map(|timer| timer.due_at),
         ])?;

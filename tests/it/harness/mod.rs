@@ -1,6 +1,8 @@
 //! A running tocsin and the places it tells, each on a free port and in a folder of its own.
 
+mod alertmanager;
 mod mail;
+mod python;
 mod sink;
 
 use std::fs;
@@ -14,7 +16,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use alertmanager::Alertmanager;
 pub use mail::{Mail, MailServer};
+pub use python::python;
 pub use sink::{Answer, Sink};
 
 /// How long anything may take before a test gives up on it.

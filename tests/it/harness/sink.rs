@@ -1,4 +1,4 @@
-//! An HTTP sink that stands for Slack, and fails as it is told.
+//! An HTTP sink that stands for Slack or another place, and fails as it is told.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,24 +27,52 @@ pub enum Answer {
 /// What Slack says when all is well.
 const OK: Answer = Answer::Status(200, "", "ok");
 
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// With the query.
+    pub path: String,
+    /// In lower case, in order.
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Request {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
 /// A sink on a free port. It answers `ok` unless it was told otherwise.
 pub struct Sink {
     port: u16,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
+    usual: Answer,
     script: VecDeque<Answer>,
-    received: Vec<(Instant, Value)>,
+    received: Vec<(Instant, Request)>,
     taken: Vec<Value>,
 }
 
 impl Sink {
     pub fn new() -> Sink {
+        Sink::answering(200, "ok")
+    }
+
+    /// One that answers so when all is well.
+    pub fn answering(status: u16, body: &'static str) -> Sink {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(Mutex::new(State::default()));
+        let usual = Answer::Status(status, "", body);
+        let (script, received, taken) = (VecDeque::new(), Vec::new(), Vec::new());
+        let state = Arc::new(Mutex::new(State { usual, script, received, taken }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -60,6 +88,11 @@ impl Sink {
         format!("http://127.0.0.1:{}/services/T0/B0/secret", self.port)
     }
 
+    /// `http://127.0.0.1:PORT`, for places whose URL is a base.
+    pub fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// What to answer to the next requests, in order.
     pub fn then(self, answers: &[Answer]) -> Sink {
         self.state.lock().unwrap().script.extend(answers.iter().cloned());
@@ -68,10 +101,15 @@ impl Sink {
 
     /// Every request so far, with when it came.
     pub fn requests(&self) -> Vec<(Instant, Value)> {
+        self.heard().into_iter().map(|(at, request)| (at, request.json())).collect()
+    }
+
+    /// Every request so far, whole.
+    pub fn heard(&self) -> Vec<(Instant, Request)> {
         self.state.lock().unwrap().received.clone()
     }
 
-    /// The bodies that were answered with 200 `ok`.
+    /// The bodies that were answered as when all is well.
     pub fn taken(&self) -> Vec<Value> {
         self.state.lock().unwrap().taken.clone()
     }
@@ -95,14 +133,20 @@ impl Sink {
 
 fn serve(stream: TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream);
-    while let Some(body) = read_request(&mut reader) {
-        let body: Value = serde_json::from_slice(&body).unwrap();
+    while let Some(request) = read_request(&mut reader) {
         let answer = {
             let mut state = state.lock().unwrap();
-            state.received.push((Instant::now(), body.clone()));
-            let answer = state.script.pop_front().unwrap_or(OK);
-            if matches!(answer, Answer::Status(200, _, "ok") | Answer::OkAfter(_)) {
-                state.taken.push(body);
+            state.received.push((Instant::now(), request.clone()));
+            let answer = state.script.pop_front().unwrap_or_else(|| state.usual.clone());
+            let well = match (&answer, &state.usual) {
+                (Answer::OkAfter(_), _) => true,
+                (Answer::Status(status, _, body), Answer::Status(usual, _, usual_body)) => {
+                    (status, body) == (usual, usual_body)
+                }
+                _ => false,
+            };
+            if well {
+                state.taken.push(request.json());
             }
             answer
         };
@@ -147,21 +191,23 @@ fn reset(stream: TcpStream) {
     });
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
-    let mut length = 0;
-    loop {
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    let line = |reader: &mut BufReader<TcpStream>| {
         let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim_end().to_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.is_empty() {
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).ok()?;
-            return Some(body);
-        }
+        let length = reader.read_line(&mut line).ok()?;
+        (length > 0).then(|| line.trim_end().to_owned())
+    };
+    let path = line(reader)?.split(' ').nth(1)?.to_owned();
+    let mut headers: Vec<(String, String)> = Vec::new();
+    loop {
+        let line = line(reader)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
+    let mut request = Request { path, headers, body: String::new() };
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    request.body = String::from_utf8(body).unwrap();
+    Some(request)
 }

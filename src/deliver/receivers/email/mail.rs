@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::Envelope;
 use crate::message::text::{one_line, shorten};
-use crate::message::{Body, Message, Status};
+use crate::message::{Body, Message};
 use crate::rules::Severity;
 
 /// Longer subjects are cut by the clients anyway.
@@ -123,21 +123,19 @@ fn html(message: &Message) -> String {
     for note in &message.notes {
         html.push_str(&format!("<p>{}</p>\n", escape(note)));
     }
-    for (name, url) in [("Runbook", &message.runbook_url), ("Alerts", &message.link)] {
-        if let Some(url) = url {
-            html.push_str(&format!("<p>{name}: {}</p>\n", link(url)));
-        }
+    for (name, url) in message.links() {
+        html.push_str(&format!("<p>{name}: {}</p>\n", link(url)));
     }
     html.push_str("</body></html>\n");
     html
 }
 
 fn colour(message: &Message) -> &'static str {
-    match (message.status, message.severity) {
-        (Status::Over | Status::Ended | Status::Withdrawn, _) => "#2e8b57",
-        (_, Severity::Critical) => "#d32f2f",
-        (_, Severity::Warning) => "#e69500",
-        (_, Severity::Info) => "#4682b4",
+    match message.severity {
+        _ if message.status.is_over() => "#2e8b57",
+        Severity::Critical => "#d32f2f",
+        Severity::Warning => "#e69500",
+        Severity::Info => "#4682b4",
     }
 }
 

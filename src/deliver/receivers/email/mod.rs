@@ -116,7 +116,7 @@ fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accep
         return Err(SendError::Message { detail: refused.join("; ") });
     }
     let complaint = (!refused.is_empty()).then(|| format!("refused for {}", refused.join("; ")));
-    Ok(Accepted { answer, complaint })
+    Ok(Accepted { answer, complaint, handle: None })
 }
 
 #[cfg(test)]

@@ -150,6 +150,7 @@ create table groups (
     firing       integer not null,
     waiting      text,
     spoken       integer not null,
+    handle       text,
     timer_set_at integer,
     timer_due_at integer
 ) strict;

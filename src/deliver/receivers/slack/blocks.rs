@@ -1,14 +1,8 @@
-//! A Slack incoming webhook: blocks within Slack's limits, and what its answers mean.
+//! What Slack is told: blocks within Slack's limits, and a text beside them.
 
-use std::time::Duration;
-
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::http::{self, Answer};
-use super::{Accepted, Envelope, SendError, Sender, in_a_line};
+use super::super::markup;
 use crate::message::text::{SHORTENED, shorten};
 use crate::message::{Body, Message, Section};
 
@@ -25,79 +19,8 @@ const BODY: usize = 8_500;
 const NOTES: usize = 2_000;
 const LINK: usize = 800;
 
-/// The body of an answer that says that this message will never be taken.
-const MESSAGE_ERRORS: [&str; 5] =
-    ["invalid_payload", "invalid_blocks", "no_text", "user_not_found", "too_many_attachments"];
-
-/// The body of an answer that says that nothing will be taken here.
-const DESTINATION_ERRORS: [&str; 10] = [
-    "action_prohibited",
-    "invalid_token",
-    "channel_not_found",
-    "no_service",
-    "no_active_hooks",
-    "channel_is_archived",
-    "no_service_id",
-    "no_team",
-    "team_disabled",
-    "posting_to_general_channel_denied",
-];
-
-/// A Slack incoming webhook. The URL is its secret, so there is no `Debug`.
-pub(super) struct Slack {
-    url: Url,
-    timeout: Duration,
-}
-
-impl Slack {
-    pub(super) fn new(url: Url, timeout: Duration) -> Slack {
-        Slack { url, timeout }
-    }
-}
-
-impl Sender for Slack {
-    fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
-        async move {
-            let payload = payload(&envelope.message);
-            judge(&http::post(&self.url, &payload, self.timeout).await?)
-        }
-        .boxed()
-    }
-}
-
-/// What an answer means (FACTS.md, "Slack incoming webhooks").
-fn judge(answer: &Answer) -> Result<Accepted, SendError> {
-    let body = answer.body.trim();
-    let words = in_a_line(body);
-    if answer.status == 200 && answer.body == "ok" {
-        return Ok(Accepted { answer: words, complaint: None });
-    }
-    let detail = match words.is_empty() {
-        true => format!("{}, without a word", answer.status),
-        false => format!("{} {words}", answer.status),
-    };
-    let said = |errors: &[&str]| (400..500).contains(&answer.status) && errors.contains(&body);
-    match answer.status {
-        200..300 => Err(SendError::transient(format!(
-            "not from Slack, which answers 200 ok; a proxy may be in the way: {detail}"
-        ))),
-        300..400 => Err(SendError::transient(format!("redirects are not followed: {detail}"))),
-        // 408 and 425 ask for another try as well (RFC 9110 §15.5.9, RFC 8470 §5.2).
-        408 | 425 | 429 | 500.. => Err(SendError::Transient {
-            detail,
-            retry_after: answer.retry_after,
-            reached: Vec::new(),
-        }),
-        _ if said(&MESSAGE_ERRORS) => Err(SendError::Message { detail }),
-        _ if said(&DESTINATION_ERRORS) => Err(SendError::Destination { detail }),
-        403 | 404 | 410 => Err(SendError::Destination { detail }),
-        400..500 => Err(SendError::Message { detail }),
-        _ => Err(SendError::transient(detail)),
-    }
-}
-
 /// The JSON to post.
-fn payload(message: &Message) -> Value {
+pub(super) fn payload(message: &Message) -> Value {
     // Neither `link_names` nor `parse` is ever set: with them, names in data would call people.
     if message.plain {
         return json!({
@@ -112,6 +35,13 @@ fn payload(message: &Message) -> Value {
         "unfurl_links": false,
         "unfurl_media": false,
     })
+}
+
+/// The JSON to post where blocks are not known: the text has to say all of it. Such places also take
+/// names in a text for mentions, as Slack does not: they are disarmed.
+pub(super) fn text_only(message: &Message) -> Value {
+    let text = escape(&message.text(), TEXT);
+    json!({"text": shorten(&text.replace('@', "@\u{200b}"), TEXT + TEXT / 2)})
 }
 
 /// What notifications and screen readers get: the title and what happened, without the lists.
@@ -136,10 +66,8 @@ fn blocks(message: &Message) -> Vec<Value> {
     if !message.notes.is_empty() {
         blocks.push(section(&escape(&message.notes.join("\n"), NOTES)));
     }
-    let links: Vec<Value> = [("Runbook", &message.runbook_url), ("Alerts", &message.link)]
-        .into_iter()
-        .filter_map(|(name, url)| Some(mrkdwn(&format!("{name}: {}", link(url.as_ref()?)))))
-        .collect();
+    let links: Vec<Value> =
+        message.links().map(|(name, url)| mrkdwn(&format!("{name}: {}", link(url)))).collect();
     if !links.is_empty() {
         blocks.push(json!({"type": "context", "elements": links}));
     }
@@ -225,31 +153,14 @@ impl Packed {
     }
 }
 
-/// Escapes exactly what Slack asks for, in at most `limit` characters, without cutting an entity.
+/// Escapes exactly what Slack asks for, in at most `limit` characters.
 fn escape(text: &str, limit: usize) -> String {
-    let entity = |character| match character {
+    markup::escape(text, limit, |character| match character {
         '&' => "&amp;",
         '<' => "&lt;",
         '>' => "&gt;",
         _ => "",
-    };
-    let length = |character| entity(character).len().max(1);
-    let whole: usize = text.chars().map(length).sum();
-    let room = if whole <= limit { limit } else { limit - SHORTENED.chars().count() };
-    let mut escaped = String::with_capacity(text.len());
-    let mut used = 0;
-    for character in text.chars() {
-        used += length(character);
-        if used > room {
-            escaped.push_str(SHORTENED);
-            break;
-        }
-        match entity(character) {
-            "" => escaped.push(character),
-            entity => escaped.push_str(entity),
-        }
-    }
-    escaped
+    })
 }
 
 #[cfg(test)]

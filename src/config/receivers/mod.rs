@@ -1,0 +1,243 @@
+//! `receivers`: the named places to tell. A list of places is one name, too.
+
+mod kinds;
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::Path;
+use std::time::Duration;
+
+use super::fields::{self, Fields};
+use super::report::{Report, quoted};
+use super::yaml::{Key, Node, Place, Value};
+use super::{CONSOLE, Receiver, Validate};
+use kinds::KINDS;
+
+pub use kinds::ReceiverKind;
+
+const SETTINGS_LATER: [&str; 2] = ["fallback", "rate"];
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// What reading a receiver needs to know.
+pub(super) struct Reader<'a> {
+    /// The folder that `…_file` is relative to.
+    pub(super) folder: &'a Path,
+    pub(super) validate: &'a Validate<'a>,
+    pub(super) report: &'a Report,
+}
+
+impl Receiver {
+    /// The console, as it is where no receiver is given.
+    #[must_use]
+    pub fn console() -> Receiver {
+        Receiver::new(CONSOLE, ReceiverKind::Console)
+    }
+
+    /// Whether it has no address, so that nothing can be sent to it.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.missing_address().is_some()
+    }
+
+    /// The key of the address that came out empty.
+    pub(super) fn missing_address(&self) -> Option<&'static str> {
+        self.kind.missing_address()
+    }
+
+    fn new(name: &str, kind: ReceiverKind) -> Receiver {
+        Receiver {
+            name: name.to_owned(),
+            kind,
+            timeout: TIMEOUT,
+            give_up_after: GIVE_UP_AFTER,
+            allow_http: false,
+        }
+    }
+}
+
+/// Whom to tell: every receiver by its name, and the names that stand for a list of them.
+///
+/// The parts of a list are receivers like any other, named after it and their kinds
+/// (`team/slack`): each has a queue of its own, so that the trouble of one repeats nothing to the
+/// others.
+#[derive(Clone, Debug, Default)]
+pub struct Receivers {
+    each: BTreeMap<String, Receiver>,
+    lists: BTreeMap<String, Vec<String>>,
+}
+
+impl Deref for Receivers {
+    type Target = BTreeMap<String, Receiver>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.each
+    }
+}
+
+impl Receivers {
+    /// The names of the receivers that a name stands for: the parts of a list, or itself; none if
+    /// there is no such name.
+    #[must_use]
+    pub fn parts(&self, name: &str) -> Vec<&str> {
+        match self.lists.get(name) {
+            Some(parts) => parts.iter().map(String::as_str).collect(),
+            None => {
+                self.each.get_key_value(name).map(|(name, _)| name.as_str()).into_iter().collect()
+            }
+        }
+    }
+
+    /// Every name that can be told.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.each.keys().chain(self.lists.keys()).map(String::as_str)
+    }
+
+    /// Adds the console, if there is none.
+    pub(super) fn add_console(&mut self) {
+        self.each.entry(CONSOLE.to_owned()).or_insert_with(Receiver::console);
+    }
+}
+
+impl Reader<'_> {
+    /// Every receiver by name. One that is wrong is among them as well, as a console: so that
+    /// those who name it are not told that there is no such receiver.
+    pub(super) fn read(&self, node: Option<&Node>) -> Receivers {
+        let entries = node.and_then(|node| fields::entries(node, "\"receivers\"", self.report));
+        let mut receivers = Receivers::default();
+        for (key, node) in entries.unwrap_or_default() {
+            if key.text.trim().is_empty() {
+                self.report.wrong(key.place, "a receiver needs a name");
+            }
+            let Value::List(items) = &node.value else {
+                self.add(&mut receivers, &key.text, key.place, node);
+                continue;
+            };
+            if items.is_empty() || key.text == CONSOLE {
+                let message = match items.is_empty() {
+                    true => format!("receiver {} lists nothing", quoted(&key.text)),
+                    false => "the name \"console\" is kept for the console".to_owned(),
+                };
+                self.report.wrong(key.place, message);
+            }
+            let mut parts = Vec::new();
+            for item in items {
+                let name = part_name(key, item, &parts);
+                self.add(&mut receivers, &name, item.place, item);
+                parts.push(name);
+            }
+            receivers.lists.insert(key.text.clone(), parts);
+        }
+        receivers
+    }
+
+    fn add(&self, receivers: &mut Receivers, name: &str, place: Place, node: &Node) {
+        let receiver = self.receiver(name, place, node);
+        let receiver = receiver.unwrap_or_else(|| Receiver::new(name, ReceiverKind::Console));
+        // A key that is there twice has been reported already.
+        let another = receivers.each.insert(name.to_owned(), receiver);
+        if another.is_some() && name.contains('/') {
+            let message = format!(
+                "another receiver is named {} already, which is how the parts of a list are named; \
+                 name this one otherwise",
+                quoted(name)
+            );
+            self.report.wrong(place, message);
+        }
+    }
+
+    fn receiver(&self, name: &str, place: Place, node: &Node) -> Option<Receiver> {
+        let before = self.report.count();
+        let what = format!("receiver {}", quoted(name));
+        let mut fields = Fields::of(node, &what, self.report)?;
+        let given: Vec<(&'static str, &Node)> =
+            KINDS.iter().filter_map(|kind| Some((*kind, fields.get(kind)?))).collect();
+        let least = (Duration::from_millis(1), "1ms");
+        let timeout = fields.duration("timeout", least).unwrap_or(TIMEOUT);
+        let give_up_after = fields.duration("give_up_after", least).unwrap_or(GIVE_UP_AFTER);
+        let allow_http = fields.bool("allow_http").unwrap_or_default();
+        fields.finish(&SETTINGS_LATER);
+
+        let (kind, node) = match given.as_slice() {
+            [one] => *one,
+            [] => {
+                // An unknown kind has been reported already.
+                if self.report.count() == before {
+                    let message = format!("{what} needs a kind: {}", KINDS.join(", "));
+                    self.report.wrong(place, message);
+                }
+                return None;
+            }
+            [_, (kind, second), ..] => {
+                let message = format!("{what} has a kind already; \"{kind}\" is one too many");
+                self.report.wrong(second.place, message);
+                return None;
+            }
+        };
+        if name == CONSOLE && kind != "console" {
+            let message = "the name \"console\" is kept for the console; name this one otherwise";
+            self.report.wrong(place, message);
+        }
+        let kind = self.kind(kind, node)?;
+        let receiver = Receiver { timeout, give_up_after, allow_http, ..Receiver::new(name, kind) };
+        if self.report.count() == before && !receiver.is_off() {
+            for (wrong, message) in (self.validate)(&receiver) {
+                self.report.wrong(place_of(wrong, node).unwrap_or(place), message);
+            }
+        }
+        Some(receiver)
+    }
+}
+
+/// `team/slack`, and `team/slack-2` for the next one of that kind.
+fn part_name(list: &Key, part: &Node, before: &[String]) -> String {
+    let kind = match &part.value {
+        Value::Mapping(entries) => {
+            let known = |kind: &&str| entries.iter().any(|(key, _)| key.text == *kind);
+            KINDS.into_iter().find(known)
+        }
+        _ => None,
+    };
+    let name = format!("{}/{}", list.text, kind.unwrap_or("unknown"));
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.clone())
+        .chain(numbered)
+        .find(|name| !before.contains(name))
+        .unwrap_or(name)
+}
+
+/// The value under this key, or under the file in which it is.
+fn place_of(key: &str, kind: &Node) -> Option<Place> {
+    let Value::Mapping(entries) = &kind.value else { return None };
+    let named = |(found, _): &&(Key, Node)| {
+        found.text == key || found.text.strip_suffix("_file") == Some(key)
+    };
+    entries.iter().find(named).map(|(_, node)| node.place)
+}
+
+/// The names of the receivers listed here, each once, with the parts of lists in their places; those
+/// that are none are reported.
+pub(super) fn names(
+    fields: &mut Fields<'_>,
+    receivers: &Receivers,
+    report: &Report,
+) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for (place, text) in fields.texts("notify")? {
+        let parts = match receivers.parts(&text.value) {
+            parts if parts.is_empty() && text.value == CONSOLE => vec![CONSOLE],
+            parts => parts,
+        };
+        if parts.is_empty() {
+            let hint = text.hint(receivers.names());
+            report.wrong(place, format!("unknown receiver {}{hint}", quoted(&text.written)));
+        }
+        for part in parts {
+            if !names.iter().any(|name| name == part) {
+                names.push(part.to_owned());
+            }
+        }
+    }
+    Some(names)
+}

@@ -1,0 +1,137 @@
+//! Prometheus Alertmanager, by its API v2: alerts, which it groups, routes and silences by itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::http::{Answer, Place, Request};
+use super::verdict::{Reading, Says, is_page};
+use super::{Envelope, in_a_line, markup};
+use crate::clock::Timestamp;
+use crate::engine::{AlertNews, News};
+use crate::message::text::shorten;
+use crate::message::{self, Body};
+use crate::rules::Labels;
+
+/// How long an alert fires there unless more is heard of it: the end is told, so that this only
+/// matters if tocsin is never heard of again.
+const FIRES: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long what has no end is held to fire: Alertmanager's own `resolve_timeout`.
+const MOMENT: Duration = Duration::from_secs(5 * 60);
+
+/// Characters in an annotation, in a label's value, and in a link.
+const TEXT: usize = 4_000;
+const VALUE: usize = 1_000;
+const LINK: usize = 2_000;
+
+/// An Alertmanager. Its URL may hold a password, so there is no `Debug`.
+pub(super) struct Alertmanager {
+    /// `/api/v2/alerts`.
+    pub(super) alerts: Url,
+}
+
+impl Place for Alertmanager {
+    fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
+        Request::json(&self.alerts, &payload(envelope))
+    }
+
+    /// 200 and nothing, or a text, which may be JSON.
+    fn read(&self, answer: &Answer) -> Reading {
+        let says = match answer.status {
+            200 if !is_page(&answer.body) => Says::Taken,
+            200..300 => Says::Stranger("Alertmanager, which answers 200 and nothing"),
+            _ => Says::Nothing,
+        };
+        let said = answer.json();
+        match said.as_str().or(said["message"].as_str()) {
+            Some(words) => Reading { says, words: in_a_line(words), retry_after: None },
+            None => Reading::of_text(answer, says),
+        }
+    }
+}
+
+fn payload(envelope: &Envelope) -> Value {
+    let alerts = envelope.notification.alerts.iter().map(|news| alert(envelope, news));
+    alerts.chain(left_out(envelope)).collect()
+}
+
+/// An alert that stands for those that a notification only counts: nobody is to think that there
+/// are no more.
+fn left_out(envelope: &Envelope) -> Option<Value> {
+    let notification = &envelope.notification;
+    let counted = u64::from(notification.firing) + u64::from(notification.resolved);
+    let more = counted.checked_sub(notification.alerts.len() as u64).filter(|more| *more > 0)?;
+    let mut labels = labels(&notification.rule, &notification.labels);
+    labels.insert("left_out".to_owned(), "true".to_owned());
+    labels.insert("severity".to_owned(), notification.severity.as_str().to_owned());
+    Some(json!({
+        "labels": labels,
+        "annotations": {"summary": format!("and {more} more alerts, which are not listed")},
+        "startsAt": notification.made_at,
+        "endsAt": notification.made_at.plus(MOMENT),
+    }))
+}
+
+fn alert(envelope: &Envelope, alert: &AlertNews) -> Value {
+    let Envelope { notification, message, .. } = envelope;
+    let made_at = notification.made_at;
+    let ends_at = match alert.news {
+        News::Firing | News::StillFiring | News::HadNotEnded => made_at.plus(FIRES),
+        News::Happened => made_at.plus(MOMENT),
+        News::Over | News::BeganAndEnded | News::Withdrawn => alert.ended_at.unwrap_or(made_at),
+    };
+    let mut json = json!({
+        "labels": labels(&notification.rule, &alert.labels),
+        "annotations": annotations(envelope, alert),
+        "startsAt": alert.started_at,
+        // It may not end before it began.
+        "endsAt": ends_at.max(alert.started_at),
+    });
+    if let Some(link) = message.link.as_deref().and_then(|link| markup::web_link(link, LINK)) {
+        json["generatorURL"] = json!(link);
+    }
+    json
+}
+
+/// The alert's labels, as Prometheus takes them: names of letters, digits and `_`, and no empty
+/// value.
+fn labels(rule: &str, labels: &Labels) -> BTreeMap<String, String> {
+    let value = |value: &str| shorten(value, VALUE).into_owned();
+    let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+    let mut labels: BTreeMap<String, String> =
+        labels.map(|(name, text)| (label_name(name), value(text))).collect();
+    labels.insert("alertname".to_owned(), value(rule));
+    labels
+}
+
+fn label_name(name: &str) -> String {
+    let known = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
+    let name: String = name.chars().map(known).collect();
+    match name.chars().next() {
+        Some(first) if !first.is_ascii_digit() => name,
+        _ => format!("_{name}"),
+    }
+}
+
+fn annotations(envelope: &Envelope, alert: &AlertNews) -> BTreeMap<&'static str, String> {
+    let Envelope { notification, message, .. } = envelope;
+    let told = message::of_alert(alert, notification.on, notification.made_at);
+    let description = match &message.body {
+        Body::Custom(text) => text.clone(),
+        Body::Sections(_) => told.lines.join("\n"),
+    };
+    let mut annotations = BTreeMap::from([
+        ("summary", shorten(&told.heading, TEXT).into_owned()),
+        ("description", shorten(&description, TEXT).into_owned()),
+    ]);
+    if let Some(url) = &notification.runbook_url {
+        annotations.insert("runbook_url", shorten(url, LINK).into_owned());
+    }
+    annotations
+}
+
+#[cfg(test)]
+mod tests;

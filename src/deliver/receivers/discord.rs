@@ -1,0 +1,116 @@
+//! A channel of Discord, by a webhook: one embed.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::http::{Answer, Place, Request};
+use super::verdict::{Reading, Says};
+use super::{Envelope, in_a_line, markup};
+use crate::clock::Timestamp;
+use crate::message::{Body, Message};
+use crate::rules::Severity;
+
+/// Characters in an embed's title (256) and description (4,096; 6,000 in all), and in a message
+/// without an embed (2,000): what we take of them (FACTS.md; discord.com/developers, "Embed limits").
+const TITLE: usize = 250;
+const DESCRIPTION: usize = 3_500;
+const CONTENT: usize = 1_900;
+
+/// Characters in a line, and in a link.
+const LINE: usize = 1_000;
+const LINK: usize = 500;
+
+/// A webhook. Its URL is its secret, so there is no `Debug`.
+pub(super) struct Discord {
+    url: Url,
+}
+
+impl Discord {
+    pub(super) fn new(mut url: Url) -> Discord {
+        // Then it answers when it has the message, and with the message.
+        if !url.query_pairs().any(|(name, _)| name == "wait") {
+            url.query_pairs_mut().append_pair("wait", "true");
+        }
+        Discord { url }
+    }
+}
+
+impl Place for Discord {
+    fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
+        Request::json(&self.url, &payload(&envelope.message))
+    }
+
+    /// The message itself, or `code` and `message`; how long to wait is in the body.
+    fn read(&self, answer: &Answer) -> Reading {
+        let said = answer.json();
+        let says = match answer.status {
+            204 => Says::Taken,
+            200 if said["id"].is_string() => Says::Taken,
+            200..300 => Says::Stranger("Discord, which answers with the message"),
+            // 10015 and 50027: no such webhook, or not with this token.
+            _ if [10_015, 50_027].map(Value::from).contains(&said["code"]) => Says::Destination,
+            _ => Says::Nothing,
+        };
+        let words = match (says, said["message"].as_str(), said["id"].as_str()) {
+            (Says::Taken, _, Some(id)) => format!("message {}", in_a_line(id)),
+            (_, Some(message), _) => in_a_line(message),
+            _ => return Reading::of_text(answer, says),
+        };
+        let retry_after = said["retry_after"].as_f64();
+        let retry_after = retry_after.and_then(|wait| Duration::try_from_secs_f64(wait).ok());
+        Reading { says, words, retry_after }
+    }
+}
+
+/// The JSON to post. Nothing in it mentions anyone, whatever it says.
+fn payload(message: &Message) -> Value {
+    let mentions = json!({"parse": []});
+    if message.plain {
+        let content = markup::escape(&message.text(), CONTENT, markup::markdown);
+        return json!({"content": content, "allowed_mentions": mentions});
+    }
+    let mut embed = json!({
+        "title": markup::escape(&message.title, TITLE, markup::markdown),
+        "description": description(message),
+        "color": colour(message),
+    });
+    if let Some(link) = message.link.as_deref().and_then(|link| markup::web_link(link, LINK)) {
+        embed["url"] = json!(link);
+    }
+    json!({"embeds": [embed], "allowed_mentions": mentions})
+}
+
+fn description(message: &Message) -> String {
+    let links: Vec<String> = message
+        .links()
+        .filter_map(|(name, url)| Some(format!("{name}: <{}>", markup::web_link(url, LINK)?)))
+        .collect();
+    let links = links.join("\n");
+    let escape = |line: &str| markup::escape(line, LINE, markup::markdown);
+    let mut lines = Vec::new();
+    match &message.body {
+        Body::Custom(text) => lines.extend(text.lines().map(escape)),
+        Body::Sections(sections) => {
+            for section in sections {
+                lines.push(format!("**{}**", escape(&section.heading)));
+                lines.extend(section.lines.iter().map(|line| format!("• {}", escape(line))));
+            }
+        }
+    }
+    lines.extend(message.notes.iter().map(|note| escape(note)));
+    markup::whole_lines(&lines, DESCRIPTION - links.chars().count() - 1) + "\n" + &links
+}
+
+fn colour(message: &Message) -> u32 {
+    match message.severity {
+        _ if message.status.is_over() => 0x2e_8b_57,
+        Severity::Critical => 0xd3_2f_2f,
+        Severity::Warning => 0xe6_95_00,
+        Severity::Info => 0x46_82_b4,
+    }
+}
+
+#[cfg(test)]
+mod tests;

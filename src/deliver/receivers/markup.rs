@@ -1,0 +1,105 @@
+//! Escaping for places that read markup, within their limits.
+
+use crate::message::text::SHORTENED;
+
+/// The text with what `entity` gives for a character in its place, if it gives anything; in at most
+/// `limit` characters, without cutting an entity. Says so where it is cut.
+pub(super) fn escape(text: &str, limit: usize, entity: fn(char) -> &'static str) -> String {
+    let length = |character| entity(character).len().max(1);
+    let whole: usize = text.chars().map(length).sum();
+    let room = if whole <= limit { limit } else { limit.saturating_sub(SHORTENED.chars().count()) };
+    let mut escaped = String::with_capacity(text.len());
+    let mut used = 0;
+    for character in text.chars() {
+        used += length(character);
+        if used > room {
+            escaped.push_str(SHORTENED);
+            break;
+        }
+        match entity(character) {
+            "" => escaped.push(character),
+            entity => escaped.push_str(entity),
+        }
+    }
+    escaped
+}
+
+/// What disarms Markdown, as Discord and Teams read it: a backslash before whatever may mean
+/// something, wherever it stands.
+pub(super) fn markdown(character: char) -> &'static str {
+    match character {
+        '\\' => "\\\\",
+        '*' => "\\*",
+        '_' => "\\_",
+        '~' => "\\~",
+        '`' => "\\`",
+        '|' => "\\|",
+        '>' => "\\>",
+        '<' => "\\<",
+        '#' => "\\#",
+        '-' => "\\-",
+        '[' => "\\[",
+        ']' => "\\]",
+        '(' => "\\(",
+        ')' => "\\)",
+        _ => "",
+    }
+}
+
+/// As many whole lines as there is room for; says so where some are left out.
+pub(super) fn whole_lines(lines: &[String], limit: usize) -> String {
+    let length = |line: &str| line.chars().count() + 1;
+    let all: usize = lines.iter().map(|line| length(line)).sum();
+    let room = if all <= limit { limit } else { limit.saturating_sub(length(SHORTENED)) };
+    let mut used = 0;
+    let fits = |line: &&String| {
+        used += length(line);
+        used <= room
+    };
+    let mut kept: Vec<&str> = lines.iter().take_while(fits).map(String::as_str).collect();
+    if kept.len() < lines.len() {
+        kept.push(SHORTENED);
+    }
+    kept.join("\n")
+}
+
+/// A web address that may stand as a link: no longer than `limit` characters, and of the web.
+pub(super) fn web_link(url: &str, limit: usize) -> Option<&str> {
+    let web = url.starts_with("https://") || url.starts_with("http://");
+    let clean = !url.chars().any(|character| character.is_whitespace() || character.is_control());
+    (web && clean && url.chars().count() <= limit).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_entity_is_cut() {
+        for limit in 20..60 {
+            let escaped = escape(&"*".repeat(100), limit, markdown);
+            assert!(escaped.chars().count() <= limit);
+            assert_eq!(escaped.replace("\\*", ""), SHORTENED);
+        }
+    }
+
+    #[test]
+    fn markdown_is_disarmed() {
+        let hostile = "**b** __u__ ~~s~~ `c` ||x|| [t](https://e) <@1> # h\n> q\n- l \\";
+        let escaped = escape(hostile, 500, markdown);
+        let mut rest = escaped.as_str();
+        while let Some(index) = rest.find(|character| !markdown(character).is_empty()) {
+            assert_eq!(&rest[index..=index], "\\", "{escaped}");
+            rest = &rest[index + 2..];
+        }
+    }
+
+    #[test]
+    fn only_web_addresses_are_links() {
+        assert!(web_link("https://x/y?a=1&b=2", 50).is_some());
+        for wrong in ["javascript:alert(1)", "https://x/y z", "https://x/\r\n", "ftp://x"] {
+            assert_eq!(web_link(wrong, 50), None, "{wrong}");
+        }
+        assert_eq!(web_link(&format!("https://{}", "x".repeat(50)), 50), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Slack: an incoming webhook, or what takes the same, and what its answers mean. `blocks` is what
+//! is said; `api` says it by a bot, in threads.
+
+mod api;
+mod blocks;
+
+use reqwest::Url;
+
+use super::Envelope;
+use super::http::{Answer, Place, Request};
+use super::verdict::{Reading, Says};
+use crate::clock::Timestamp;
+
+pub(super) use api::{API, SlackApi};
+
+/// The body of an answer that says that this message will never be taken.
+const MESSAGE_ERRORS: [&str; 5] =
+    ["invalid_payload", "invalid_blocks", "no_text", "user_not_found", "too_many_attachments"];
+
+/// The body of an answer that says that nothing will be taken here.
+const DESTINATION_ERRORS: [&str; 10] = [
+    "action_prohibited",
+    "invalid_token",
+    "channel_not_found",
+    "no_service",
+    "no_active_hooks",
+    "channel_is_archived",
+    "no_service_id",
+    "no_team",
+    "team_disabled",
+    "posting_to_general_channel_denied",
+];
+
+/// A Slack incoming webhook. The URL is its secret, so there is no `Debug`.
+pub(super) struct Slack {
+    pub(super) url: Url,
+    /// Whether the place knows blocks. Mattermost and Rocket.Chat take Slack's webhooks and show
+    /// the text only.
+    pub(super) blocks: bool,
+}
+
+impl Place for Slack {
+    fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
+        let payload = match self.blocks {
+            true => blocks::payload(&envelope.message),
+            false => blocks::text_only(&envelope.message),
+        };
+        Request::json(&self.url, &payload)
+    }
+
+    /// FACTS.md, "Slack incoming webhooks".
+    fn read(&self, answer: &Answer) -> Reading {
+        let body = answer.body.trim();
+        let said = |errors: &[&str]| (400..500).contains(&answer.status) && errors.contains(&body);
+        // Rocket.Chat's own word for it.
+        let success = || answer.json()["success"] == true;
+        let says = match answer.status {
+            200 if answer.body == "ok" => Says::Taken,
+            200 if !self.blocks && success() => Says::Taken,
+            200..300 => Says::Stranger("Slack, which answers 200 ok"),
+            _ if said(&MESSAGE_ERRORS) => Says::Message,
+            _ if said(&DESTINATION_ERRORS) => Says::Destination,
+            _ => Says::Nothing,
+        };
+        Reading::of_text(answer, says)
+    }
+}
+
+#[cfg(test)]
+mod tests;

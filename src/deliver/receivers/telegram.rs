@@ -1,0 +1,121 @@
+//! A chat of Telegram, by a bot: text, in which nothing is markup.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::http::{Answer, Place, Request};
+use super::verdict::{Reading, Says};
+use super::{Envelope, address, in_a_line, markup};
+use crate::clock::Timestamp;
+use crate::message::Message;
+use crate::message::text::shorten_by;
+
+/// Where the API is (core.telegram.org/bots/api, "Making requests").
+pub(super) const API: &str = "https://api.telegram.org";
+
+/// What we take of the 4,096 that a text may have (FACTS.md), in the UTF-16 units that Telegram
+/// counts in.
+const TEXT: usize = 4_000;
+const TITLE: usize = 300;
+const PLAIN: usize = 1_500;
+const LINK: usize = 300;
+
+/// What a description has in it when it is the chat that is wrong, and not the message.
+const CHAT_ERRORS: [&str; 6] = [
+    "chat not found",
+    "chat_id is empty",
+    "upgraded to a supergroup",
+    "not enough rights",
+    "have no rights",
+    "PEER_ID_INVALID",
+];
+
+/// A chat. The token is in the URL, so there is no `Debug`.
+pub(super) struct Telegram {
+    send_message: Url,
+    chat_id: Value,
+}
+
+impl Telegram {
+    /// The error does not repeat the token.
+    pub(super) fn new(api: &Url, token: &str, chat_id: &str) -> Result<Telegram, String> {
+        let known = |char: char| char.is_ascii_alphanumeric() || "_-".contains(char);
+        let whole = |(bot, secret): &(&str, &str)| {
+            bot.parse::<u64>().is_ok() && !secret.is_empty() && secret.chars().all(known)
+        };
+        if !token.split_once(':').as_ref().is_some_and(whole) {
+            return Err("must be a bot's token, like 123456:ABC-DEF, as @BotFather gives it".into());
+        }
+        let chat_id = chat_id.parse::<i64>().map_or_else(|_| json!(chat_id), |id| json!(id));
+        let send_message = address::below(api, &[&format!("bot{token}"), "sendMessage"]);
+        Ok(Telegram { send_message, chat_id })
+    }
+}
+
+impl Place for Telegram {
+    fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
+        let mut payload = payload(&envelope.message);
+        payload["chat_id"] = self.chat_id.clone();
+        Request::json(&self.send_message, &payload)
+    }
+
+    /// `ok`, and `description` if it is not; how long to wait is in `parameters`.
+    fn read(&self, answer: &Answer) -> Reading {
+        let said = answer.json();
+        let description = said["description"].as_str().unwrap_or_default();
+        let says = match answer.status {
+            200 if said["ok"] == true => Says::Taken,
+            200..300 => Says::Stranger("Telegram, which answers with the message"),
+            400 if CHAT_ERRORS.iter().any(|error| description.contains(error)) => Says::Destination,
+            _ => Says::Nothing,
+        };
+        let words = match (says, said["result"]["message_id"].as_i64()) {
+            (Says::Taken, Some(id)) => format!("message {id}"),
+            (Says::Taken, None) => "ok".to_owned(),
+            _ if description.is_empty() => return Reading::of_text(answer, says),
+            _ => match said["parameters"]["migrate_to_chat_id"].as_i64() {
+                Some(id) => format!("{}; chat_id is {id} now", in_a_line(description)),
+                None => in_a_line(description),
+            },
+        };
+        let retry_after = said["parameters"]["retry_after"].as_u64().map(Duration::from_secs);
+        Reading { says, words, retry_after }
+    }
+}
+
+/// The JSON to post, without the chat. There is no `parse_mode`: what is bold is said beside the
+/// text.
+fn payload(message: &Message) -> Value {
+    let limit = if message.plain { PLAIN } else { TEXT };
+    // A name behind an @ would call whoever has it.
+    let disarm = |text: &str, limit| {
+        shorten_by(&text.replace('@', "@\u{200b}"), limit, char::len_utf16).into_owned()
+    };
+    let title = disarm(&message.title, TITLE);
+    let bold: usize = title.chars().map(char::len_utf16).sum();
+    // Where to read more is worth more than all that is read here.
+    let links = message.links().filter_map(|(name, url)| {
+        Some(format!("{name}: {}", markup::web_link(url, LINK).map(|url| disarm(url, LINK))?))
+    });
+    let links = links.collect::<Vec<String>>().join("\n");
+    let body = Message { runbook_url: None, link: None, ..message.clone() }.body_text();
+    let used = bold + links.chars().map(char::len_utf16).sum::<usize>() + 4;
+    let text = [title, disarm(&body, limit.saturating_sub(used)), links]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<String>>()
+        .join("\n\n");
+    let mut payload = json!({
+        "text": text,
+        "link_preview_options": {"is_disabled": true},
+    });
+    if !message.plain {
+        payload["entities"] = json!([{"type": "bold", "offset": 0, "length": bold}]);
+    }
+    payload
+}
+
+#[cfg(test)]
+mod tests;
