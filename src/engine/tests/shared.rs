@@ -174,12 +174,16 @@ fn a_storm_whose_rule_changed_goes_on_for_as_long_as_it_would_have() {
 
 #[test]
 fn a_late_part_that_overlaps_what_ended_is_the_same_alert() {
-    let mut world = outage();
+    let mut stalled = rule("stalled", &[State::Crashed]);
+    stalled.per = vec![Field::Application];
+    stalled.hold = Some(Duration::from_secs(60));
+    stalled.resolve = Resolve::EndOfRun;
+    let mut world = World::new(Rules::new(vec![stalled]));
     world.wait(1000);
-    world.hear("a", "CRASHED", 60);
+    world.hear("a", "CRASHED", 0);
     world.hear("a", "RUNNING", 64);
     world.hear("b", "RUNNING", 176);
     world.hear("b", "CRASHED", 116);
-    world.hear("b", "CRASHED", 60);
+    world.hear("b", "CRASHED", 0);
     assert_eq!(wholes(&world), [(at(60), Some((at(176), Cause::Resolved)))]);
 }
