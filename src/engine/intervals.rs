@@ -219,8 +219,7 @@ pub(super) fn reconcile(
     let mut orphans: BTreeMap<IntervalId, Vec<Entry>> = BTreeMap::new();
     for ((alert, _), said) in said(&before) {
         for Said { slot, told, of, entry } in said {
-            let believed = !told.over && slot != Slot::GivenUp;
-            if hand_over(&mut derived, alert, entry, slot, &told) || !believed {
+            if hand_over(&mut derived, alert, entry, slot, &told) || slot == Slot::GivenUp {
                 continue;
             }
             let orphaned = orphans.entry(of).or_default();

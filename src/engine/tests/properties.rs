@@ -341,14 +341,18 @@ proptest! {
                     interval
                 );
                 let heard = !entry.told.is_empty() || held;
-                // What was said of a gap that was filled is not said again, be it in doubt.
-                let is_filled =
-                    interval.end.as_ref().is_some_and(|end| end.cause == Cause::Filled);
-                prop_assert!(entry.maybe.is_empty() || heard || is_filled, "{:?}", interval);
+                // What is said to be over, and turns out never to have been, is not said again.
+                let cause = interval.end.as_ref().map(|end| end.cause);
+                let is_gone = matches!(cause, Some(Cause::Filled | Cause::Withdrawn));
+                let is_left = is_gone && !entry.maybe.fires();
+                prop_assert!(entry.maybe.is_empty() || heard || is_left, "{:?}", interval);
             }
             // And the receivers, who heard what they heard, believe it.
             for receiver in &rule.notify {
-                let given_up = interval.ledger.iter().any(|entry| {
+                let of_alert =
+                    || world.intervals.values().filter(|other| other.alert == interval.alert);
+                let entries = || of_alert().flat_map(|other| &other.ledger);
+                let given_up = entries().any(|entry| {
                     *entry.group.receiver == **receiver && !entry.given_up.is_empty()
                 });
                 let heard = world.told.iter().filter(|hearing| {
@@ -356,14 +360,9 @@ proptest! {
                 });
                 let heard_any = heard.clone().next().is_some();
                 let believed = heard.fold(None, believed_after);
-                let alert_fires = world.intervals.values().any(|other| {
-                    let told_of = other.role != Role::Part && other.end.is_none();
-                    told_of && other.alert == interval.alert
-                });
-                let held_back = world.intervals.values().any(|other| {
-                    other.alert == interval.alert
-                        && other.ledger.iter().any(|entry| entry.held.is_some())
-                });
+                let alert_fires =
+                    of_alert().any(|other| other.role != Role::Part && other.end.is_none());
+                let held_back = entries().any(|entry| entry.held.is_some());
                 let ends_are_told = rule.send_resolved || alert_fires;
                 if heard_any && !given_up && ends_are_told && (!alert_fires || !held_back) {
                     prop_assert_eq!(believed.is_some(), alert_fires, "{:?}", world.told);

@@ -187,3 +187,21 @@ fn a_late_part_that_overlaps_what_ended_is_the_same_alert() {
     world.hear("b", "CRASHED", 0);
     assert_eq!(wholes(&world), [(at(60), Some((at(176), Cause::Resolved)))]);
 }
+
+#[test]
+fn what_was_told_is_not_told_again_when_others_turn_out_to_have_held_it_up() {
+    let mut stalled = rule("stalled", &[State::Crashed]);
+    stalled.per = vec![Field::Application];
+    stalled.hold = Some(Duration::from_secs(60));
+    stalled.resolve = Resolve::EndOfRun;
+    stalled.expire_after = Duration::from_secs(3600);
+    let mut world = World::new(Rules::new(vec![stalled]));
+    world.wait(7200);
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::BeganAndEnded)]]);
+    world.hear("a", "RUNNING", 1);
+    world.hear("b", "CRASHED", 0);
+    world.wait(3600);
+    assert!(world.deliver(&SENT).is_empty());
+}
