@@ -29,6 +29,9 @@ impl Timestamp {
     /// The first instant that is too late to be kept: the year 10000, as DESIGN.md §3 sets it.
     pub const END: Timestamp = Timestamp(253_402_300_800_000_000);
 
+    /// Later than all there is: when what has no end ends.
+    pub const FOR_EVER: Timestamp = Timestamp(i64::MAX);
+
     /// An instant from whole microseconds since the Unix epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {

@@ -417,7 +417,7 @@ fn overlaps(interval: &Interval, from: Timestamp, until: Timestamp) -> bool {
 }
 
 fn end_of(interval: &Interval) -> Timestamp {
-    interval.end.as_ref().map_or(Timestamp::from_micros(i64::MAX), |end| end.at)
+    interval.end.as_ref().map_or(Timestamp::FOR_EVER, |end| end.at)
 }
 
 /// Ends those of a container's intervals that end by themselves by now, or whose rule is gone.

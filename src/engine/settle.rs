@@ -235,19 +235,22 @@ fn resolve_doubt(
             return Ok(());
         };
         let stretches = interval.ledger[index].maybe.stretches();
-        let said: Vec<(&Saying, Told)> =
+        let mut said: Vec<(&Saying, Told)> =
             stretches.filter_map(|maybe| Some((said_of(&interval, &maybe)?, maybe))).collect();
+        said.sort_by_key(|(saying, _)| saying.from);
         if said.is_empty() {
             return Ok(());
         }
         let entry = &mut interval.ledger[index];
-        entry.maybe = Belief::default();
-        for (saying, maybe) in said.into_iter().filter(|_| was_told) {
+        for (saying, maybe) in said {
+            entry.maybe.forget(|other| *other == maybe);
+            if !was_told {
+                continue;
+            }
             let told = Told { goes_on: maybe.goes_on, ..saying.told(now) };
-            let until = if told.over { told.until } else { Timestamp::from_micros(i64::MAX) };
-            entry.told.forget(|before| {
-                !before.over || (told.from <= before.until && before.from <= until)
-            });
+            // What was, or may have been, said of the same time has been overtaken.
+            entry.told.forget(|before| before.meets(&told));
+            entry.maybe.forget(|before| before.meets(&told));
             if saying.news != News::Withdrawn {
                 entry.told.add(told);
             }

@@ -97,7 +97,7 @@ pub(super) fn refresh(draft: &mut Draft<'_>, rules: &Rules) -> Result<(), Missin
 /// The whole with these new parts, where they only add to what fires already, so that the other parts
 /// need not be read: in a storm there are many. When it ends by itself is looked at when it is due.
 fn extended(whole: Interval, new: &[Interval], now: Timestamp) -> Option<Interval> {
-    let fires_until = whole.due.unwrap_or(FOR_EVER);
+    let fires_until = whole.due.unwrap_or(Timestamp::FOR_EVER);
     let adds =
         |part: &Interval| whole.start < part.start && part.start < fires_until && part.start <= now;
     if now < whole.start || fires_until <= now || !new.iter().all(adds) {
@@ -163,10 +163,8 @@ pub(super) fn members(draft: &mut Draft<'_>, whole: &Interval) -> Result<Vec<Arc
 /// From when until when; without an end, it fires still.
 type Stretch = (Timestamp, Timestamp);
 
-const FOR_EVER: Timestamp = Timestamp::from_micros(i64::MAX);
-
 fn stretch(interval: &Interval) -> Stretch {
-    (interval.start, interval.end.as_ref().map_or(FOR_EVER, |end| end.at))
+    (interval.start, interval.end.as_ref().map_or(Timestamp::FOR_EVER, |end| end.at))
 }
 
 /// Whether the interval has some time in common with this stretch; what is only a moment has that if
@@ -194,8 +192,10 @@ fn derive(rule: &Rule, before: &[Interval], parts: &[Interval], now: Timestamp) 
     });
     stretches.extend(carried.clone().map(|whole| {
         let (start, end) = stretch(whole);
-        let window = rule.threshold.map_or(FOR_EVER, |threshold| rule.since.plus(threshold.within));
-        (start, end.min(whole.due.unwrap_or(FOR_EVER)).min(window))
+        let window = rule
+            .threshold
+            .map_or(Timestamp::FOR_EVER, |threshold| rule.since.plus(threshold.within));
+        (start, end.min(whole.due.unwrap_or(Timestamp::FOR_EVER)).min(window))
     }));
     let carried: Vec<&Interval> = carried.collect();
     let stretches = union(stretches).into_iter();
@@ -245,7 +245,7 @@ fn silence(
         role: Role::Whole,
         start,
         end: (end <= now).then_some(End { at: end, heard_at, cause, event: None }),
-        due: (now < end && end != FOR_EVER).then_some(end),
+        due: (now < end && end != Timestamp::FOR_EVER).then_some(end),
         ledger: Vec::new(),
         ..last.clone()
     })
@@ -309,7 +309,7 @@ fn whole(
             .map(|part| part.occurrences)
             .sum::<u64>()
             .max(carried.map_or(1, |whole| whole.occurrences)),
-        due: (ended.is_none() && end != FOR_EVER).then_some(end),
+        due: (ended.is_none() && end != Timestamp::FOR_EVER).then_some(end),
         end: ended,
         ledger: Vec::new(),
         ..last.clone()

@@ -626,3 +626,25 @@ fn a_handle_of_the_thread_is_given_to_what_follows_while_the_group_lives() {
     world.wait(300);
     assert_eq!(told(&mut world, "CRASHED", 1490, &SENT), None, "of a group that is new");
 }
+
+#[test]
+fn two_notifications_of_what_turns_out_to_be_one_are_both_told() {
+    let mut down = rule("down", &[State::Stopped, State::Deleted]);
+    let mut edited = down.clone();
+    down.group_by = vec!["id".into()];
+    edited.group_by = vec!["service".into()];
+    let mut world = World::new(Rules::new(vec![down]));
+    world.wait(48 * 3600);
+    world.hear("z", "STOPPED", 32 * 3600);
+    world.reload(Rules::new(vec![edited]));
+    world.hear("z", "STOPPED", 0);
+    world.wait(100);
+    world.send();
+    assert_eq!(world.in_flight.len(), 2, "one of each group");
+    world.hear("z", "STOPPED", 16 * 3600);
+    world.land(&SENT);
+    world.land(&SENT);
+    world.hear("z", "RUNNING", 33 * 3600);
+    world.wait(301);
+    assert_eq!(said(&world.deliver(&SENT)), [[("z".into(), News::Over)]]);
+}

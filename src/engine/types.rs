@@ -289,6 +289,15 @@ pub struct Told {
     pub because: Option<Held>,
 }
 
+impl Told {
+    /// Whether both speak of the same time, be it an instant.
+    #[must_use]
+    pub fn meets(&self, other: &Told) -> bool {
+        let end = |told: &Told| if told.over { told.until } else { Timestamp::FOR_EVER };
+        self.from <= end(other) && other.from <= end(self)
+    }
+}
+
 /// What was said of an interval: one stretch or, where late events joined what had been told apart,
 /// several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

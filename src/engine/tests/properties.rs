@@ -257,7 +257,7 @@ fn believed_after(
 }
 
 fn end_of(interval: &Interval) -> Timestamp {
-    interval.end.as_ref().map_or(Timestamp::from_micros(i64::MAX), |end| end.at)
+    interval.end.as_ref().map_or(Timestamp::FOR_EVER, |end| end.at)
 }
 
 /// The intervals that have this occurrence: those of their alert, if it is of several containers or
@@ -355,17 +355,19 @@ proptest! {
                 let given_up = entries().any(|entry| {
                     *entry.group.receiver == **receiver && !entry.given_up.is_empty()
                 });
-                let heard = world.told.iter().filter(|hearing| {
+                let heard_by = world.told.iter().filter(|hearing| {
                     hearing.receiver == *receiver && hearing.alert == interval.alert
                 });
-                let heard_any = heard.clone().next().is_some();
-                let believed = heard.fold(None, believed_after);
+                let heard_any = heard_by.clone().next().is_some();
+                let believed = heard_by.clone().fold(None, believed_after);
                 let alert_fires =
                     of_alert().any(|other| other.role != Role::Part && other.end.is_none());
                 let held_back = entries().any(|entry| entry.held.is_some());
                 let ends_are_told = rule.send_resolved || alert_fires;
                 if heard_any && !given_up && ends_are_told && (!alert_fires || !held_back) {
-                    prop_assert_eq!(believed.is_some(), alert_fires, "{:?}", world.told);
+                    let all: Vec<_> = of_alert().collect();
+                    let heard = heard_by.collect::<Vec<_>>();
+                    prop_assert_eq!(believed.is_some(), alert_fires, "{:?}\n{:?}", all, heard);
                 }
             }
         }

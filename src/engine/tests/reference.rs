@@ -196,7 +196,7 @@ fn stretches(rule: &Rule, timeline: &[Heard], now: Timestamp) -> Vec<Stretch> {
 /// From one instant at which anything changes to the next, it fires if enough parts are there.
 fn united(rule: &Rule, parts: &[Stretch], now: Timestamp) -> Vec<Stretch> {
     let count = rule.threshold.map_or(1, |threshold| threshold.count);
-    let never = Timestamp::from_micros(i64::MAX);
+    let never = Timestamp::FOR_EVER;
     let until = |part: &Stretch| part.1.map_or(never, |(end, _)| end);
     let mut instants: Vec<Timestamp> =
         parts.iter().flat_map(|part| [part.0, until(part)]).collect();

@@ -76,7 +76,7 @@ impl SqliteStore {
             lock: Mutex::new(Some(lock)),
             last_failure: Mutex::new(None),
             // Nothing is known of the clock before the start.
-            last_look: Mutex::new(Timestamp::from_micros(i64::MAX)),
+            last_look: Mutex::new(Timestamp::FOR_EVER),
         })
     }
 
