@@ -305,6 +305,12 @@ impl News {
         matches!(self, News::Firing | News::HadNotEnded | News::StillFiring)
     }
 
+    /// Whether it says that what was told to fire does not.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, News::Over | News::Withdrawn)
+    }
+
     /// Whether it is for people to act on, and not the end of something.
     #[must_use]
     pub fn is_alarm(self) -> bool {

@@ -28,6 +28,11 @@ pub(super) fn each<T>(
     outcome
 }
 
+/// Orders intervals by when they were made: the new ones, whose ids count down from zero, last.
+fn in_order(id: IntervalId) -> (bool, u64) {
+    (id.0 < 0, id.0.unsigned_abs())
+}
+
 /// An interval that fires now, or does not any more.
 pub(super) struct Fired {
     pub(super) alert: AlertKey,
@@ -171,7 +176,7 @@ impl<'a> Draft<'a> {
         let made = self.new_intervals.get(container).into_iter().flatten();
         let mut intervals: Vec<Interval> =
             read.chain(made).filter_map(|id| self.current(*id)).cloned().collect();
-        intervals.sort_by_key(|interval| (interval.start, interval.id));
+        intervals.sort_by_key(|interval| (interval.start, in_order(interval.id)));
         intervals
     }
 
@@ -332,7 +337,7 @@ impl<'a> Draft<'a> {
             .filter(|interval| wanted(interval))
             .cloned()
             .collect();
-        found.sort_by_key(|interval| (interval.start, interval.id));
+        found.sort_by_key(|interval| (interval.start, in_order(interval.id)));
         found
     }
 
@@ -457,7 +462,7 @@ impl<'a> Draft<'a> {
             }
         }
         // In the order in which they were made: the store numbers them anew.
-        changes.intervals.sort_by_key(|interval| (interval.id.0 < 0, interval.id.0.abs()));
+        changes.intervals.sort_by_key(|interval| in_order(interval.id));
         for (key, group) in self.groups {
             match group {
                 Some(group) => changes.groups.push(group),

@@ -206,52 +206,63 @@ fn resolve_doubt(
     let said_of =
         |interval: &Interval, maybe: &Told| says.get(&(&interval.alert, key(maybe))).copied();
     let receiver = &delivery.group.receiver;
+    let place_of = |interval: &Interval| {
+        interval.ledger.iter().position(|entry| entry.group.receiver == *receiver)
+    };
     let mut intervals: BTreeMap<IntervalId, Interval> = BTreeMap::new();
-    let mut moved = false;
+    let (mut moved, mut handed_over) = (false, false);
     each(&notification.says, |saying| {
         let interval = draft.interval(saying.interval)?;
-        let is_there = |interval: &Interval| {
-            let mut entries = interval.ledger.iter();
-            let entry = entries.find(|entry| entry.group.receiver == *receiver);
-            entry.is_some_and(|entry| {
-                entry.maybe.stretches().any(|maybe| said_of(interval, &maybe).is_some())
-            })
-        };
-        moved |= !interval.as_ref().is_some_and(is_there);
+        let entry = interval.as_ref().and_then(|it| Some((it, &it.ledger[place_of(it)?])));
+        moved |= !entry.is_some_and(|(interval, entry)| {
+            entry.maybe.stretches().any(|maybe| said_of(interval, &maybe).is_some())
+        });
+        handed_over |= saying.news.is_end() && !entry.is_some_and(|(_, entry)| entry.told.fires());
         intervals.extend(interval.map(|interval| (interval.id, interval)));
         Ok(())
     })?;
-    let others = match moved {
+    let mut others = match moved {
         true => {
             draft.untold_of(&delivery.group.rule, |_, entry| entry.group.receiver == *receiver)?
         }
         false => draft.news_of(&delivery.group)?,
     };
+    if was_told && handed_over {
+        others.append(&mut draft.firing_of(&delivery.group)?);
+    }
     intervals.extend(others.into_iter().map(|interval| (interval.id, interval)));
+    let is_ended = |alert: &AlertKey| {
+        let mut says = notification.says.iter().filter(|saying| saying.news.is_end());
+        was_told && says.any(|saying| saying.alert == *alert)
+    };
     each(intervals.into_values(), |mut interval| {
-        let Some(index) =
-            interval.ledger.iter().position(|entry| entry.group.receiver == *receiver)
-        else {
-            return Ok(());
-        };
+        let Some(index) = place_of(&interval) else { return Ok(()) };
         let stretches = interval.ledger[index].maybe.stretches();
         let mut said: Vec<(&Saying, Told)> =
             stretches.filter_map(|maybe| Some((said_of(&interval, &maybe)?, maybe))).collect();
         said.sort_by_key(|(saying, _)| saying.from);
-        if said.is_empty() {
-            return Ok(());
-        }
         let entry = &mut interval.ledger[index];
+        if said.is_empty() {
+            // Told that the alert is over, nobody believes what was told before to fire, be that handed
+            // over meanwhile to a stretch that does.
+            if !entry.told.fires() || !is_ended(&interval.alert) {
+                return Ok(());
+            }
+            entry.told.forget(|before| !before.over && !before.goes_on);
+        }
         for (saying, maybe) in said {
             entry.maybe.forget(|other| *other == maybe);
             if !was_told {
                 continue;
             }
             let told = Told { goes_on: maybe.goes_on, ..saying.told(now) };
-            // What was, or may have been, said of the same time has been overtaken.
-            entry.told.forget(|before| before.meets(&told));
-            entry.maybe.forget(|before| before.meets(&told));
-            if saying.news != News::Withdrawn {
+            // What was, or may have been, said of the same time has been overtaken; what is withdrawn
+            // is so wherever it was said to have begun.
+            let withdrawn = saying.news == News::Withdrawn;
+            let overtaken = |before: &Told| (withdrawn && !before.over) || before.meets(&told);
+            entry.told.forget(overtaken);
+            entry.maybe.forget(overtaken);
+            if !withdrawn {
                 entry.told.add(told);
             }
             entry.given_up = Belief::default();

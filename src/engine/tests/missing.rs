@@ -279,3 +279,44 @@ fn a_silence_that_was_perhaps_told_is_withdrawn_though_the_first_try_is_refused(
     world.wait(100 * HOUR);
     assert!(world.deliver(&SENT).is_empty());
 }
+
+/// Silences of applications in which a DELETED is a sign of life, of which one was told.
+fn told_silent() -> World {
+    let signs = Condition::states(&[State::Running, State::Deleted]);
+    let rule = Rule { when: signs, per: vec![Field::Application], ..silent() };
+    let mut world = World::new(Rules::new(vec![rule]));
+    world.hear("a", "RUNNING", 2);
+    world.wait(2 * HOUR + 10);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+    world
+}
+
+#[test]
+fn a_silence_that_began_later_than_was_told_is_withdrawn_once() {
+    let mut world = told_silent();
+    world.wait(100);
+    world.hear("b", "DELETED", 100);
+    world.wait(4 * HOUR);
+    world.send();
+    assert_eq!(world.in_flight[0].notification.says[0].news, News::StillFiring);
+    world.hear("a", "DELETED", 2);
+    world.land(&SENT);
+    world.wait(301);
+    assert_eq!(said(&world.deliver(&SENT)), [[("b".into(), News::Withdrawn)]]);
+    world.wait(301);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn what_fires_is_told_though_it_was_withdrawn_while_it_began() {
+    let mut world = told_silent();
+    world.hear("a", "DELETED", 5);
+    world.wait(301);
+    world.send();
+    assert_eq!(world.in_flight[0].notification.says[0].news, News::Withdrawn);
+    world.hear("b", "RUNNING", 60);
+    world.land(&SENT);
+    world.wait(301);
+    assert_eq!(said(&world.deliver(&SENT)), [[("b".into(), News::Firing)]]);
+}
