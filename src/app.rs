@@ -152,6 +152,15 @@ async fn take_over(
         transact(store, keys, take_back).boxed()
     })
     .await?;
+    let receivers: Vec<Arc<str>> =
+        config.receivers.keys().map(|name| name.as_str().into()).collect();
+    in_parts(&receivers, |names| {
+        let keys = Keys { receivers: names.iter().cloned().collect(), ..Keys::default() };
+        let try_again =
+            move |snapshot: &Snapshot| engine::try_again(snapshot, &names, clock::now());
+        transact(store, keys, try_again).boxed()
+    })
+    .await?;
     let orphaned = adoption.orphaned.into_iter().map(Into::into).collect();
     let orphaned = Keys { containers: orphaned, ..Keys::default() };
     schedule::look_at(store, &rules, orphaned, wake).await?;

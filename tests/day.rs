@@ -57,7 +57,12 @@ fn of_500_that_crash_in_a_second_480_recover_in_a_minute_and_it_takes_four_messa
     let words: Vec<String> = told
         .iter()
         .map(|notification| {
-            let context = Context { external_url: None, now: notification.made_at, plain: false };
+            let context = Context {
+                external_url: None,
+                now: notification.made_at,
+                plain: false,
+                instead_of: None,
+            };
             word(notification, &config.templates, &context).text()
         })
         .collect();

@@ -131,6 +131,7 @@ fn notification(receiver: &str, now: Timestamp) -> Notification {
         labels: Labels::default(),
         runbook_url: None,
         group_opened_at: now,
+        notice: None,
         due_at: now,
         made_at: now,
         firing: 1,

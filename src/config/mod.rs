@@ -83,8 +83,10 @@ pub struct Receiver {
     pub kind: ReceiverKind,
     /// How long one attempt may take.
     pub timeout: Duration,
-    /// How long a delivery is tried before it is a dead letter.
+    /// How long a delivery is tried before it goes to the fallback or is a dead letter.
     pub give_up_after: Duration,
+    /// Who gets what is for it while it is down.
+    pub fallback: Option<String>,
     /// Whether plain HTTP may leave the machine.
     pub allow_http: bool,
 }
@@ -207,7 +209,7 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
     let mut fields = Fields::of(root, "a rules file", report)?;
     let server = server::server(fields.get("server"), report);
     let storage = server::storage(fields.get("storage"), report);
-    let reader = receivers::Reader { folder, validate, report };
+    let reader = receivers::Reader::new(folder, validate, report);
     let mut receivers = reader.read(fields.get("receivers"));
     let mute_times = mutes::read(fields.get("mute_times"), report);
     let reader = rules::Reader { receivers: &receivers, mute_times: &mute_times, report };
@@ -219,9 +221,11 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
 
     let rules = Rules::new(rules::without_those_off(rules, &receivers)).with_inhibits(inhibits);
     rules::note_those_off(&receivers, &rules, report);
-    if rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE)) {
+    let is_told = rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE));
+    if is_told || receivers.fall_back_to(CONSOLE) {
         receivers.add_console();
     }
+    let rules = rules.with_fallbacks(receivers.fallbacks());
     Some(Config { server, storage, receivers, rules, templates, tests, notes: Vec::new() })
 }
 

@@ -16,7 +16,8 @@ use super::{CONSOLE, Receiver, Receivers};
 use crate::clock::Timestamp;
 use crate::message::Templates;
 use crate::rules::{
-    Condition, EXPIRE_AFTER, Field, GAP, Late, On, PER, Resolve, Rule, Rules, Severity, Threshold,
+    Condition, EXPIRE_AFTER, Field, GAP, Late, On, PER, RECEIVER_DOWN, Resolve, Rule, Rules,
+    Severity, Threshold,
 };
 
 /// Labels that every alert has, beside its key.
@@ -316,6 +317,12 @@ impl Reader<'_> {
             return None;
         };
         let name = fields.filled("name")?;
+        if name == RECEIVER_DOWN {
+            let message = format!(
+                "the name \"{name}\" is kept for receivers that are down; name this rule otherwise"
+            );
+            self.report.wrong(node.place, message);
+        }
         if !names.insert(name.clone()) {
             let message = format!("another rule is named {} already", node.value.written());
             self.report.wrong(node.place, message);

@@ -105,8 +105,10 @@ struct Receiver {
     alertmanager: Option<Alertmanager>,
     /// How long one attempt may take; 10s unless given.
     timeout: Option<Duration>,
-    /// After how long a delivery becomes a dead letter; 24h unless given.
+    /// After how long a delivery goes to the fallback or becomes a dead letter; 24h unless given.
     give_up_after: Option<Duration>,
+    /// The receiver that gets what is for this one while it is down.
+    fallback: Option<String>,
     /// Whether plain HTTP may leave this machine.
     allow_http: Option<Flag>,
 }

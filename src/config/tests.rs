@@ -190,9 +190,6 @@ rules:
     rules.yaml:8:54: "to" must be a list, and is a number
             email: { smtp_url: "${NONE}", from: a@x.org, to: 5 }
                                                              ^
-    rules.yaml:9:5: "fallback" is not supported yet
-            fallback: ops-slack
-            ^
     rules.yaml:12:14: unknown label "aplication"; did you mean "application"?
           group_by: [aplication]
                      ^
@@ -287,6 +284,28 @@ fn each_bad_file_gets_one_clear_sentence() {
         (
             "receivers: { a: { slack: { webhook_url_file: /none/x } } }",
             "rules.yaml:1:46: cannot read \"/none/x\": No such file or directory",
+        ),
+        (
+            "receivers: { ops: { console: {} }, a: { console: {}, fallback: opps } }",
+            "rules.yaml:1:64: unknown receiver \"opps\"; did you mean \"ops\"?",
+        ),
+        (
+            "receivers: { t: [{ console: {} }], a: { console: {}, fallback: t } }",
+            "1:64: \"fallback\" is one receiver, and \"t\" is a list; name a part of it, like \
+             \"t/console\"",
+        ),
+        (
+            "receivers: { a: { console: {}, fallback: a } }",
+            "1:42: these stand in for each other for ever: a → a; leave one of them without",
+        ),
+        (
+            "receivers:\n  a: { console: {}, fallback: b }\n  b: { console: {}, fallback: c }\n  \
+             c: { console: {}, fallback: b }",
+            "3:31: these stand in for each other for ever: b → c → b; leave one",
+        ),
+        (
+            "rules: [{ name: receiver-down, when: {} }]",
+            "1:17: the name \"receiver-down\" is kept for receivers that are down",
         ),
         ("receivers: { a: [] }", "rules.yaml:1:14: receiver \"a\" lists nothing"),
         (
@@ -576,6 +595,20 @@ fn a_list_of_places_is_one_name_whose_parts_are_receivers_like_any_other() {
     assert_eq!(tells("part"), ["team/email", "team/slack"]);
     assert!(config.tests.run().all(|outcome| outcome.passed()));
     assert_eq!(config.notes, ["receiver \"team/slack-2\" is off: its \"webhook_url\" is empty"]);
+}
+
+#[test]
+fn a_receiver_may_have_others_to_stand_in_for_it() {
+    let config = config(
+        "receivers:\n  a: { console: {}, fallback: b }\n  b: { console: {}, fallback: console }\n  \
+         c: { console: {}, fallback: off }\n  off: { slack: { webhook_url: '' } }\n\
+         rules: [{ name: r, when: {}, notify: a }]",
+    );
+    let fallback = |name| config.rules.fallback(name).map(|name| &**name);
+    assert_eq!([fallback("a"), fallback("b"), fallback("c")], [Some("b"), Some("console"), None]);
+    assert!(config.receivers.contains_key(CONSOLE));
+    let note = "nobody stands in for receiver \"c\": its fallback \"off\" is off";
+    assert!(config.notes.iter().any(|other| other == note), "{:?}", config.notes);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The longest (DESIGN.md §7).
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+pub const LONGEST: Duration = Duration::from_secs(5 * 60);
 
 /// How long to wait after the `failures`th failure in a row, counted from 0: doubling from 1 s to
 /// 5 min, of which `jitter` (0 to 1) takes up to a half away, so that many who failed together do not

@@ -216,6 +216,8 @@ impl Worker {
             external_url: self.bell.external_url.as_deref(),
             now: clock::now(),
             plain: delivery.plain,
+            instead_of: Some(&*delivery.group.receiver)
+                .filter(|_| delivery.to != delivery.group.receiver),
         };
         let envelope = Envelope {
             id: delivery.id.clone(),
@@ -245,7 +247,8 @@ impl Worker {
                 if let Some(retry_after) = retry_after {
                     // Longer than it may wait at all makes no difference.
                     backoff = retry_after.min(self.receiver.give_up_after);
-                    pause = Some(backoff);
+                    // One that asks for more is down, and the engine sees to that.
+                    pause = Some(backoff).filter(|backoff| *backoff <= retry::LONGEST);
                 }
                 Outcome::Transient { detail }
             }
@@ -256,7 +259,6 @@ impl Worker {
             Err(SendError::Message { detail }) => Outcome::Message { detail },
             Err(SendError::Destination { detail }) => {
                 backoff = retry::probe_after(jitter);
-                pause = Some(backoff.min(self.receiver.give_up_after));
                 Outcome::Destination { detail }
             }
         };
@@ -333,6 +335,16 @@ impl Worker {
             }
             Settled::Waits { until } => {
                 warn!(delivery.id = id, receiver, attempt, detail, next_attempt_at = %until, "not delivered");
+            }
+            Settled::Moved { to } => {
+                warn!(
+                    delivery.id = id,
+                    receiver,
+                    attempt,
+                    detail,
+                    to = &*to,
+                    "not delivered; goes elsewhere"
+                );
             }
             Settled::Dead => {
                 error!(delivery.id = id, receiver, attempt, detail, "given up: a dead letter");

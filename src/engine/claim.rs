@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, Missing};
+use super::health::{self, Route};
 use super::types::*;
 use super::{decide, group, settle, shared, suppress, timeline};
 use crate::clock::Timestamp;
@@ -65,6 +66,21 @@ fn claim_one(
     }
     // Whoever held an expired lease is gone, and nobody knows how far it came.
     delivery.doubtful |= delivery.lease.is_some();
+    match health::route(draft, rules, &delivery)? {
+        Route::Here => {}
+        Route::To(receiver) => {
+            draft.put_delivery(delivery.moved_to(receiver, now));
+            return Ok(None);
+        }
+        Route::Wait(until) => {
+            let next_attempt = Timer { set_at: now, due_at: until };
+            draft.put_delivery(Delivery { next_attempt, lease: None, ..delivery });
+            return Ok(None);
+        }
+    }
+    if delivery.is_notice() {
+        return lease_to(draft, rules, delivery, None, lease);
+    }
     suppress::review_if_any(draft, rules, &delivery.group)?;
     let Some(mut group) = draft.group(&delivery.group)? else {
         end(draft, delivery, Status::Dropped);
@@ -82,6 +98,7 @@ fn claim_one(
         Some(frozen) if says_as(&frozen.says, &notification.says) => {}
         Some(_) => {
             let successor = Delivery {
+                to: delivery.to.clone(),
                 waiting_since: delivery.waiting_since,
                 failures: delivery.failures,
                 last_error: delivery.last_error.clone(),
@@ -94,6 +111,19 @@ fn claim_one(
         }
         None => delivery.notification = Some(notification),
     }
+    lease_to(draft, rules, delivery, Some(group), lease)
+}
+
+/// Leases a delivery that says what it is to say.
+fn lease_to(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    mut delivery: Delivery,
+    group: Option<Group>,
+    lease: &Lease,
+) -> Result<Option<Claimed>, Missing> {
+    let now = draft.now;
+    health::try_with(draft, &delivery.to, lease.until)?;
     delivery.attempts += 1;
     delivery.lease = Some(lease.clone());
     draft.put_attempt(Attempt {
@@ -104,13 +134,22 @@ fn claim_one(
         outcome: None,
         detail: None,
     });
-    let claimed = delivery.notification.clone().map(|notification| Claimed {
-        delivery: delivery.clone(),
-        notification,
-        thread: group::thread(&group.key, group.opened_at),
-        handle: group.handle.clone(),
+    let claimed = delivery.notification.clone().map(|notification| {
+        let opened_at = group.as_ref().map_or(notification.group_opened_at, |it| it.opened_at);
+        Claimed {
+            delivery: delivery.clone(),
+            notification,
+            thread: group::thread(&delivery.group, opened_at),
+            // Another place knows nothing of it.
+            handle: group
+                .as_ref()
+                .filter(|_| delivery.to == delivery.group.receiver)
+                .and_then(|group| group.handle.clone()),
+        }
     });
-    draft.put_group(group);
+    if let Some(group) = group {
+        draft.put_group(group);
+    }
     // From here on it may have been heard, whatever becomes of us.
     settle::enter(draft, rules, &delivery, |entry, _, told| {
         // What may be believed to fire is, until it was heard that it does not.
@@ -225,6 +264,7 @@ fn compose(
         labels: group.key.labels.clone(),
         runbook_url: rule.and_then(|rule| rule.runbook_url.clone()),
         group_opened_at: group.opened_at,
+        notice: None,
         due_at,
         made_at: draft.now,
         firing: count(firing),

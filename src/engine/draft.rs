@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::Health;
 use super::silence::Silence;
 use super::types::*;
 use crate::clock::Timestamp;
@@ -55,6 +56,7 @@ pub(super) struct Draft<'a> {
     intervals: BTreeMap<IntervalId, Option<Interval>>,
     groups: BTreeMap<GroupKey, Option<Group>>,
     deliveries: BTreeMap<DeliveryId, Delivery>,
+    receivers: BTreeMap<Arc<str>, Health>,
     attempts: Vec<Attempt>,
     touched: BTreeSet<GroupKey>,
     fired: BTreeMap<IntervalId, Fired>,
@@ -110,6 +112,7 @@ impl<'a> Draft<'a> {
             intervals: BTreeMap::new(),
             groups: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            receivers: BTreeMap::new(),
             attempts: Vec::new(),
             touched: BTreeSet::new(),
             fired: BTreeMap::new(),
@@ -430,6 +433,23 @@ impl<'a> Draft<'a> {
         self.deliveries.insert(delivery.id.clone(), delivery);
     }
 
+    /// How a receiver is.
+    pub(super) fn health(&mut self, receiver: &Arc<str>) -> Result<Health, Missing> {
+        if let Some(health) = self.receivers.get(receiver) {
+            return Ok(health.clone());
+        }
+        if !self.snapshot.asked.receivers.contains(receiver) {
+            self.need.receivers.insert(receiver.clone());
+            return Err(Missing);
+        }
+        let known = self.snapshot.receivers.get(receiver).cloned();
+        Ok(known.unwrap_or_else(|| Health::well(receiver.clone())))
+    }
+
+    pub(super) fn put_health(&mut self, health: Health) {
+        self.receivers.insert(health.receiver.clone(), health);
+    }
+
     pub(super) fn put_attempt(&mut self, attempt: Attempt) {
         self.attempts.push(attempt);
     }
@@ -450,6 +470,7 @@ impl<'a> Draft<'a> {
             failed: self.failed,
             containers: self.containers.into_values().collect(),
             deliveries: self.deliveries.into_values().collect(),
+            receivers: self.receivers.into_values().collect(),
             attempts: self.attempts,
             ..Changes::default()
         };

@@ -138,6 +138,7 @@ pub(super) fn speak(group: &mut Group, due_at: Timestamp, now: Timestamp) -> Del
     Delivery {
         id,
         group: group.key.clone(),
+        to: group.key.receiver.clone(),
         status: Status::Pending,
         created_at: now,
         due_at,

@@ -185,17 +185,8 @@ fn set(
         return Ok(());
     }
     let now = draft.now;
-    let mut group = draft.group(&entry.group)?.unwrap_or_else(|| Group {
-        key: entry.group.clone(),
-        opened_at: now,
-        last_told: None,
-        news: 0,
-        firing: 0,
-        waiting: None,
-        spoken: 0,
-        handle: None,
-        timer: None,
-    });
+    let mut group =
+        draft.group(&entry.group)?.unwrap_or_else(|| Group::new(entry.group.clone(), now));
     let (told_before, fired_before) = (entry.is_to_be_told(), entry.firing);
     let ripe =
         matches!(entry.held, Some(Held::TooEarly { .. })) && held.is_none() && news.is_some();

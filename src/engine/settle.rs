@@ -1,9 +1,11 @@
 //! An attempt ends: what it said is told, or the delivery waits, or it is given up.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::{Draft, Missing, each};
+use super::health::{self, Route};
 use super::types::*;
 use super::{decide, ledger, suppress};
 use crate::clock::Timestamp;
@@ -59,7 +61,7 @@ pub enum Outcome {
 }
 
 /// What became of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It was told.
     Sent,
@@ -67,6 +69,11 @@ pub enum Settled {
     Waits {
         /// When that is due.
         until: Timestamp,
+    },
+    /// It goes to another, since who it was for is down, or took too long.
+    Moved {
+        /// To whom.
+        to: Arc<str>,
     },
     /// It was given up.
     Dead,
@@ -119,6 +126,13 @@ pub fn give_up(
 
 fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<(), Missing> {
     let Some(mut delivery) = draft.delivery(id)? else { return Ok(()) };
+    if delivery.to != delivery.group.receiver && rules.has_receiver(&delivery.group.receiver) {
+        // Who stood in is gone: it is for whom it always was.
+        let receiver = delivery.group.receiver.clone();
+        let now = draft.now;
+        draft.put_delivery(delivery.moved_to(receiver, now));
+        return Ok(());
+    }
     delivery.last_error = Some(format!(
         "there is no receiver {:?} in the rules file any more",
         delivery.group.receiver
@@ -166,9 +180,12 @@ fn settle_one(
     } else {
         delivery.doubtful = true;
     }
+    health::enter(draft, rules, &delivery.to, &settlement.outcome, settlement.backoff)?;
     match &settlement.outcome {
         Outcome::Sent { handle, .. } => {
             resolve_doubt(draft, rules, &delivery, true)?;
+            health::note_missed(draft, &delivery)?;
+            let handle = handle.as_ref().filter(|_| delivery.to == delivery.group.receiver);
             if let (Some(handle), Some(group)) = (handle, draft.group(&delivery.group)?) {
                 draft.put_group(Group { handle: Some(handle.clone()), ..group });
             }
@@ -287,11 +304,25 @@ fn wait(
     delivery.failures += 1;
     let overdue = |since: Timestamp| now.since(since) >= settlement.give_up_after;
     if overdue(delivery.waiting_since) {
+        if let Some(next) = health::after(rules, &delivery.group, &delivery.to) {
+            // It has as long there as it had here.
+            let delivery = Delivery { waiting_since: now, ..delivery };
+            draft.put_delivery(delivery.moved_to(next.clone(), now));
+            return Ok(Settled::Moved { to: next });
+        }
         return bury(draft, rules, delivery, |saying| overdue(saying.waiting_since));
     }
     // The last attempt is made when the time is up, not after.
     let last = delivery.waiting_since.plus(settlement.give_up_after);
-    let until = now.plus(settlement.backoff).min(last);
+    let until = match health::route(draft, rules, &delivery)? {
+        Route::To(to) => {
+            draft.put_delivery(delivery.moved_to(to.clone(), now));
+            return Ok(Settled::Moved { to });
+        }
+        Route::Wait(until) => until,
+        Route::Here => now.plus(settlement.backoff),
+    };
+    let until = until.min(last);
     delivery.next_attempt = Timer { set_at: now, due_at: until };
     draft.put_delivery(delivery);
     Ok(Settled::Waits { until })

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Lease;
+use super::health::{Health, Notice};
 use super::silence::{Silence, SilenceId};
 use crate::clock::Timestamp;
 use crate::event::{Event, Identity, State};
@@ -472,6 +473,24 @@ pub struct Group {
     pub timer: Option<Timer>,
 }
 
+impl Group {
+    /// A group that has come to be and has nothing to tell yet.
+    #[must_use]
+    pub fn new(key: GroupKey, opened_at: Timestamp) -> Group {
+        Group {
+            key,
+            opened_at,
+            last_told: None,
+            news: 0,
+            firing: 0,
+            waiting: None,
+            spoken: 0,
+            handle: None,
+            timer: None,
+        }
+    }
+}
+
 /// A delay, kept so that a clock that jumps back only re-arms it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {
@@ -501,6 +520,8 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// The group that speaks.
     pub group: GroupKey,
+    /// Who is to get it: the group's receiver or, while that is down, its fallback.
+    pub to: Arc<str>,
     /// How far it is.
     pub status: Status,
     /// When it was made.
@@ -530,6 +551,22 @@ pub struct Delivery {
     pub last_error: Option<String>,
     /// When it ended, if it did.
     pub ended_at: Option<Timestamp>,
+}
+
+impl Delivery {
+    /// The same for another receiver, which is to be tried at once, in full words and from the start.
+    #[must_use]
+    pub fn moved_to(self, receiver: Arc<str>, now: Timestamp) -> Delivery {
+        Delivery {
+            to: receiver,
+            next_attempt: Timer { set_at: now, due_at: now },
+            failures: 0,
+            lease: None,
+            plain: false,
+            reached: Vec::new(),
+            ..self
+        }
+    }
 }
 
 /// How far a delivery is.
@@ -579,6 +616,9 @@ pub struct Notification {
     pub runbook_url: Option<String>,
     /// When the group came to be; with its key, it names the thread.
     pub group_opened_at: Timestamp,
+    /// What it says instead of news of a group: that another receiver is down, or is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// When it was to be told.
     pub due_at: Timestamp,
     /// When this was put together.
@@ -716,6 +756,8 @@ pub struct Keys {
     pub firing: BTreeSet<GroupKey>,
     /// These deliveries.
     pub deliveries: BTreeSet<DeliveryId>,
+    /// How these receivers are.
+    pub receivers: BTreeSet<Arc<str>>,
     /// Every silence.
     pub silences: bool,
     /// The firing intervals of these rules, which may inhibit others.
@@ -746,6 +788,7 @@ impl Keys {
         self.news.append(&mut other.news);
         self.firing.append(&mut other.firing);
         self.deliveries.append(&mut other.deliveries);
+        self.receivers.append(&mut other.receivers);
         self.silences |= other.silences;
         self.sources.append(&mut other.sources);
         self.untold.append(&mut other.untold);
@@ -772,6 +815,8 @@ pub struct Snapshot {
     pub groups: HashMap<GroupKey, Group>,
     /// Deliveries by id.
     pub deliveries: HashMap<DeliveryId, Delivery>,
+    /// Receivers with anything to say of how they are, by name.
+    pub receivers: HashMap<Arc<str>, Health>,
     /// Every silence, if they were asked for: what is over may have covered what is over, too.
     pub silences: Arc<[Silence]>,
 }
@@ -796,6 +841,8 @@ pub struct Changes {
     pub groups_removed: Vec<GroupKey>,
     /// Deliveries to put.
     pub deliveries: Vec<Delivery>,
+    /// How receivers are by now.
+    pub receivers: Vec<Health>,
     /// Attempts to put.
     pub attempts: Vec<Attempt>,
 }

@@ -2,6 +2,7 @@
 //!
 //! Does no I/O. Receivers turn a [`Message`] into their payload, and escape it.
 
+mod notices;
 mod templates;
 pub mod text;
 mod words;
@@ -105,6 +106,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Whether the words have to be few and simple, since a fuller message was refused.
     pub plain: bool,
+    /// Whom it was for, where it is told to another since that one is down.
+    pub instead_of: Option<&'a str>,
 }
 
 impl Context<'_> {
@@ -118,8 +121,15 @@ impl Context<'_> {
 /// note names the error.
 #[must_use]
 pub fn word(notification: &Notification, templates: &Templates, context: &Context<'_>) -> Message {
-    let mut message = words::built_in(notification, context);
+    let mut message = match &notification.notice {
+        Some(notice) => return notices::words(notification, notice, context),
+        None => words::built_in(notification, context),
+    };
+    let instead_of = context
+        .instead_of
+        .map(|receiver| format!("told here, since {} takes nothing", words::name(receiver)));
     if context.plain {
+        message.notes.extend(instead_of);
         return message;
     }
     let custom = templates.render(notification, context);
@@ -142,6 +152,7 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
         Some(Err(error)) => errors.push(format!("the rule's message failed: {error}")),
         None => {}
     }
+    message.notes.extend(instead_of);
     message.notes.append(&mut errors);
     message
 }

@@ -121,6 +121,7 @@ impl Templates {
                 external_url: Some("https://tocsin.example.com"),
                 now: sample.made_at,
                 plain: false,
+                instead_of: None,
             };
             self.run(&name, sample, &context).map_err(|error| in_words(&error))?;
         }
@@ -342,6 +343,7 @@ fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
         labels: group_labels.into(),
         runbook_url: rule.runbook_url.clone(),
         group_opened_at: started_at,
+        notice: None,
         due_at: made_at,
         made_at,
         firing: u32::from(firing),

@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::{AlertNews, Cause, News};
+use crate::engine::{AlertNews, Cause, Missed, News, Notice};
 use crate::rules::{Labels, On};
 
 const ID: &str = "b9e7bef7-d571-4ee4-b80e-835a2377040e";
@@ -65,6 +65,7 @@ pub(crate) fn notification(alerts: Vec<AlertNews>) -> Notification {
         labels: map(&[("application", "toto"), ("service", "hello-python")]),
         runbook_url: Some("https://wiki.example.com/crashed".into()),
         group_opened_at: at("14:02:01"),
+        notice: None,
         due_at: at("14:06:00"),
         made_at: at("14:06:00"),
         firing,
@@ -76,7 +77,12 @@ pub(crate) fn notification(alerts: Vec<AlertNews>) -> Notification {
 }
 
 fn context() -> Context<'static> {
-    Context { external_url: Some("https://alerts.example.com"), now: at("14:06:00"), plain: false }
+    Context {
+        external_url: Some("https://alerts.example.com"),
+        now: at("14:06:00"),
+        plain: false,
+        instead_of: None,
+    }
 }
 
 fn words(notification: &Notification) -> String {
@@ -605,4 +611,60 @@ fn a_silence_is_told_with_what_was_heard_last_and_how_it_ended() {
 
     Alerts: https://alerts.example.com/api/alerts
     ");
+}
+
+fn notice(back_at: Option<&str>, missed_in_all: u32) -> Notification {
+    let missed = (0..missed_in_all.min(2)).map(|number| Missed {
+        rule: "crashed".into(),
+        labels: map(&[("application", &format!("shop{number}"))]),
+        at: at("14:03:00"),
+    });
+    let notice = Notice {
+        receiver: "oncall".into(),
+        reason: "404 no_service".into(),
+        back_at: back_at.map(at),
+        missed: missed.collect(),
+        missed_in_all,
+    };
+    Notification {
+        rule: "receiver-down".into(),
+        notice: Some(notice),
+        alerts: Vec::new(),
+        ..notification(Vec::new())
+    }
+}
+
+#[test]
+fn a_receiver_that_is_down_and_one_that_is_back_are_told_in_words() {
+    let said = |notification| word(&notification, &Templates::new(), &context()).text();
+    insta::assert_snapshot!(said(notice(None, 0)), @r"
+    CRITICAL receiver-down: oncall takes nothing
+
+    404 no_service
+      since 14:02 UTC
+      what is for oncall is told here until it takes messages again
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+    insta::assert_snapshot!(said(notice(Some("14:05:01"), 3)), @r"
+    OVER receiver-down: oncall takes messages again
+
+    was down for 3 min, since 14:02 UTC
+      404 no_service
+
+    3 messages for oncall went elsewhere meanwhile
+      crashed · application=shop0 · 14:03 UTC
+      crashed · application=shop1 · 14:03 UTC
+      and 1 more
+
+    Alerts: https://alerts.example.com/api/alerts
+    ");
+}
+
+#[test]
+fn what_is_told_to_another_says_for_whom_it_was() {
+    let context = Context { instead_of: Some("oncall"), ..context() };
+    let notification = notification(vec![alert(ID, News::Firing)]);
+    let message = word(&notification, &Templates::new(), &context);
+    assert_eq!(message.notes.last().unwrap(), "told here, since oncall takes nothing");
 }

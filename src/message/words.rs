@@ -53,7 +53,7 @@ pub(super) fn built_in(notification: &Notification, context: &Context<'_>) -> Me
     }
 }
 
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     shorten(&one_line(text), NAME).into_owned()
 }
 

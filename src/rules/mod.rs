@@ -31,6 +31,7 @@ pub struct Rules {
     by_name: BTreeMap<Arc<str>, usize>,
     index: Arc<Index>,
     receivers: BTreeSet<String>,
+    fallbacks: BTreeMap<Arc<str>, Arc<str>>,
     inhibition: Arc<Inhibition>,
     up_since: Timestamp,
 }
@@ -178,6 +179,9 @@ pub const GAP: Duration = Duration::from_secs(2 * 3600);
 /// otherwise (DESIGN.md §5).
 pub const EXPIRE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// What tells that a receiver is down speaks as a rule of this name, which none of the file may have.
+pub const RECEIVER_DOWN: &str = "receiver-down";
+
 impl Rules {
     /// The rules in the order of the file. Of two with one name the later is found by name; the
     /// file's validation refuses such a pair.
@@ -189,7 +193,15 @@ impl Rules {
         let index = Arc::new(Index::new(rules.iter().map(|rule| &rule.when)));
         let rules = rules.into_iter().map(Arc::new).collect();
         let up_since = Timestamp::default();
-        Rules { rules, by_name, index, receivers, inhibition: Arc::default(), up_since }
+        Rules {
+            rules,
+            by_name,
+            index,
+            receivers,
+            fallbacks: BTreeMap::new(),
+            inhibition: Arc::default(),
+            up_since,
+        }
     }
 
     /// The same rules, with alerts that hold others back.
@@ -241,6 +253,19 @@ impl Rules {
     #[must_use]
     pub fn has_receiver(&self, name: &str) -> bool {
         self.receivers.contains(name)
+    }
+
+    /// The same rules, in a file in which these receivers stand in for others: name → fallback.
+    #[must_use]
+    pub fn with_fallbacks(mut self, fallbacks: BTreeMap<Arc<str>, Arc<str>>) -> Rules {
+        self.fallbacks = fallbacks;
+        self
+    }
+
+    /// Who gets what is for a receiver while that is down, if someone does.
+    #[must_use]
+    pub fn fallback(&self, receiver: &str) -> Option<&Arc<str>> {
+        self.fallbacks.get(receiver)
     }
 
     /// The rule of this name.

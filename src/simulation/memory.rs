@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Container, Decision, Delivery, DeliveryId, Entry, Group, GroupKey, Heard, Interval,
-    IntervalId, Keys, Role, Silence, Snapshot, Status,
+    Changes, Container, Decision, Delivery, DeliveryId, Entry, Group, GroupKey, Health, Heard,
+    Interval, IntervalId, Keys, Role, Silence, Snapshot, Status,
 };
 
 /// What a store holds, as far as decisions ask for it.
@@ -26,6 +26,8 @@ pub struct Memory {
     pub silences: Vec<Silence>,
     /// The deliveries, whatever became of them.
     pub deliveries: BTreeMap<DeliveryId, Delivery>,
+    /// How receivers are, by name.
+    pub receivers: BTreeMap<Arc<str>, Health>,
     last_interval: i64,
 }
 
@@ -128,6 +130,11 @@ impl Memory {
                 snapshot.deliveries.insert(id.clone(), delivery.clone());
             }
         }
+        for name in &keys.receivers {
+            if let Some(health) = self.receivers.get(name) {
+                snapshot.receivers.insert(name.clone(), health.clone());
+            }
+        }
         snapshot
     }
 
@@ -155,6 +162,9 @@ impl Memory {
         }
         for delivery in changes.deliveries {
             self.deliveries.insert(delivery.id.clone(), delivery);
+        }
+        for health in changes.receivers {
+            self.receivers.insert(health.receiver.clone(), health);
         }
     }
 

@@ -2,20 +2,22 @@
 
 mod kinds;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fields::{self, Fields};
-use super::report::{Report, quoted};
+use super::report::{self, Report, quoted};
 use super::yaml::{Key, Node, Place, Value};
 use super::{CONSOLE, Receiver, Validate};
 use kinds::KINDS;
 
 pub use kinds::ReceiverKind;
 
-const SETTINGS_LATER: [&str; 2] = ["fallback", "rate"];
+const SETTINGS_LATER: [&str; 1] = ["rate"];
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -23,9 +25,21 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// What reading a receiver needs to know.
 pub(super) struct Reader<'a> {
     /// The folder that `…_file` is relative to.
-    pub(super) folder: &'a Path,
-    pub(super) validate: &'a Validate<'a>,
-    pub(super) report: &'a Report,
+    folder: &'a Path,
+    validate: &'a Validate<'a>,
+    report: &'a Report,
+    /// The fallbacks that receivers name, with their places.
+    fallbacks: RefCell<BTreeMap<String, (Place, String)>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        folder: &'a Path,
+        validate: &'a Validate<'a>,
+        report: &'a Report,
+    ) -> Reader<'a> {
+        Reader { folder, validate, report, fallbacks: RefCell::default() }
+    }
 }
 
 impl Receiver {
@@ -52,6 +66,7 @@ impl Receiver {
             kind,
             timeout: TIMEOUT,
             give_up_after: GIVE_UP_AFTER,
+            fallback: None,
             allow_http: false,
         }
     }
@@ -94,6 +109,21 @@ impl Receivers {
         self.each.keys().chain(self.lists.keys()).map(String::as_str)
     }
 
+    /// Whether this one stands in for another.
+    pub(super) fn fall_back_to(&self, name: &str) -> bool {
+        self.each.values().any(|receiver| receiver.fallback.as_deref() == Some(name))
+    }
+
+    /// Who stands in for whom: name → fallback. One that is off stands in for nobody.
+    pub(super) fn fallbacks(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let is_on = |name: &str| self.each.get(name).is_some_and(|receiver| !receiver.is_off());
+        let named = self.each.values().filter_map(|receiver| {
+            let fallback = receiver.fallback.as_deref().filter(|name| is_on(name))?;
+            Some((receiver.name.as_str().into(), fallback.into()))
+        });
+        named.collect()
+    }
+
     /// Adds the console, if there is none.
     pub(super) fn add_console(&mut self) {
         self.each.entry(CONSOLE.to_owned()).or_insert_with(Receiver::console);
@@ -104,6 +134,12 @@ impl Reader<'_> {
     /// Every receiver by name. One that is wrong is among them as well, as a console: so that
     /// those who name it are not told that there is no such receiver.
     pub(super) fn read(&self, node: Option<&Node>) -> Receivers {
+        let receivers = self.read_each(node);
+        self.check_fallbacks(&receivers);
+        receivers
+    }
+
+    fn read_each(&self, node: Option<&Node>) -> Receivers {
         let entries = node.and_then(|node| fields::entries(node, "\"receivers\"", self.report));
         let mut receivers = Receivers::default();
         for (key, node) in entries.unwrap_or_default() {
@@ -132,6 +168,52 @@ impl Reader<'_> {
         receivers
     }
 
+    /// Fallbacks have to be there, be one receiver each, and lead to an end.
+    fn check_fallbacks(&self, receivers: &Receivers) {
+        for (name, (place, fallback)) in &*self.fallbacks.borrow() {
+            let known = receivers.get(fallback).is_some() || fallback == CONSOLE;
+            let parts = receivers.parts(fallback);
+            if !known && !parts.is_empty() {
+                let message = format!(
+                    "\"fallback\" is one receiver, and {} is a list; name a part of it, like {}",
+                    quoted(fallback),
+                    quoted(parts[0])
+                );
+                self.report.wrong(*place, message);
+            } else if !known {
+                let hint = report::did_you_mean(fallback, receivers.names());
+                self.report.wrong(*place, format!("unknown receiver {}{hint}", quoted(fallback)));
+            }
+            let mut chain = vec![name.as_str()];
+            let mut next = Some(fallback.as_str());
+            while let Some(receiver) = next.filter(|next| !chain.contains(next)) {
+                chain.push(receiver);
+                next = receivers.get(receiver).and_then(|receiver| receiver.fallback.as_deref());
+            }
+            // Of those in a circle one is told, and of those that lead into it none.
+            let first_of_circle =
+                next == Some(name) && chain.iter().min().is_some_and(|first| first == name);
+            if first_of_circle {
+                chain.push(name);
+                let message = format!(
+                    "these stand in for each other for ever: {}; leave one of them without a \
+                     \"fallback\"",
+                    chain.join(" → ")
+                );
+                self.report.wrong(*place, message);
+            }
+            let off = receivers.get(fallback).and_then(Receiver::missing_address);
+            let stands_in = receivers.get(name).is_some_and(|receiver| !receiver.is_off());
+            if off.is_some() && stands_in {
+                self.report.note(format!(
+                    "nobody stands in for receiver {}: its fallback {} is off",
+                    quoted(name),
+                    quoted(fallback)
+                ));
+            }
+        }
+    }
+
     fn add(&self, receivers: &mut Receivers, name: &str, place: Place, node: &Node) {
         let receiver = self.receiver(name, place, node);
         let receiver = receiver.unwrap_or_else(|| Receiver::new(name, ReceiverKind::Console));
@@ -157,6 +239,11 @@ impl Reader<'_> {
         let timeout = fields.duration("timeout", least).unwrap_or(TIMEOUT);
         let give_up_after = fields.duration("give_up_after", least).unwrap_or(GIVE_UP_AFTER);
         let allow_http = fields.bool("allow_http").unwrap_or_default();
+        let fallback = fields.get("fallback").map(|node| node.place).zip(fields.filled("fallback"));
+        if let Some(fallback) = fallback.clone() {
+            self.fallbacks.borrow_mut().insert(name.to_owned(), fallback);
+        }
+        let fallback = fallback.map(|(_, name)| name);
         fields.finish(&SETTINGS_LATER);
 
         let (kind, node) = match given.as_slice() {
@@ -180,7 +267,8 @@ impl Reader<'_> {
             self.report.wrong(place, message);
         }
         let kind = self.kind(kind, node)?;
-        let receiver = Receiver { timeout, give_up_after, allow_http, ..Receiver::new(name, kind) };
+        let receiver =
+            Receiver { timeout, give_up_after, fallback, allow_http, ..Receiver::new(name, kind) };
         if self.report.count() == before && !receiver.is_off() {
             for (wrong, message) in (self.validate)(&receiver) {
                 self.report.wrong(place_of(wrong, node).unwrap_or(place), message);

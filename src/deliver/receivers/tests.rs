@@ -71,6 +71,7 @@ pub(super) fn notification(alerts: &[AlertNews]) -> Notification {
         labels: Labels::new(labels.map(|(name, value)| (name.into(), value.into())).into()),
         runbook_url: Some("https://wiki.example.com/crashed?a=1&b=2".into()),
         group_opened_at: at("2015-11-20T14:02:02Z"),
+        notice: None,
         due_at: at("2015-11-20T14:02:07Z"),
         made_at: at("2015-11-20T14:02:07Z"),
         firing: firing as u32,
@@ -152,6 +153,7 @@ fn receiver(kind: ReceiverKind) -> Receiver {
         name: "ops".into(),
         kind,
         timeout: Duration::from_secs(5),
+        fallback: None,
         give_up_after: Duration::from_secs(60),
         allow_http: false,
     }

@@ -1,5 +1,6 @@
 //! What holds for every fleet, every order of arrival, every answer (DESIGN.md §6).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,12 @@ pub(super) fn rules() -> Rules {
         inhibit("hung", "quiet", &[]),
         inhibit("quiet", "flapping", &["id"]),
     ];
-    Rules::new(all).with_inhibits(inhibits)
+    Rules::new(all).with_inhibits(inhibits).with_fallbacks(fallbacks())
+}
+
+/// For one of them another stands in.
+fn fallbacks() -> BTreeMap<Arc<str>, Arc<str>> {
+    [("ops".into(), "spare".into())].into()
 }
 
 /// A rule of this kind, `for` so many seconds.
@@ -111,7 +117,8 @@ fn edited() -> Rules {
     down.mute_during = vec![Arc::new(muted())];
     let mut all = vec![crashed, down];
     all.extend(rules.iter().skip(2).map(|rule| (**rule).clone()));
-    Rules::new(all).with_inhibits(vec![inhibit("outage", "stuck", &["application"])])
+    let inhibits = vec![inhibit("outage", "stuck", &["application"])];
+    Rules::new(all).with_inhibits(inhibits).with_fallbacks(fallbacks())
 }
 
 /// Payloads of a small fleet over two days, close together and hours apart, with ties.

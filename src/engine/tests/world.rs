@@ -144,7 +144,7 @@ impl World {
             assert!(self.groups.contains_key(&entry.group), "news without a group: {entry:?}");
         }
         for delivery in self.deliveries.values() {
-            if delivery.status == Status::Pending {
+            if delivery.status == Status::Pending && !delivery.is_notice() {
                 assert_eq!(self.groups[&delivery.group].waiting.as_ref(), Some(&delivery.id));
             }
         }
@@ -201,13 +201,23 @@ impl World {
     }
 
     pub(super) fn settle(&mut self, claimed: &Claimed, outcome: &Outcome) -> Settled {
+        self.settle_after(claimed, outcome, Duration::from_secs(30))
+    }
+
+    /// Settles an attempt after which the place is to be left alone for so long.
+    pub(super) fn settle_after(
+        &mut self,
+        claimed: &Claimed,
+        outcome: &Outcome,
+        backoff: Duration,
+    ) -> Settled {
         self.hear_of(claimed, matches!(outcome, Outcome::Sent { .. }), outcome);
         let settlement = Settlement {
             delivery: claimed.delivery.id.clone(),
             token: claimed.delivery.lease.as_ref().unwrap().token.clone(),
             outcome: outcome.clone(),
             reached: Vec::new(),
-            backoff: Duration::from_secs(30),
+            backoff,
             give_up_after: Duration::from_secs(24 * 3600),
         };
         let (rules, now) = (self.rules.clone(), self.now);

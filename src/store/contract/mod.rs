@@ -175,6 +175,7 @@ fn delivery(id: &str, receiver: &str, since: i64) -> Delivery {
     Delivery {
         id: DeliveryId(id.into()),
         group: group_key(receiver),
+        to: receiver.into(),
         status: Status::Pending,
         created_at: at(since),
         due_at: at(since - 1),
@@ -201,6 +202,7 @@ fn notification(interval: IntervalId) -> Notification {
         labels: group_key("ops").labels,
         runbook_url: Some("https://wiki/crash".into()),
         group_opened_at: at(100),
+        notice: None,
         due_at: at(104),
         made_at: at(105),
         firing: 1,

@@ -99,6 +99,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
         news: one(group_key("ops")),
         firing: one(group_key("ops")),
         deliveries: one(DeliveryId("d".into())),
+        receivers: one("ops".into()),
         silences: true,
         sources: one("crashed".into()),
         untold: one("crashed".into()),
@@ -108,6 +109,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
     assert!(snapshot.known.is_empty() && snapshot.containers.is_empty());
     assert!(snapshot.intervals.is_empty() && snapshot.events.is_empty());
     assert!(snapshot.groups.is_empty() && snapshot.deliveries.is_empty());
+    assert!(snapshot.receivers.is_empty());
     assert_eq!(snapshot.timelines["nobody"], []);
 }
 

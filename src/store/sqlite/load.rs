@@ -10,8 +10,8 @@ use super::memory::{Kept, Memory};
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
-    AlertKey, Belief, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Heard,
-    Interval, IntervalId, Keys, Lease, Role, Snapshot, Timer,
+    AlertKey, Belief, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Health,
+    Heard, Interval, IntervalId, Keys, Lease, Role, Snapshot, Timer,
 };
 use crate::event::{self, Event, Identity};
 use crate::store::{DecideFn, Step};
@@ -66,6 +66,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         news: new(keys.news, &asked.news),
         firing: new(keys.firing, &asked.firing),
         deliveries: new(keys.deliveries, &asked.deliveries),
+        receivers: new(keys.receivers, &asked.receivers),
         silences: keys.silences && !asked.silences,
         sources: new(keys.sources, &asked.sources),
         untold: new(keys.untold, &asked.untold),
@@ -143,6 +144,11 @@ fn extend(
     for id in &keys.deliveries {
         if let Some(delivery) = delivery(connection, id)? {
             snapshot.deliveries.insert(id.clone(), delivery);
+        }
+    }
+    for receiver in &keys.receivers {
+        if let Some(health) = health(connection, receiver)? {
+            snapshot.receivers.insert(receiver.clone(), health);
         }
     }
     for rule in &keys.sources {
@@ -488,7 +494,7 @@ pub(super) fn numbered_group(
 
 fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select d.id, g.rule, g.receiver, g.labels, d.status, d.created_at, d.due_at, d.waiting_since,
+        "select d.id, g.rule, g.receiver, g.labels, d.receiver, d.status, d.created_at, d.due_at, d.waiting_since,
                 d.next_set_at, d.next_due_at, d.attempts, d.failures, d.lease_token, d.lease_until,
                 d.notification, d.doubtful, d.plain, d.reached, d.last_error, d.ended_at
          from deliveries d join group_keys g on g.id = d.group_key
@@ -499,6 +505,7 @@ fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>
         Ok(Delivery {
             id: columns.take()?,
             group: group_key_of(&mut columns)?,
+            to: columns.take()?,
             status: columns.take()?,
             created_at: columns.take()?,
             due_at: columns.take()?,
@@ -516,6 +523,21 @@ fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>
             reached: columns.take::<Json<_>>()?.0,
             last_error: columns.take()?,
             ended_at: columns.take()?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+fn health(connection: &Connection, receiver: &Arc<str>) -> Result<Option<Health>, Failure> {
+    let mut statement = connection
+        .prepare_cached("select failures, failing_since, down from receivers where name = ?1")?;
+    let found = statement.query_row([receiver], |row| {
+        let mut columns = Columns::of(row);
+        Ok(Health {
+            receiver: receiver.clone(),
+            failures: columns.take()?,
+            failing_since: columns.take()?,
+            down: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
         })
     });
     Ok(found.optional()?)

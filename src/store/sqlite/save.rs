@@ -9,7 +9,7 @@ use super::load;
 use super::memory::{Kept, Memory};
 use super::values::{Json, count};
 use crate::engine::{
-    Attempt, Belief, Changes, Container, Delivery, Entry, Group, GroupKey, Heard, Interval,
+    Attempt, Belief, Changes, Container, Delivery, Entry, Group, GroupKey, Health, Heard, Interval,
     IntervalId,
 };
 
@@ -43,6 +43,7 @@ pub(super) fn changes(
         .deliveries
         .iter()
         .try_for_each(|delivery| put_delivery(connection, memory, delivery))?;
+    changes.receivers.iter().try_for_each(|health| put_health(connection, health))?;
     changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
 }
 
@@ -294,7 +295,7 @@ fn put_delivery(
         .execute(params![
             delivery.id,
             group,
-            delivery.group.receiver,
+            delivery.to,
             delivery.status,
             delivery.created_at,
             delivery.due_at,
@@ -311,6 +312,23 @@ fn put_delivery(
             Json(&delivery.reached),
             delivery.last_error,
             delivery.ended_at,
+        ])?;
+    Ok(())
+}
+
+fn put_health(connection: &Connection, health: &Health) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "insert into receivers (name, failures, failing_since, down) values (?1, ?2, ?3, ?4)
+             on conflict (name) do update set
+                 failures = excluded.failures, failing_since = excluded.failing_since,
+                 down = excluded.down",
+        )?
+        .execute(params![
+            health.receiver,
+            health.failures,
+            health.failing_since,
+            health.down.as_ref().map(Json),
         ])?;
     Ok(())
 }

@@ -1,5 +1,5 @@
--- Times are whole microseconds since the Unix epoch. `labels`, `key`, `told`, `maybe`, `given_up`, `held`, `reached` and
--- `notification` are JSON, objects with their keys sorted, so that equal ones are equal texts.
+-- Times are whole microseconds since the Unix epoch. `labels`, `key`, `told`, `maybe`, `given_up`, `held`, `reached`, `down`
+-- and `notification` are JSON, objects with their keys sorted, so that equal ones are equal texts.
 
 create table meta (
     name  text primary key,
@@ -160,7 +160,7 @@ create table deliveries (
     key           integer primary key,
     id            text not null unique,
     group_key     integer not null references group_keys,
-    receiver      text not null,
+    receiver      text not null, -- that of the group or, while that is down, its fallback
     status        text not null,
     created_at    integer not null,
     due_at        integer not null,
@@ -182,6 +182,14 @@ create index deliveries_by_status on deliveries (status);
 create index deliveries_waiting on deliveries (receiver, waiting_since) where status = 'pending';
 create index deliveries_leased on deliveries (lease_until)
     where status = 'pending' and lease_token is not null;
+
+-- How receivers are, if there is anything to say.
+create table receivers (
+    name          text primary key,
+    failures      integer not null, -- in a row
+    failing_since integer not null,
+    down          text -- since when, why, and what went elsewhere: null unless it is down
+) strict, without rowid;
 
 create table silences (
     id         integer primary key autoincrement, -- what was held back names it for good

@@ -1,0 +1,329 @@
+//! How receivers are: which are down, who stands in for them, and who is told of that (DESIGN.md §7).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::draft::{Draft, Missing, each};
+use super::group;
+use super::settle::Outcome;
+use super::types::*;
+use crate::clock::Timestamp;
+use crate::rules::{Labels, On, RECEIVER_DOWN, Rules, Severity};
+
+/// After how many passing failures in a row a receiver is down, if they went on for [`FAILING`].
+const FAILURES: u32 = 10;
+
+/// For how long a receiver has to fail to be down; and how long one may ask to be left alone without
+/// being taken for down.
+const FAILING: Duration = Duration::from_secs(5 * 60);
+
+/// How long a receiver that is down is left alone at least.
+const PROBE_AFTER: Duration = Duration::from_secs(150);
+
+/// How many of the messages that went elsewhere are named. The rest is counted.
+const MISSED: usize = 20;
+
+/// How a receiver is. One of which nothing is known is well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// Its name.
+    pub receiver: Arc<str>,
+    /// How many attempts failed in a row, whatever they were to tell.
+    pub failures: u32,
+    /// Since when they did.
+    pub failing_since: Timestamp,
+    /// Set while it is down: it gets one message now and then, to see whether it takes it.
+    pub down: Option<Down>,
+}
+
+/// What there is to say of a receiver that is down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Down {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in the place's own words.
+    pub reason: String,
+    /// When the next message may try it.
+    pub probe: Timer,
+    /// What was told to its fallback instead, the first [`MISSED`] of it.
+    pub missed: Vec<Missed>,
+    /// How much that is in all.
+    pub missed_in_all: u32,
+}
+
+/// A message that was for one receiver and was told to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Missed {
+    /// The rule that spoke.
+    pub rule: Arc<str>,
+    /// Its group's labels.
+    pub labels: Labels,
+    /// When it was told.
+    pub at: Timestamp,
+}
+
+/// What a notification says of a receiver: that it is down or, once `back_at` is known, back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Which receiver.
+    pub receiver: String,
+    /// Why it is down, in the place's own words.
+    pub reason: String,
+    /// When it was back.
+    pub back_at: Option<Timestamp>,
+    /// What was told to another instead, the first [`MISSED`] of it.
+    pub missed: Vec<Missed>,
+    /// How much that is in all.
+    pub missed_in_all: u32,
+}
+
+impl Health {
+    /// A receiver of which nothing bad is known.
+    #[must_use]
+    pub fn well(receiver: Arc<str>) -> Health {
+        Health { receiver, failures: 0, failing_since: Timestamp::default(), down: None }
+    }
+
+    /// Whether it may be sent something: all there is, or the one message that tries it.
+    fn may_be_tried(&self, now: Timestamp) -> bool {
+        self.down.as_ref().is_none_or(|down| down.probe.is_due(now))
+    }
+}
+
+/// Where a delivery is to go.
+pub(super) enum Route {
+    /// To whom it waits for.
+    Here,
+    /// To this one instead.
+    To(Arc<str>),
+    /// Nowhere before this instant.
+    Wait(Timestamp),
+}
+
+/// Where a delivery is to go: to whom it waits for, if that is well or is to be tried again, or else to
+/// the first such in the chain of its receiver's fallbacks.
+pub(super) fn route(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &Delivery,
+) -> Result<Route, Missing> {
+    let now = draft.now;
+    let mut chain = Vec::new();
+    each(chain_of(rules, delivery), |receiver| {
+        chain.push(draft.health(&receiver)?);
+        Ok(())
+    })?;
+    let may_be_tried = || chain.iter().filter(|health| health.may_be_tried(now));
+    let here = may_be_tried().find(|health| health.receiver == delivery.to);
+    let Some(health) = here.or_else(|| may_be_tried().next()) else {
+        let probes = chain.iter().filter_map(|health| Some(health.down.as_ref()?.probe.due_at));
+        return Ok(Route::Wait(probes.min().unwrap_or(now)));
+    };
+    Ok(match health.receiver == delivery.to {
+        true => Route::Here,
+        false => Route::To(health.receiver.clone()),
+    })
+}
+
+/// Who may get a delivery: its group's receiver, its fallback, that one's, and so on. One that the
+/// group tells anyway ends the chain: whoever is there hears of it.
+fn chain_of(rules: &Rules, delivery: &Delivery) -> Vec<Arc<str>> {
+    let group = &delivery.group;
+    let mut chain = vec![group.receiver.clone()];
+    while let Some(next) = after(rules, group, chain.last().unwrap_or(&group.receiver)) {
+        if chain.contains(&next) {
+            break;
+        }
+        chain.push(next);
+    }
+    chain
+}
+
+/// Who stands in for this receiver of a group, if someone does who is not told anyway.
+pub(super) fn after(rules: &Rules, group: &GroupKey, receiver: &str) -> Option<Arc<str>> {
+    let rule = rules.get(&group.rule);
+    let told_anyway =
+        |name: &str| rule.is_some_and(|rule| rule.notify.iter().any(|other| other == name));
+    rules.fallback(receiver).filter(|name| !told_anyway(name)).cloned()
+}
+
+/// Has this delivery be the one message that tries a receiver that is down, until `until`.
+pub(super) fn try_with(
+    draft: &mut Draft<'_>,
+    receiver: &Arc<str>,
+    until: Timestamp,
+) -> Result<(), Missing> {
+    let mut health = draft.health(receiver)?;
+    if let Some(down) = &mut health.down {
+        down.probe = Timer { set_at: draft.now, due_at: until };
+        draft.put_health(health);
+    }
+    Ok(())
+}
+
+/// Enters what an attempt says of the receiver that it was sent to; `backoff` is how long that is to
+/// be left alone.
+pub(super) fn enter(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    receiver: &Arc<str>,
+    outcome: &Outcome,
+    backoff: Duration,
+) -> Result<(), Missing> {
+    let health = draft.health(receiver)?;
+    match outcome {
+        Outcome::Sent { .. } => came_up(draft, rules, health),
+        // It is there, and says no to this one.
+        Outcome::Message { .. } => {}
+        Outcome::Destination { detail } => failed(draft, rules, health, detail, backoff, true),
+        Outcome::Transient { detail } | Outcome::Unknown { detail } => {
+            failed(draft, rules, health, detail, backoff, false);
+        }
+    }
+    Ok(())
+}
+
+fn failed(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    mut health: Health,
+    detail: &str,
+    backoff: Duration,
+    for_good: bool,
+) {
+    let now = draft.now;
+    if health.failures == 0 {
+        health.failing_since = now;
+    }
+    health.failures = health.failures.saturating_add(1);
+    let for_long = health.failures >= FAILURES && now.since(health.failing_since) >= FAILING;
+    let probe = Timer { set_at: now, due_at: now.plus(backoff.max(PROBE_AFTER)) };
+    let reason = detail.to_owned();
+    match &mut health.down {
+        Some(down) => (down.probe, down.reason) = (probe, reason),
+        None if for_good || for_long || backoff > FAILING => {
+            let down = Down { since: now, reason, probe, missed: Vec::new(), missed_in_all: 0 };
+            if let Some(fallback) = rules.fallback(&health.receiver) {
+                tell(draft, fallback, &health.receiver, &down, None);
+            }
+            health.down = Some(down);
+        }
+        None => {}
+    }
+    draft.put_health(health);
+}
+
+fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) {
+    if health.failures == 0 && health.down.is_none() {
+        return;
+    }
+    if let Some(down) = &health.down {
+        let back_at = Some(draft.now);
+        if let Some(fallback) = rules.fallback(&health.receiver) {
+            tell(draft, fallback, &health.receiver, down, back_at);
+        }
+        // Whoever reads there learns what went elsewhere.
+        if down.missed_in_all > 0 {
+            tell(draft, &health.receiver, &health.receiver, down, back_at);
+        }
+    }
+    draft.put_health(Health::well(health.receiver));
+}
+
+/// Notes that a message was told to another than the receiver that it was for.
+pub(super) fn note_missed(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<(), Missing> {
+    if delivery.to == delivery.group.receiver {
+        return Ok(());
+    }
+    let mut health = draft.health(&delivery.group.receiver)?;
+    if let Some(down) = &mut health.down {
+        down.missed_in_all = down.missed_in_all.saturating_add(1);
+        if down.missed.len() < MISSED {
+            let group = &delivery.group;
+            let (rule, labels) = (group.rule.clone(), group.labels.clone());
+            down.missed.push(Missed { rule, labels, at: draft.now });
+        }
+        draft.put_health(health);
+    }
+    Ok(())
+}
+
+/// Makes the message that tells `to` that a receiver is down, or is back.
+fn tell(
+    draft: &mut Draft<'_>,
+    to: &Arc<str>,
+    receiver: &Arc<str>,
+    down: &Down,
+    back_at: Option<Timestamp>,
+) {
+    let now = draft.now;
+    let labels: Labels = Arc::new([("receiver".to_owned(), receiver.to_string())].into());
+    let key = GroupKey { rule: RECEIVER_DOWN.into(), receiver: to.clone(), labels: labels.clone() };
+    // There is no such group, but its thread and its messages are named as those of others are.
+    let mut group = Group::new(key, down.since);
+    group.spoken = u32::from(back_at.is_some());
+    let delivery = group::speak(&mut group, now, now);
+    let alert = AlertNews {
+        labels: labels.clone(),
+        container: receiver.to_string(),
+        members: Vec::new(),
+        members_in_all: 0,
+        news: if back_at.is_some() { News::Over } else { News::Firing },
+        started_at: down.since,
+        ended_at: back_at,
+        cause: back_at.map(|_| Cause::Resolved),
+        occurrences: 1,
+        intervals: 1,
+        heard_at: down.since,
+        event: None,
+        ended_by: None,
+        before: None,
+    };
+    let fires = u32::from(back_at.is_none());
+    let notification = Notification {
+        rule: RECEIVER_DOWN.into(),
+        receiver: to.to_string(),
+        severity: Severity::Critical,
+        on: On::Event,
+        labels,
+        runbook_url: None,
+        group_opened_at: down.since,
+        notice: Some(Notice {
+            receiver: receiver.to_string(),
+            reason: down.reason.clone(),
+            back_at,
+            missed: down.missed.clone(),
+            missed_in_all: down.missed_in_all,
+        }),
+        due_at: now,
+        made_at: now,
+        firing: fires,
+        resolved: 1 - fires,
+        firing_in_group: fires,
+        alerts: vec![alert],
+        says: Vec::new(),
+    };
+    draft.put_delivery(Delivery { notification: Some(notification), ..delivery });
+}
+
+/// Has the receivers that are down tried again with the next message there is: whoever starts the
+/// program anew may have mended them.
+#[must_use]
+pub fn try_again(snapshot: &Snapshot, receivers: &[Arc<str>], now: Timestamp) -> Decision<()> {
+    let mut draft = Draft::new(snapshot, now);
+    for receiver in receivers {
+        let _: Result<(), Missing> = try_with(&mut draft, receiver, now);
+    }
+    draft.finish(())
+}
+
+impl Delivery {
+    /// Whether it tells of a receiver, and not of a group's alerts: it says what it said when it was
+    /// made.
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        self.notification.as_ref().is_some_and(|notification| notification.notice.is_some())
+    }
+}

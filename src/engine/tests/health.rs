@@ -1,0 +1,223 @@
+//! Receivers that are down, by example.
+
+use std::time::Duration;
+
+use super::world::{World, at};
+use super::{SENT, failed, rule, said};
+use crate::engine::*;
+use crate::event::State;
+use crate::rules::{RECEIVER_DOWN, Rules};
+
+/// One rule that tells `ops` of each container by itself, for which `spare` stands in, and for that
+/// `last`.
+fn with_fallbacks() -> World {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.group_by = vec!["id".into()];
+    World::new(
+        Rules::new(vec![crashed]).with_fallbacks(
+            [("ops".into(), "spare".into()), ("spare".into(), "last".into())].into(),
+        ),
+    )
+}
+
+fn gone() -> Outcome {
+    Outcome::Destination { detail: "404 no_service".into() }
+}
+
+/// Whom what is claimed now goes to, with what rule speaks, the same attempt ending so.
+fn sent(world: &mut World, outcome: &Outcome) -> Vec<(String, String)> {
+    let claimed = world.claim();
+    for claimed in &claimed {
+        assert_ne!(world.settle(claimed, outcome), Settled::Lost);
+    }
+    let to = |one: &Claimed| (one.delivery.to.to_string(), one.notification.rule.clone());
+    claimed.iter().map(to).collect()
+}
+
+fn crash(world: &mut World, container: &str) {
+    world.hear(container, "CRASHED", world.now.since(at(0)).as_secs());
+    world.wait(5);
+}
+
+fn pair(to: &str, rule: &str) -> (String, String) {
+    (to.into(), rule.into())
+}
+
+#[test]
+fn what_is_for_a_receiver_that_is_down_goes_to_its_fallback_which_is_told_why_once() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    assert_eq!(sent(&mut world, &gone()), [pair("ops", "crashed")]);
+    let mut told = sent(&mut world, &SENT);
+    told.sort();
+    assert_eq!(told, [pair("spare", "crashed"), pair("spare", RECEIVER_DOWN)]);
+    // The next goes there at once: nothing tries the receiver meanwhile.
+    crash(&mut world, "b");
+    assert!(sent(&mut world, &SENT).is_empty(), "it is only moved");
+    assert_eq!(sent(&mut world, &SENT), [pair("spare", "crashed")]);
+    assert!(sent(&mut world, &SENT).is_empty());
+}
+
+#[test]
+fn one_message_tries_a_receiver_that_is_down_now_and_then() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    sent(&mut world, &SENT);
+    world.wait(150);
+    crash(&mut world, "b");
+    crash(&mut world, "c");
+    assert_eq!(sent(&mut world, &gone()), [pair("ops", "crashed")], "one of the two");
+    let told = sent(&mut world, &SENT);
+    assert_eq!(told, [pair("spare", "crashed"), pair("spare", "crashed")]);
+}
+
+#[test]
+fn who_is_back_and_who_stood_in_are_told_what_went_elsewhere() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    sent(&mut world, &SENT);
+    world.wait(150);
+    crash(&mut world, "b");
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")]);
+    let claimed = world.claim();
+    let mut told: Vec<(&str, u32, Vec<&str>)> = Vec::new();
+    for claimed in &claimed {
+        let notice = claimed.notification.notice.as_ref().unwrap();
+        assert_eq!((notice.receiver.as_str(), notice.reason.as_str()), ("ops", "404 no_service"));
+        assert_eq!(notice.back_at, Some(world.now));
+        let ids = notice.missed.iter().map(|missed| missed.labels["id"].as_str()).collect();
+        told.push((&claimed.delivery.to, notice.missed_in_all, ids));
+    }
+    told.sort();
+    assert_eq!(told, [("ops", 1, vec!["a"]), ("spare", 1, vec!["a"])]);
+    for claimed in &claimed {
+        world.settle(claimed, &SENT);
+    }
+    // It is well: nothing more is said of it, and what is for it goes there.
+    crash(&mut world, "c");
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")]);
+    assert!(sent(&mut world, &SENT).is_empty());
+}
+
+#[test]
+fn who_stands_in_may_be_down_as_well() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    // Neither the message nor the word that the first is down is taken.
+    sent(&mut world, &gone());
+    let mut told = sent(&mut world, &SENT);
+    told.sort();
+    let (crashed, down) = (pair("last", "crashed"), pair("last", RECEIVER_DOWN));
+    assert_eq!(told, [crashed, down.clone(), down]);
+}
+
+#[test]
+fn who_is_told_anyway_only_hears_that_the_receiver_is_down() {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.notify = vec!["oncall".into(), "ops".into()];
+    let fallbacks = [("oncall".into(), "ops".into())].into();
+    let mut world = World::new(Rules::new(vec![crashed]).with_fallbacks(fallbacks));
+    crash(&mut world, "a");
+    for claimed in world.claim() {
+        let is_down = *claimed.delivery.to == *"oncall";
+        let outcome = if is_down { gone() } else { SENT };
+        world.settle(&claimed, &outcome);
+    }
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", RECEIVER_DOWN)]);
+    // What is for the one that is down waits until it is tried again, and is told then.
+    world.wait(150);
+    assert_eq!(sent(&mut world, &SENT), [pair("oncall", "crashed")]);
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", RECEIVER_DOWN)]);
+}
+
+#[test]
+fn without_a_fallback_one_message_is_tried_and_the_others_wait() {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.group_by = vec!["id".into()];
+    let mut world = World::new(Rules::new(vec![crashed]));
+    for container in ["a", "b", "c"] {
+        crash(&mut world, container);
+    }
+    let first = world.claim();
+    assert_eq!(first.len(), 3);
+    for claimed in &first {
+        world.settle(claimed, &gone());
+    }
+    world.wait(151);
+    assert_eq!(sent(&mut world, &gone()).len(), 1, "one to see whether it is mended");
+    world.wait(151);
+    assert_eq!(sent(&mut world, &SENT).len(), 1);
+    world.wait(60);
+    assert_eq!(sent(&mut world, &SENT).len(), 2, "all that waited");
+}
+
+#[test]
+fn a_long_run_of_passing_failures_is_a_receiver_that_is_down() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    for _ in 0..9 {
+        assert_eq!(sent(&mut world, &failed()), [pair("ops", "crashed")]);
+        world.wait(31);
+    }
+    assert_eq!(world.receivers["ops"].down, None, "not for long enough");
+    for _ in 0..2 {
+        assert_eq!(sent(&mut world, &failed()), [pair("ops", "crashed")]);
+        world.wait(31);
+    }
+    let told = sent(&mut world, &SENT);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|(to, _)| to == "spare"));
+}
+
+#[test]
+fn one_that_asks_to_be_left_alone_for_long_is_down() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    let claimed = world.claim().remove(0);
+    let backoff = Duration::from_secs(3600);
+    assert_eq!(
+        world.settle_after(&claimed, &failed(), backoff),
+        Settled::Moved { to: "spare".into() }
+    );
+    crash(&mut world, "b");
+    assert!(sent(&mut world, &SENT).iter().all(|(to, _)| to == "spare"));
+}
+
+#[test]
+fn what_took_too_long_goes_to_the_fallback_and_has_its_time_there() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    world.wait(24 * 3600);
+    assert_eq!(sent(&mut world, &failed()), [pair("ops", "crashed")]);
+    assert_eq!(sent(&mut world, &failed()), [pair("spare", "crashed")]);
+    world.wait(31);
+    assert_eq!(sent(&mut world, &SENT), [pair("spare", "crashed")]);
+}
+
+#[test]
+fn the_end_is_told_to_whoever_is_there() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    sent(&mut world, &SENT);
+    world.hear("a", "RUNNING", 60);
+    world.wait(301);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told[..1]), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn a_start_tries_receivers_that_were_down() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    sent(&mut world, &SENT);
+    let now = world.now;
+    let keys = Keys { receivers: ["ops".into()].into(), ..Keys::default() };
+    world.transact(keys, |snapshot| try_again(snapshot, &["ops".into()], now));
+    crash(&mut world, "b");
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")]);
+}
