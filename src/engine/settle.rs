@@ -257,7 +257,8 @@ fn resolve_doubt(
         let stretches = interval.ledger[index].maybe.stretches();
         let mut said: Vec<(&Saying, Told)> =
             stretches.filter_map(|maybe| Some((said_of(&interval, &maybe)?, maybe))).collect();
-        said.sort_by_key(|(saying, _)| saying.from);
+        // An end and a beginning in one instant: what fires is said last.
+        said.sort_by_key(|(saying, _)| (saying.from, saying.until.unwrap_or(Timestamp::FOR_EVER)));
         let entry = &mut interval.ledger[index];
         if said.is_empty() {
             // Told that the alert is over, nobody believes what was told before to fire, be that handed
