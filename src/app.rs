@@ -18,6 +18,7 @@ use crate::deliver::{Bell, Worker, receivers};
 use crate::engine::{self, DeliveryId, Keys, Snapshot};
 use crate::http::{self, Api, Limits};
 use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, in_parts, transact};
@@ -96,14 +97,22 @@ pub async fn ring(
     let wake = Arc::new(Wake::default());
     let rules = take_over(&config, &store, &wake).await?;
 
+    let metrics = Metrics::default();
     let (ingest, batches) =
-        ingest::channel(Arc::clone(&store), Arc::clone(&rules), Arc::clone(&wake));
+        ingest::channel(Arc::clone(&store), Arc::clone(&rules), Arc::clone(&wake), metrics.clone());
     life.spawn_vital("ingest", batches.run());
     let schedule =
         schedule::run(Arc::clone(&store), Arc::clone(&rules), Arc::clone(&wake), life.soft.clone());
     life.spawn_vital("schedule", schedule);
+    let places = config.receivers.values().map(|receiver| http::Place {
+        name: receiver.name.clone(),
+        kind: receiver.kind.name(),
+        off: receiver.is_off(),
+    });
+    let places = places.collect();
     let bell = Arc::new(Bell {
         store: Arc::clone(&store),
+        metrics: metrics.clone(),
         rules: Arc::clone(&rules),
         templates: config.templates,
         external_url: config.server.external_url,
@@ -114,7 +123,15 @@ pub async fn ring(
         life.spawn_vital("deliver", Worker::new(Arc::clone(&bell), receiver, sender).run());
     }
     let address = listener.local_addr().context("cannot learn the address listened on")?;
-    let api = Api { store, ingest, wake, rules: Arc::clone(&rules), stop: life.soft.clone() };
+    let api = Api {
+        store,
+        ingest,
+        wake,
+        rules: Arc::clone(&rules),
+        metrics,
+        places,
+        stop: life.soft.clone(),
+    };
     life.spawn_vital("http", http::serve(listener, api, Limits::default()));
     info!(rules = rules.iter().count(), "listening on http://{address}");
     Ok(())

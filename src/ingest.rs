@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::engine::{self, Decided, Decision, Heard, Keys, Snapshot};
 use crate::event::Event;
+use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::{Store, StoreError, transact};
 use crate::wake::{Stirred, Wake};
@@ -73,6 +74,7 @@ struct Storing {
     store: Arc<dyn Store>,
     rules: Arc<Rules>,
     wake: Arc<Wake>,
+    metrics: Metrics,
     /// Whether the last batch could not be stored: it is said once, and once that it is over.
     failing: AtomicBool,
 }
@@ -87,10 +89,15 @@ type Answer = oneshot::Sender<Result<Recorded, IngestError>>;
 
 /// A queue into `store`, and what empties it.
 #[must_use]
-pub fn channel(store: Arc<dyn Store>, rules: Arc<Rules>, wake: Arc<Wake>) -> (Ingest, Batches) {
+pub fn channel(
+    store: Arc<dyn Store>,
+    rules: Arc<Rules>,
+    wake: Arc<Wake>,
+    metrics: Metrics,
+) -> (Ingest, Batches) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let inbox = Arc::new(Inbox(Mutex::new((Vec::new(), receiver))));
-    let storing = Storing { store, rules, wake, failing: AtomicBool::new(false) };
+    let storing = Storing { store, rules, wake, metrics, failing: AtomicBool::new(false) };
     (Ingest { queue: sender }, Batches { inbox, storing: Arc::new(storing) })
 }
 
@@ -180,6 +187,11 @@ impl Storing {
         let batch = lock(&batch).take();
         let (heard, answers) = batch.unwrap_or_else(|| inbox.take());
         for (answer, result) in answers.into_iter().zip(self.results(heard, committed).await) {
+            self.metrics.event(match &result {
+                Ok(Recorded::New) => "recorded",
+                Ok(Recorded::Duplicate) => "duplicate",
+                Err(_) => "refused",
+            });
             // Whoever went away before the answer will ask again, and be told: a duplicate.
             let _: Result<(), _> = answer.send(result);
         }
@@ -230,6 +242,7 @@ impl Storing {
 
     /// Keeps an event from which nothing could be derived, so that it is not lost.
     async fn keep(&self, heard: Heard, reason: String) -> Result<Recorded, IngestError> {
+        self.metrics.event("failed");
         error!(
             container.id = &*heard.event.container,
             event.id = %heard.event.identity,

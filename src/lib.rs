@@ -17,6 +17,7 @@ pub mod http;
 pub mod ingest;
 pub mod lifecycle;
 pub mod message;
+pub mod metrics;
 pub mod rules;
 pub mod schedule;
 pub mod simulation;

@@ -19,6 +19,7 @@ use crate::engine::{
 };
 use crate::lifecycle::Lifecycle;
 use crate::message::{self, Context, Templates};
+use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::{Store, StoreError, transact};
 use crate::wake::{Stirred, Wake};
@@ -44,6 +45,8 @@ pub struct Bell {
     pub external_url: Option<String>,
     /// Whom to wake after a commit.
     pub wake: Arc<Wake>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// From its soft stop on nothing more is claimed; what is being sent goes on.
     pub life: Lifecycle,
 }
@@ -205,6 +208,7 @@ impl Worker {
             Err(SendError::Message { detail: "tocsin broke down over this message".into() })
         });
         let settlement = self.judge(&claimed, answer);
+        self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
         if let Some(settled) = self.settle(&settlement).await {
             self.report(&claimed, &settlement.outcome, settled);
         }

@@ -60,6 +60,20 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The word for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Sent { .. } => "sent",
+            Outcome::Transient { .. } => "transient",
+            Outcome::Unknown { .. } => "unknown",
+            Outcome::Message { .. } => "message",
+            Outcome::Destination { .. } => "destination",
+        }
+    }
+}
+
 /// What became of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
@@ -156,19 +170,19 @@ fn settle_one(
     }
     delivery.lease = None;
     delivery.reached = settlement.reached.clone();
-    let (word, detail) = match &settlement.outcome {
-        Outcome::Sent { complaint, .. } => ("sent", complaint.clone()),
-        Outcome::Transient { detail } => ("transient", Some(detail.clone())),
-        Outcome::Unknown { detail } => ("unknown", Some(detail.clone())),
-        Outcome::Message { detail } => ("message", Some(detail.clone())),
-        Outcome::Destination { detail } => ("destination", Some(detail.clone())),
+    let detail = match &settlement.outcome {
+        Outcome::Sent { complaint, .. } => complaint.clone(),
+        Outcome::Transient { detail }
+        | Outcome::Unknown { detail }
+        | Outcome::Message { detail }
+        | Outcome::Destination { detail } => Some(detail.clone()),
     };
     draft.put_attempt(Attempt {
         delivery: delivery.id.clone(),
         number: delivery.attempts,
         started_at: now,
         ended_at: Some(now),
-        outcome: Some(word),
+        outcome: Some(settlement.outcome.word()),
         detail: detail.clone(),
     });
     if detail.is_some() {

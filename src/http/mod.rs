@@ -9,6 +9,7 @@ mod health;
 mod lists;
 mod params;
 mod receive;
+mod receivers;
 mod route;
 mod silences;
 mod socket;
@@ -25,6 +26,7 @@ pub use connection::serve;
 pub use receive::Intake;
 
 use crate::ingest::Ingest;
+use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::Store;
 use crate::wake::Wake;
@@ -39,8 +41,23 @@ pub struct Api<I = Ingest> {
     pub wake: Arc<Wake>,
     /// The rules in force: an event is answered with those that it matches.
     pub rules: Arc<Rules>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Every receiver of the file.
+    pub places: Arc<[Place]>,
     /// Cancelled when the program stops: no new requests are taken from then on.
     pub stop: CancellationToken,
+}
+
+/// A receiver of the file, for those who ask how it stands.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: &'static str,
+    /// Whether it has no address.
+    pub off: bool,
 }
 
 /// How much a client may ask for, and how long it may take.

@@ -10,16 +10,18 @@ use super::answer::{Refusal, Response};
 use super::health::Readiness;
 use super::params::{Given, closest};
 use super::receive::{self, Intake};
-use super::{Api, Limits, health, lists, silences};
+use super::{Api, Limits, health, lists, receivers, silences};
 
 /// The paths there are, for those who mistype one.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 10] = [
     "/api/post",
     "/api/list",
     "/api/containers",
     "/api/alerts",
     "/api/deliveries",
+    "/api/receivers",
     "/api/silences",
+    "/metrics",
     "/healthz",
     "/readyz",
 ];
@@ -32,8 +34,10 @@ enum Resource<'a> {
     Container(&'a str),
     Alerts,
     Deliveries,
+    Receivers,
     Silences,
     Silence(&'a str),
+    Metrics,
     Health,
     Ready,
 }
@@ -84,6 +88,8 @@ async fn answer<I: Intake>(
         Resource::Container(id) => lists::container(&*api.store, id, given).await,
         Resource::Alerts => lists::alerts(&*api.store, path, given).await,
         Resource::Deliveries => lists::deliveries(&*api.store, path, given).await,
+        Resource::Receivers => receivers::list(api, given).await,
+        Resource::Metrics => receivers::metrics(api).await,
         Resource::Silences if method == Method::POST => {
             silences::add(api, limits, length, body).await
         }
@@ -116,7 +122,9 @@ fn find(path: &str) -> Result<Resource<'_>, Refusal> {
         "/api/containers" => Resource::Containers,
         "/api/alerts" => Resource::Alerts,
         "/api/deliveries" => Resource::Deliveries,
+        "/api/receivers" => Resource::Receivers,
         "/api/silences" => Resource::Silences,
+        "/metrics" => Resource::Metrics,
         "/healthz" => Resource::Health,
         "/readyz" => Resource::Ready,
         _ => match (below("/api/containers/", path), below("/api/silences/", path)) {
@@ -134,7 +142,7 @@ fn below<'a>(folder: &str, path: &'a str) -> Option<&'a str> {
 
 fn nothing_at(path: &str) -> Refusal {
     let to_come = match path {
-        "/" | "/metrics" | "/api/accounting" | "/api/reload" => true,
+        "/" | "/api/accounting" | "/api/reload" => true,
         _ => path.starts_with("/api/deliveries/") && path.ends_with("/retry"),
     };
     Refusal::not_found(if to_come {

@@ -17,7 +17,7 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Decision, DeliveryId, GroupKey, Heard, IntervalId, Keys, Reason, SilenceId,
+    Changes, Decision, DeliveryId, Down, GroupKey, Heard, IntervalId, Keys, Reason, SilenceId,
     SilenceStatus, Snapshot, Status,
 };
 use crate::event::State;
@@ -113,6 +113,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>>;
+
+    /// How receivers stand, those of which there is something to say, by name.
+    fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverRow>, StoreError>>;
+
+    /// How often the timelines of all containers show that events are missing.
+    fn missing(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// A page of silences, the latest first.
     fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>>;
@@ -406,6 +412,23 @@ pub struct SilenceRow {
     pub status: SilenceStatus,
     /// How many alerts match it and fire now.
     pub alerts: usize,
+}
+
+/// How a receiver stands, as the store knows it.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiverRow {
+    /// Its name.
+    pub receiver: String,
+    /// Set while it is down.
+    pub down: Option<Down>,
+    /// How many attempts failed in a row.
+    pub failures: u32,
+    /// How many messages wait for it.
+    pub pending: u64,
+    /// Since when the first of them does.
+    pub oldest: Option<Timestamp>,
+    /// How many were given up.
+    pub dead: u64,
 }
 
 /// A delivery as `/api/deliveries` shows it.

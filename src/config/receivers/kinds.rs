@@ -99,6 +99,24 @@ pub(super) const KINDS: [&str; 11] = [
 ];
 
 impl ReceiverKind {
+    /// Its name in the rules file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            ReceiverKind::Console => "console",
+            ReceiverKind::Slack { .. } => "slack",
+            ReceiverKind::SlackApi { .. } => "slack_api",
+            ReceiverKind::Email { .. } => "email",
+            ReceiverKind::Webhook { .. } => "webhook",
+            ReceiverKind::PagerDuty { .. } => "pagerduty",
+            ReceiverKind::Teams { .. } => "teams",
+            ReceiverKind::Discord { .. } => "discord",
+            ReceiverKind::Telegram { .. } => "telegram",
+            ReceiverKind::Ntfy { .. } => "ntfy",
+            ReceiverKind::Alertmanager { .. } => "alertmanager",
+        }
+    }
+
     /// The key of the address that came out empty, if one did: such a receiver is off.
     pub(crate) fn missing_address(&self) -> Option<&'static str> {
         let secret = |secret: &SecretString| secret.expose_secret().trim().is_empty();

@@ -20,16 +20,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Intake, Limits, serve};
+use super::{Api, Intake, Limits, Place, serve};
 use crate::clock::Timestamp;
-use crate::engine::{DeliveryId, Heard, Keys, SilenceId, SilenceStatus};
+use crate::engine::{DeliveryId, Down, Heard, Keys, SilenceId, SilenceStatus, Timer};
 use crate::event::{self, Event, Identity, State};
 use crate::ingest::{IngestError, Recorded};
+use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
     DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence, Page, PageQuery,
-    SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
+    ReceiverRow, SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
 };
 use crate::wake::Wake;
 
@@ -65,6 +66,8 @@ impl Edge {
             ingest,
             wake: Arc::clone(&wake),
             rules: Arc::new(Rules::default()),
+            metrics: Metrics::default(),
+            places: Arc::from([Place { name: "ops".into(), kind: "slack", off: false }]),
             stop: stop.clone(),
         };
         let served = TaskTracker::new().spawn(serve(listener, api, limits));
@@ -286,6 +289,33 @@ impl Store for FakeStore {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
         self.page(&query, vec![delivery()])
+    }
+
+    fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverRow>, StoreError>> {
+        let down = Down {
+            since: Timestamp::from_micros(1_000_000),
+            reason: "404 no_service".into(),
+            probe: Timer {
+                set_at: Timestamp::from_micros(1_000_000),
+                due_at: Timestamp::from_micros(151_000_000),
+            },
+            missed: Vec::new(),
+            missed_in_all: 2,
+        };
+        let oldest = Some(Timestamp::from_micros(2_000_000));
+        let row = ReceiverRow {
+            receiver: "ops".into(),
+            down: Some(down),
+            failures: 3,
+            pending: 4,
+            oldest,
+            dead: 1,
+        };
+        async move { Ok(vec![row]) }.boxed()
+    }
+
+    fn missing(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        async { Ok(7) }.boxed()
     }
 
     fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {

@@ -108,7 +108,6 @@ async fn there_is_nothing_at_other_paths() {
         ("/api/list/", "did you mean `/api/list`?"),
         ("/api/containers/a/b", "there is nothing at this path"),
         ("/", "this version of tocsin does not have this path yet"),
-        ("/metrics", "does not have this path yet"),
         ("/api/accounting", "does not have this path yet"),
         ("/api/reload", "does not have this path yet"),
         ("/api/deliveries/d1/retry", "does not have this path yet"),

@@ -1,5 +1,7 @@
 //! The lists, their parameters and their pages; health.
 
+use serde_json::json;
+
 use super::*;
 
 async fn edge_of(store: FakeStore) -> Edge {
@@ -192,4 +194,24 @@ async fn readiness_is_the_stores_and_is_asked_once_a_second() {
         "events cannot be recorded: the store cannot be used now: read-only"
     );
     assert_eq!(edge.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn how_receivers_stand_is_told_to_people_and_to_prometheus() {
+    let edge = Edge::start().await;
+    let receivers = edge.get("/api/receivers").await.json();
+    assert_eq!(
+        receivers,
+        json!([{
+            "receiver": "ops", "kind": "slack", "status": "down", "since": "1970-01-01T00:00:01Z",
+            "reason": "404 no_service", "next_probe_at": "1970-01-01T00:02:31Z", "fallback": null,
+            "failures": 3, "pending": 4, "oldest_pending_since": "1970-01-01T00:00:02Z", "dead": 1,
+            "told_elsewhere": 2,
+        }])
+    );
+    let metrics = edge.get("/metrics").await;
+    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(metrics.body.contains("tocsin_receiver_up{receiver=\"ops\"} 0\n"), "{}", metrics.body);
+    assert!(metrics.body.contains("tocsin_events_missing 7\n"), "{}", metrics.body);
+    assert!(edge.get("/metrics?x=1").await.status == 200, "what scrapes may add what it likes");
 }

@@ -15,7 +15,7 @@ use crate::engine::{self, Interval, Role, SilenceStatus, Status, is_late};
 use crate::event::State;
 use crate::store::{
     AlertQuery, AlertRow, ContainerRow, ContainerTimeline, DeliveryQuery, DeliveryRow, EventQuery,
-    HeldBack, Page, PageQuery, SilenceQuery, SilenceRow, StoreError, cursor,
+    HeldBack, Page, PageQuery, ReceiverRow, SilenceQuery, SilenceRow, StoreError, cursor,
 };
 
 /// Reads one page.
@@ -273,6 +273,43 @@ pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>,
             Ok((row, cursor::number(key)))
         })
     })
+}
+
+/// How receivers stand, those of which there is something to say, by name.
+pub(super) fn receivers(connection: &Connection) -> Result<Vec<ReceiverRow>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select n.name, r.down, coalesce(r.failures, 0), coalesce(p.count, 0), p.oldest,
+                coalesce(d.count, 0)
+         from (select name from receivers
+               union select receiver from deliveries where status in ('pending', 'dead')) n
+         left join receivers r on r.name = n.name
+         left join (select receiver, count(*) as count, min(waiting_since) as oldest
+                    from deliveries where status = 'pending' group by receiver) p
+             on p.receiver = n.name
+         left join (select receiver, count(*) as count
+                    from deliveries where status = 'dead' group by receiver) d
+             on d.receiver = n.name
+         order by n.name",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let mut columns = Columns::of(row);
+        Ok(ReceiverRow {
+            receiver: columns.take()?,
+            down: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+            failures: columns.take()?,
+            pending: columns.take::<i64>()?.unsigned_abs(),
+            oldest: columns.take()?,
+            dead: columns.take::<i64>()?.unsigned_abs(),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How often the timelines of all containers show that events are missing.
+pub(super) fn missing(connection: &Connection) -> Result<u64, Failure> {
+    let sum = "select coalesce(sum(gaps), 0) from containers_now";
+    let sum: i64 = connection.prepare_cached(sum)?.query_row([], |row| row.get(0))?;
+    Ok(sum.unsigned_abs())
 }
 
 /// The silences, the latest first.

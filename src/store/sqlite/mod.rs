@@ -35,8 +35,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery, SilenceQuery,
-    SilenceRow, Store, StoreError, Unfinished,
+    DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery, ReceiverRow,
+    SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys, SilenceId};
@@ -220,6 +220,14 @@ impl Store for SqliteStore {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
         Box::pin(async move { self.read(lists::deliveries(query)?).await })
+    }
+
+    fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverRow>, StoreError>> {
+        Box::pin(self.read(|connection: &Connection| lists::receivers(connection)))
+    }
+
+    fn missing(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.read(|connection: &Connection| lists::missing(connection)))
     }
 
     fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {
