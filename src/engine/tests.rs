@@ -5,6 +5,7 @@ pub(crate) mod properties;
 mod recorded;
 mod reference;
 mod shared;
+mod states;
 mod suppress;
 pub(crate) mod world;
 

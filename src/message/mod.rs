@@ -2,10 +2,12 @@
 //!
 //! Does no I/O. Receivers turn a [`Message`] into their payload, and escape it.
 
+mod states;
 mod templates;
 pub mod text;
 mod words;
 
+pub use states::{States, Stretch};
 pub use templates::Templates;
 
 use crate::clock::Timestamp;
@@ -27,6 +29,8 @@ pub struct Message {
     pub topic: String,
     /// What happened.
     pub body: Body,
+    /// The states of the first container, for a receiver that shows them.
+    pub states: Option<States>,
     /// What else there is to know: how many are not listed, what still fires, what went wrong.
     pub notes: Vec<String>,
     /// What to do about it.
@@ -167,6 +171,7 @@ impl Message {
             Body::Custom(text) => vec![text.clone()],
             Body::Sections(sections) => sections.iter().map(Section::text).collect(),
         };
+        paragraphs.extend(self.states.as_ref().map(States::text));
         if !self.notes.is_empty() {
             paragraphs.push(self.notes.join("\n"));
         }

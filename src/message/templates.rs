@@ -348,6 +348,7 @@ fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
         resolved: u32::from(!firing),
         firing_in_group: u32::from(firing),
         alerts: vec![alert],
+        states: Vec::new(),
         says: Vec::new(),
     }
 }
