@@ -2,6 +2,7 @@
 //!
 //! Does no I/O. Receivers turn a [`Message`] into their payload, and escape it.
 
+mod samples;
 mod states;
 mod templates;
 pub mod text;
@@ -118,8 +119,8 @@ impl Context<'_> {
 }
 
 /// Words a notification: with the rule's own templates where it has some, else with the built-in
-/// words. A template that fails never costs a message: the built-in words take its place, and a
-/// note names the error.
+/// words. A template that fails, or of which nothing or far too much comes, never costs a message:
+/// the built-in words take its place, and a note names the error.
 #[must_use]
 pub fn word(notification: &Notification, templates: &Templates, context: &Context<'_>) -> Message {
     let mut message = words::built_in(notification, context);
@@ -133,7 +134,7 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
             message.topic.clone_from(&title);
             message.title = title;
         }
-        Some(Err(error)) => errors.push(format!("the rule's title failed: {error}")),
+        Some(Err(error)) => errors.push(not_used("title", &error)),
         None => {}
     }
     match custom.message {
@@ -143,11 +144,16 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
             message.notes.clear();
             (message.runbook_url, message.link) = (None, None);
         }
-        Some(Err(error)) => errors.push(format!("the rule's message failed: {error}")),
+        Some(Err(error)) => errors.push(not_used("message", &error)),
         None => {}
     }
     message.notes.append(&mut errors);
     message
+}
+
+/// The word that a template was not used, for whoever reads the message and can mend the rule.
+fn not_used(key: &str, error: &str) -> String {
+    format!("The rule's own {key} could not be used: {error}. These are the built-in words.")
 }
 
 /// What is told of one alert alone, for places that take alerts and not messages.
