@@ -30,9 +30,11 @@ pub(super) fn bytes(
     // so that they are siblings even where one of them is lost.
     let root = format!("<{}@{domain}>", id(&envelope.thread));
     let list = format!("<{}.tocsin.{domain}>", slug(&message.rule));
+    // What looks like an encoded word (RFC 2047) would be read as what it encodes.
+    let subject = one_line(&message.topic).replace("=?", "= ?");
     let mut mail = Mail::builder()
         .from(from.clone())
-        .subject(shorten(&one_line(&message.topic), SUBJECT))
+        .subject(shorten(&subject, SUBJECT))
         .date(envelope.created_at.as_system_time())
         .message_id(Some(format!("<{}@{domain}>", id(&envelope.id.0))))
         .in_reply_to(root.clone())

@@ -23,8 +23,11 @@ const HIGHEST: f32 = 36.0;
 /// However short a stretch is, it can be seen.
 const NARROWEST: f32 = 8.0;
 
-/// What is before all that is known takes this much: nobody knows how long it was.
+/// What is before all that is known takes this much, in stripes of this width: nobody knows how long
+/// it was.
 const BEFORE: f32 = 28.0;
+const STRIPE: f32 = 3.0;
+const STRIPES: u8 = 5;
 
 /// A colour that can be told from white and from the black of dark mode alike (WCAG 2.2, 1.4.11),
 /// and how high the state stands: who cannot tell the colours sees the height.
@@ -65,12 +68,14 @@ fn svg(states: &States, mark: &str) -> String {
     let places = places(&states.stretches);
     for (stretch, (x, width)) in states.stretches.iter().zip(&places) {
         let (colour, part) = look(&stretch.state);
-        let (height, opacity) = (HIGHEST * part, if stretch.from.is_some() { 1.0 } else { 0.5 });
-        let (y, width) = (GROUND - height, (width - 1.0).max(1.0));
-        svg.push_str(&format!(
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
-             fill=\"{colour}\" opacity=\"{opacity}\"/>\n"
-        ));
+        let height = HIGHEST * part;
+        let y = GROUND - height;
+        for (x, width) in bars(stretch, *x, *width) {
+            svg.push_str(&format!(
+                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
+                 fill=\"{colour}\"/>\n"
+            ));
+        }
     }
     if let Some((from, until)) = states.alert {
         let at = |at| x_of(at, &states.stretches, &places);
@@ -84,6 +89,14 @@ fn svg(states: &States, mark: &str) -> String {
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// A stretch as bars: one, or stripes where nobody knows since when it was.
+fn bars(stretch: &Stretch, x: f32, width: f32) -> Vec<(f32, f32)> {
+    match stretch.from {
+        Some(_) => vec![(x, (width - 1.0).max(1.0))],
+        None => (0..STRIPES).map(|at| (x + f32::from(at) * 2.0 * STRIPE, STRIPE)).collect(),
+    }
 }
 
 /// Where each stretch begins and how wide it is: by its length, once each has what it needs to be
@@ -172,6 +185,17 @@ mod tests {
         assert_eq!(pixel(&png, 400, 20).as_deref(), Some("#d32f2f"));
         assert_eq!((pixel(&png, 100, 56), pixel(&png, 300, 56)), (None, Some("#d32f2f".into())));
         assert_eq!(pixel(&png, 280, 3).as_deref(), Some("#d32f2f"), "the arrow");
+    }
+
+    #[test]
+    fn what_was_before_all_that_is_known_is_striped_in_its_full_colour() {
+        let stretches = vec![stretch("RUNNING", None, 30), stretch("CRASHED", Some(30), 60)];
+        let png = png(&states(stretches, None), "#d32f2f").unwrap();
+        let colours: Vec<_> = (0..28).map(|x| pixel(&png, x, 45)).collect();
+        let striped = colours.chunks(3).map(|stripe| stripe[0].as_deref());
+        let expected = [Some("#2e8b57"), None].into_iter().cycle().take(9);
+        assert_eq!(striped.take(9).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        assert_eq!(pixel(&png, 30, 45).as_deref(), Some("#d32f2f"));
     }
 
     #[test]
