@@ -1,5 +1,7 @@
 //! The states that a container was in: for a picture, and in words that say the same.
 
+use std::time::Duration;
+
 use super::text::{count, duration, one_line, shorten, time};
 use crate::clock::Timestamp;
 use crate::engine::{News, Notification};
@@ -102,6 +104,13 @@ fn name(text: &str) -> String {
     shorten(&one_line(text), NAME).into_owned()
 }
 
+fn length(length: Duration) -> String {
+    match length.as_secs() {
+        0 => "less than 1 s".to_owned(),
+        _ => duration(length),
+    }
+}
+
 /// `14:02 UTC CRASHED, for 4 min so far (the alert began)`.
 fn line(
     state: &State,
@@ -111,12 +120,13 @@ fn line(
     began: Option<Timestamp>,
     now: Timestamp,
 ) -> String {
-    let state = name(state.as_str());
+    let named = name(state.as_str());
     let mut line = match from {
-        None => format!("until {} {state}", time(until, now)),
+        None => format!("until {} {named}", time(until, now)),
+        Some(from) if *state == State::Deleted && last => format!("{} {named}", time(from, now)),
         Some(from) => {
             let so_far = if last { " so far" } else { "" };
-            format!("{} {state}, for {}{so_far}", time(from, now), duration(until.since(from)))
+            format!("{} {named}, for {}{so_far}", time(from, now), length(until.since(from)))
         }
     };
     if let Some(began) = began {
