@@ -715,7 +715,8 @@ pub struct Keys {
     pub containers: BTreeSet<Arc<str>>,
     /// The whole timelines of these containers, with all their intervals.
     pub timelines: BTreeSet<Arc<str>>,
-    /// The last [`RECENT`] events of these containers, as they were received.
+    /// The last [`RECENT`] events of these containers, as they were received, less those that
+    /// failed.
     pub recent: BTreeSet<Arc<str>>,
     /// These intervals.
     pub intervals: BTreeSet<IntervalId>,

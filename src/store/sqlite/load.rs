@@ -224,13 +224,17 @@ pub(super) fn timeline(connection: &Connection, last: i64) -> Result<Vec<Heard>,
     heard(connection, ALL, [last])
 }
 
-/// The last of them, in no order.
+/// The last of them, in no order. The limit is that of the walk: one on its result would have all of
+/// it walked first.
 fn recent(connection: &Connection, last: i64) -> Result<Vec<Heard>, Failure> {
-    const LAST: &str = chain!(
-        "select ?1",
-        "select e.timestamp, e.identity, e.at, e.received_at, e.payload
-         from chain c join events e on e.seq = c.seq where e.failed is null limit ?2"
-    );
+    const LAST: &str = "with recursive chain (seq) as (
+             select ?1
+             union all
+             select e.before from chain c join events e on e.seq = c.seq
+                 where e.before is not null
+             limit ?2)
+         select e.timestamp, e.identity, e.at, e.received_at, e.payload
+         from chain c join events e on e.seq = c.seq where e.failed is null";
     heard(connection, LAST, params![last, i64::try_from(RECENT).unwrap_or(i64::MAX)])
 }
 
