@@ -46,17 +46,17 @@ pub(super) fn samples(rule: &Rule) -> Vec<Sample> {
         add("it was killed", true, vec![alert(rule, *news, Payload::Killed, 0)], false);
     }
     let all: Vec<News> = kinds.map(|(news, _)| *news).collect();
-    let several = |payload| {
-        let kinds = all.iter().copied().cycle().take(ALERTS).enumerate();
+    let several = |payload, number| {
+        let kinds = all.iter().copied().cycle().take(number).enumerate();
         kinds.map(|(number, news)| alert(rule, news, payload, number)).collect::<Vec<_>>()
     };
-    add("as many alerts as can be are told at once", true, several(Payload::Exited), false);
+    add("as many alerts as can be are told at once", true, several(Payload::Exited, ALERTS), false);
     for payload in [Payload::Sparse, Payload::Null, Payload::Gone] {
         let when = payload.when();
         for news in &all {
             add(when, false, vec![alert(rule, *news, payload, 0)], true);
         }
-        add(when, false, several(payload), true);
+        add(when, false, several(payload, 2), true);
     }
     samples
 }
