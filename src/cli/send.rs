@@ -108,6 +108,7 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
                  messages arrive here.",
                 receiver.name,
             )),
+            states: None,
             notes: Vec::new(),
             runbook_url: None,
             link: config.server.external_url.clone(),
@@ -153,6 +154,7 @@ fn notification(receiver: &str, now: Timestamp) -> Notification {
             ended_by: None,
             before: None,
         }],
+        states: Vec::new(),
         says: Vec::new(),
     }
 }

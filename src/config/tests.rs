@@ -443,6 +443,15 @@ fn each_bad_file_gets_one_clear_sentence() {
         ),
         ("rules: [{ name: a, when: {}, title: '{{ bad' }]", "rules.yaml:1:37: "),
         (
+            "rules: [{ name: a, when: {}, message: \"{{ 1 / firing }}\" }]",
+            "rules.yaml:1:39: when an alert is over: invalid operation: unable to calculate 1 / 0 \
+             (line 1 of the template)",
+        ),
+        (
+            "rules: [{ name: a, when: {}, title: \"{% if firing %}it fires{% endif %}\" }]",
+            "rules.yaml:1:37: when an alert is over: it comes out empty; have it say something",
+        ),
+        (
             "receivers: { a: { console: {} } }\nrules: [{ name: a, when: {} }]",
             "rules.yaml:2:9: rule \"a\" tells nobody",
         ),

@@ -15,7 +15,7 @@ use super::retry;
 use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{
-    self, Claimed, DeliveryId, Keys, Lease, Outcome, Settled, Settlement, Snapshot,
+    self, Claimed, DeliveryId, Keys, Lease, Notification, Outcome, Settled, Settlement, Snapshot,
 };
 use crate::lifecycle::Lifecycle;
 use crate::message::{self, Context, Templates};
@@ -187,9 +187,17 @@ impl Worker {
             until: now.plus(self.receiver.timeout + MARGIN),
         };
         let rules = Arc::clone(&self.bell.rules);
+        let with_states = self.receiver.kind.shows_states();
         let keys = Keys { deliveries: [delivery.clone()].into(), ..Keys::default() };
         let claim = move |snapshot: &Snapshot| {
-            Stirred::by(engine::claim(&rules, snapshot, &delivery, &lease, clock::now()))
+            Stirred::by(engine::claim(
+                &rules,
+                snapshot,
+                &delivery,
+                &lease,
+                with_states,
+                clock::now(),
+            ))
         };
         let (claimed, stirred) = transact(&*self.bell.store, keys, claim).await?;
         self.bell.wake.wake(stirred);
@@ -218,7 +226,7 @@ impl Worker {
         let delivery = &claimed.delivery;
         let context = Context {
             external_url: self.bell.external_url.as_deref(),
-            now: clock::now(),
+            now: self.worded_at(&claimed.notification),
             plain: delivery.plain,
             instead_of: Some(&*delivery.group.receiver)
                 .filter(|_| delivery.to != delivery.group.receiver),
@@ -233,6 +241,15 @@ impl Worker {
             reached: delivery.reached.clone(),
         };
         self.sender.send(&envelope).await
+    }
+
+    /// The time that the words go by. Those of a mail are the same for every attempt, and it has a
+    /// date of its own to read them by.
+    fn worded_at(&self, notification: &Notification) -> Timestamp {
+        match self.receiver.kind {
+            ReceiverKind::Email { .. } => notification.made_at,
+            _ => clock::now(),
+        }
     }
 
     /// What is to be done about an answer.

@@ -37,17 +37,19 @@ pub struct Claimed {
 
 /// Claims a delivery, if it is due and free. One that was attempted and would say something else now
 /// is superseded by a new one, which is claimed in its stead; one with nothing left to say is
-/// dropped.
+/// dropped. `with_states` says whether the receiver shows the states of a container: reading them
+/// is left out for all others.
 #[must_use]
 pub fn claim(
     rules: &Rules,
     snapshot: &Snapshot,
     id: &DeliveryId,
     lease: &Lease,
+    with_states: bool,
     now: Timestamp,
 ) -> Decision<Option<Claimed>> {
     let mut draft = Draft::new(snapshot, now);
-    let claimed = claim_one(&mut draft, rules, id, lease).unwrap_or_default();
+    let claimed = claim_one(&mut draft, rules, id, lease, with_states).unwrap_or_default();
     decide::look_at_touched(&mut draft, rules);
     draft.finish(claimed)
 }
@@ -57,6 +59,7 @@ fn claim_one(
     rules: &Rules,
     id: &DeliveryId,
     lease: &Lease,
+    with_states: bool,
 ) -> Result<Option<Claimed>, Missing> {
     let now = draft.now;
     let Some(mut delivery) = draft.delivery(id)? else { return Ok(None) };
@@ -86,7 +89,7 @@ fn claim_one(
         end(draft, delivery, Status::Dropped);
         return Ok(None);
     };
-    let notification = compose(draft, rules, &group, &delivery)?;
+    let notification = compose(draft, rules, &group, &delivery, with_states)?;
     if notification.says.is_empty() {
         end(draft, delivery, Status::Dropped);
         group.waiting = None;
@@ -175,6 +178,7 @@ fn compose(
     rules: &Rules,
     group: &Group,
     delivery: &Delivery,
+    with_states: bool,
 ) -> Result<Notification, Missing> {
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
     let intervals = match (group.news, repeats) {
@@ -225,7 +229,7 @@ fn compose(
     let firing = alerts.iter().filter(|(_, news)| news.news.is_alarm()).count();
     let resolved = alerts.len() - firing;
     let mut missing = false;
-    let mut full = Vec::new();
+    let (mut full, mut states) = (Vec::new(), Vec::new());
     for (interval, mut news) in alerts.into_iter().take(ALERTS) {
         let ended_by = interval.end.as_ref().and_then(|end| end.event);
         for (slot, reference) in
@@ -247,6 +251,12 @@ fn compose(
         match before_gap(draft, rules, interval) {
             Ok(event) => news.before = event.map(|event| event.payload.value().clone()),
             Err(Missing) => missing = true,
+        }
+        if with_states && full.is_empty() {
+            match states_of(draft, &interval.container) {
+                Ok(of_the_first) => states = of_the_first,
+                Err(Missing) => missing = true,
+            }
         }
         full.push(news);
     }
@@ -271,6 +281,7 @@ fn compose(
         resolved: count(resolved),
         firing_in_group: group.firing,
         alerts: full,
+        states,
         says,
     })
 }
@@ -287,6 +298,21 @@ fn before_gap(
         }
         _ => Ok(None),
     }
+}
+
+/// The states that a container was in until now, as far as its last events tell them.
+fn states_of(draft: &mut Draft<'_>, container: &Arc<str>) -> Result<Vec<StateSince>, Missing> {
+    let mut events = draft.recent(container)?;
+    events.retain(|heard| heard.at <= draft.now);
+    timeline::sort(&mut events);
+    // What it was in before the first of them is known from that one alone.
+    let first = events.first().and_then(|heard| heard.event.prev_state.clone());
+    let first = first.map(|state| StateSince { since: None, state });
+    let since =
+        |heard: &Heard| StateSince { since: Some(heard.at), state: heard.event.state.clone() };
+    let mut states: Vec<StateSince> = first.into_iter().chain(events.iter().map(since)).collect();
+    states.dedup_by(|next, before| next.state == before.state && before.since.is_some());
+    Ok(states)
 }
 
 /// Since when this waits to be said: what was not said by the attempt before is new.

@@ -172,6 +172,15 @@ impl<'a> Draft<'a> {
         Ok(timeline)
     }
 
+    /// The last events of a container that were received before this decision, unsorted.
+    pub(super) fn recent(&mut self, container: &Arc<str>) -> Result<Vec<Heard>, Missing> {
+        if !self.snapshot.asked.recent.contains(container) {
+            self.need.recent.insert(container.clone());
+            return Err(Missing);
+        }
+        Ok(self.snapshot.recent.get(container).cloned().unwrap_or_default())
+    }
+
     /// Those of a container's intervals that were read or made, by start. Open ones are always
     /// among them once the container was read, and all once its timeline was.
     pub(super) fn intervals_of(&self, container: &str) -> Vec<Interval> {

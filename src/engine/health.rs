@@ -303,6 +303,7 @@ fn tell(
         resolved: 1 - fires,
         firing_in_group: fires,
         alerts: vec![alert],
+        states: Vec::new(),
         says: Vec::new(),
     };
     draft.put_delivery(Delivery { notification: Some(notification), ..delivery });

@@ -6,6 +6,7 @@ pub(crate) mod properties;
 mod recorded;
 mod reference;
 mod shared;
+mod states;
 mod suppress;
 pub(crate) mod world;
 

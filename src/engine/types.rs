@@ -631,12 +631,28 @@ pub struct Notification {
     pub firing_in_group: u32,
     /// What is told of each alert, the firing first, then by start: at most [`ALERTS`].
     pub alerts: Vec<AlertNews>,
+    /// The states of the first alert's container until this was put together, by time, as far as the
+    /// last [`RECENT`] events tell them; for receivers that show them, and empty for all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<StateSince>,
     /// Every interval this speaks of, with what it says of it, for the ledger.
     pub says: Vec<Saying>,
 }
 
+/// A state that a container was in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateSince {
+    /// Since when: not known of what came before the first event.
+    pub since: Option<Timestamp>,
+    /// The state.
+    pub state: State,
+}
+
 /// How many alerts a notification carries in full. The rest is counted.
 pub const ALERTS: usize = 50;
+
+/// How many events of a container the states in a notification are taken from.
+pub const RECENT: usize = 24;
 
 /// How many containers of one alert a notification names. The rest is counted.
 pub const MEMBERS: usize = 10;
@@ -739,6 +755,9 @@ pub struct Keys {
     pub containers: BTreeSet<Arc<str>>,
     /// The whole timelines of these containers, with all their intervals.
     pub timelines: BTreeSet<Arc<str>>,
+    /// The last [`RECENT`] events of these containers, as they were received, less those that
+    /// failed.
+    pub recent: BTreeSet<Arc<str>>,
     /// These intervals.
     pub intervals: BTreeSet<IntervalId>,
     /// The parts and the wholes of these alerts, but for those that ended before this instant and
@@ -778,6 +797,7 @@ impl Keys {
         self.known.append(&mut other.known);
         self.containers.append(&mut other.containers);
         self.timelines.append(&mut other.timelines);
+        self.recent.append(&mut other.recent);
         self.intervals.append(&mut other.intervals);
         for (alert, from) in other.shared {
             self.shared.entry(alert).and_modify(|known| *known = from.min(*known)).or_insert(from);
@@ -807,6 +827,8 @@ pub struct Snapshot {
     pub containers: HashMap<Arc<str>, Container>,
     /// Whole timelines by container, in no order.
     pub timelines: HashMap<Arc<str>, Vec<Heard>>,
+    /// The last events by container, in no order.
+    pub recent: HashMap<Arc<str>, Vec<Heard>>,
     /// Every interval that was read, for whichever key.
     pub intervals: HashMap<IntervalId, Interval>,
     /// Events by container and reference.

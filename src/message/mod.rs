@@ -3,10 +3,13 @@
 //! Does no I/O. Receivers turn a [`Message`] into their payload, and escape it.
 
 mod notices;
+mod samples;
+mod states;
 mod templates;
 pub mod text;
 mod words;
 
+pub use states::{States, Stretch};
 pub use templates::Templates;
 
 use crate::clock::Timestamp;
@@ -28,6 +31,8 @@ pub struct Message {
     pub topic: String,
     /// What happened.
     pub body: Body,
+    /// The states of the first container, for a receiver that shows them.
+    pub states: Option<States>,
     /// What else there is to know: how many are not listed, what still fires, what went wrong.
     pub notes: Vec<String>,
     /// What to do about it.
@@ -117,8 +122,8 @@ impl Context<'_> {
 }
 
 /// Words a notification: with the rule's own templates where it has some, else with the built-in
-/// words. A template that fails never costs a message: the built-in words take its place, and a
-/// note names the error.
+/// words. A template that fails, or of which nothing or far too much comes, never costs a message:
+/// the built-in words take its place, and a note names the error.
 #[must_use]
 pub fn word(notification: &Notification, templates: &Templates, context: &Context<'_>) -> Message {
     let mut message = match &notification.notice {
@@ -139,7 +144,7 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
             message.topic.clone_from(&title);
             message.title = title;
         }
-        Some(Err(error)) => errors.push(format!("the rule's title failed: {error}")),
+        Some(Err(error)) => errors.push(not_used("title", &error)),
         None => {}
     }
     match custom.message {
@@ -149,12 +154,17 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
             message.notes.clear();
             (message.runbook_url, message.link) = (None, None);
         }
-        Some(Err(error)) => errors.push(format!("the rule's message failed: {error}")),
+        Some(Err(error)) => errors.push(not_used("message", &error)),
         None => {}
     }
     message.notes.extend(instead_of);
     message.notes.append(&mut errors);
     message
+}
+
+/// The word that a template was not used, for whoever reads the message and can mend the rule.
+fn not_used(key: &str, error: &str) -> String {
+    format!("The rule's own {key} could not be used: {error}. These are the built-in words.")
 }
 
 /// What is told of one alert alone, for places that take alerts and not messages.
@@ -178,6 +188,7 @@ impl Message {
             Body::Custom(text) => vec![text.clone()],
             Body::Sections(sections) => sections.iter().map(Section::text).collect(),
         };
+        paragraphs.extend(self.states.as_ref().map(States::text));
         if !self.notes.is_empty() {
             paragraphs.push(self.notes.join("\n"));
         }

@@ -55,6 +55,7 @@ pub(super) fn words(
         topic: format!("[{severity}] {rule}: {receiver}"),
         body: Body::Sections(sections),
         notes: Vec::new(),
+        states: None,
         runbook_url: None,
         link: context.link(),
         plain: context.plain,

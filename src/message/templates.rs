@@ -6,12 +6,12 @@ use std::io;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::Serialize;
-use serde_json::json;
 
 use super::Context;
+use super::samples::{Sample, samples};
 use super::text::{lines, one_line};
 use crate::clock::Timestamp;
-use crate::engine::{AlertNews, Cause, News, Notification};
+use crate::engine::{AlertNews, News, Notification};
 use crate::rules::Rule;
 
 /// The variables of a template (DESIGN.md §7).
@@ -33,6 +33,9 @@ const FUEL: u64 = 200_000;
 
 /// What a template may write, in bytes: more than any place takes.
 const OUTPUT: usize = 64 * 1024;
+
+/// How many characters a title may have: what PagerDuty takes, and no place takes more.
+const TITLE: usize = 1024;
 
 /// The compiled templates of all rules.
 #[derive(Clone, Debug)]
@@ -66,8 +69,10 @@ impl Templates {
     }
 
     /// Adds the templates of a rule, and tries them on notifications of every kind that this rule
-    /// can make. Answers what is wrong with them: `title` or `message`, and the error in one line,
-    /// with the line of the template. One that does not even compile is not added.
+    /// can make: none may fail, none may come out too long, and none may come out empty, but for
+    /// what the payload has to say. Answers what is wrong with them: `title` or `message`, and the
+    /// error in one line, with the line of the template. One that does not even compile is not
+    /// added.
     pub fn add(
         &mut self,
         rule: &Rule,
@@ -82,7 +87,7 @@ impl Templates {
         rule: &str,
         title: Option<&str>,
         message: Option<&str>,
-        samples: &[Notification],
+        samples: &[Sample],
     ) -> Vec<(&'static str, String)> {
         let mut errors = Vec::new();
         for (key, source) in [("title", title), ("message", message)] {
@@ -99,7 +104,7 @@ impl Templates {
         rule: &str,
         key: &'static str,
         source: &str,
-        samples: &[Notification],
+        samples: &[Sample],
     ) -> Result<(), String> {
         let name = template_name(rule, key);
         self.environment
@@ -116,31 +121,52 @@ impl Templates {
         if let Some(name) = unknown.first() {
             return Err(unknown_variable(name, source));
         }
-        for sample in samples {
-            let context = Context {
-                external_url: Some("https://tocsin.example.com"),
-                now: sample.made_at,
-                plain: false,
-                instead_of: None,
-            };
-            self.run(&name, sample, &context).map_err(|error| in_words(&error))?;
+        // What a producer puts into a payload is not known here.
+        let by_payload = source.contains("event");
+        for (index, sample) in samples.iter().enumerate() {
+            let now = sample.notification.made_at;
+            let external_url = sample.complete.then_some("https://tocsin.example.com");
+            let context = Context { external_url, now, plain: false, instead_of: None };
+            match self.render_one(key, &sample.notification, &context) {
+                Some(Err(Failure::Empty)) if by_payload || !sample.complete => {}
+                // What fails at the first is wrong whatever happens.
+                Some(Err(error)) if index == 0 => return Err(error.to_string()),
+                Some(Err(error)) => return Err(format!("when {}: {error}", sample.when)),
+                Some(Ok(_)) | None => {}
+            }
         }
         Ok(())
     }
 
     /// Renders what templates the notification's rule has.
     pub(super) fn render(&self, notification: &Notification, context: &Context<'_>) -> Custom {
-        let render = |key: &'static str, clean: fn(&str) -> String| {
-            let name = template_name(&notification.rule, key);
-            self.environment.get_template(&name).ok()?;
-            let text = self.run(&name, notification, context);
-            Some(match text.map(|text| clean(&text)) {
-                Ok(text) if text.is_empty() => Err("it came out empty".to_owned()),
-                Ok(text) => Ok(text),
-                Err(error) => Err(in_words(&error)),
-            })
+        let render = |key| {
+            let rendered = self.render_one(key, notification, context)?;
+            Some(rendered.map_err(|failure| failure.to_string()))
         };
-        Custom { title: render("title", one_line), message: render("message", lines) }
+        Custom { title: render("title"), message: render("message") }
+    }
+
+    /// Renders the `title` or the `message`; `None` if the rule has none of its own.
+    fn render_one(
+        &self,
+        key: &str,
+        notification: &Notification,
+        context: &Context<'_>,
+    ) -> Option<Result<String, Failure>> {
+        let name = template_name(&notification.rule, key);
+        self.environment.get_template(&name).ok()?;
+        let text = match self.run(&name, notification, context) {
+            Ok(text) if key == "title" => one_line(&text),
+            Ok(text) => lines(&text),
+            Err(failure) => return Some(Err(failure)),
+        };
+        let length = text.chars().count();
+        Some(match text {
+            text if is_blank(&text) => Err(Failure::Empty),
+            _ if key == "title" && length > TITLE => Err(Failure::LongTitle(length)),
+            text => Ok(text),
+        })
     }
 
     fn run(
@@ -148,18 +174,59 @@ impl Templates {
         name: &str,
         notification: &Notification,
         context: &Context<'_>,
-    ) -> Result<String, Error> {
+    ) -> Result<String, Failure> {
         let variables = Value::from(Serde(Variables::of(notification, context)));
         let mut output = Bounded::default();
-        let rendered =
-            self.environment.get_template(name)?.render_captured_to(variables, &mut output);
+        let template = self.environment.get_template(name).map_err(Failure::of)?;
+        let rendered = template.render_captured_to(variables, &mut output);
         if output.full {
-            let words = format!("it writes more than {} KiB", OUTPUT / 1024);
-            return Err(Error::new(ErrorKind::WriteFailure, words));
+            return Err(Failure::LongText);
         }
-        rendered?;
+        rendered.map_err(Failure::of)?;
         Ok(String::from_utf8_lossy(&output.bytes).into_owned())
     }
+}
+
+/// Why nothing came of a template, and what to do about it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Error(String),
+    #[error(
+        "it runs for too long (more than {FUEL} steps); have it loop over less, as over `alerts[:10]`"
+    )]
+    TooSlow,
+    #[error(
+        "it writes more than {} KiB; have it write less, as of `alerts[:10]`",
+        OUTPUT / 1024
+    )]
+    LongText,
+    #[error(
+        "it comes out {0} characters long, and a title may have {TITLE}; have it name fewer, as \
+         `alerts[:3]`"
+    )]
+    LongTitle(usize),
+    #[error("it comes out empty; have it say something in every case, with `{{% else %}}`")]
+    Empty,
+}
+
+impl Failure {
+    fn of(error: Error) -> Failure {
+        match error.kind() {
+            ErrorKind::OutOfFuel => Failure::TooSlow,
+            _ => Failure::Error(in_words(&error)),
+        }
+    }
+}
+
+/// Whether a reader sees nothing: spaces, and what is as wide as nothing.
+fn is_blank(text: &str) -> bool {
+    let unseen = |character: char| {
+        character.is_whitespace()
+            || character.is_control()
+            || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    };
+    text.chars().all(unseen)
 }
 
 fn template_name(rule: &str, key: &str) -> String {
@@ -279,77 +346,4 @@ impl<'a> AlertVariables<'a> {
 
 fn status(firing: bool) -> &'static str {
     if firing { "firing" } else { "resolved" }
-}
-
-/// A notification of each kind that the rule can make, some with an exit in the payload.
-fn samples(rule: &Rule) -> Vec<Notification> {
-    let kinds = [
-        (News::Firing, true),
-        (News::Firing, false),
-        (News::StillFiring, true),
-        (News::HadNotEnded, false),
-        (News::Over, true),
-        (News::BeganAndEnded, true),
-        (News::Withdrawn, false),
-    ];
-    kinds.into_iter().map(|(news, exit)| sample(rule, news, exit)).collect()
-}
-
-fn sample(rule: &Rule, news: News, exit: bool) -> Notification {
-    const ID: &str = "b9e7bef7-d571-4ee4-b80e-835a2377040e";
-    let started_at = Timestamp::from_micros(1_448_015_759_061_321);
-    let made_at = Timestamp::from_micros(1_448_015_940_000_000);
-    let firing = matches!(news, News::Firing | News::StillFiring | News::HadNotEnded);
-    let key = ["toto", "hello-python", ID].map(|value| Some(value.into()));
-    let labels = rule.labels(&key);
-    let group_labels: BTreeMap<_, _> = labels
-        .iter()
-        .filter(|(label, _)| rule.group_by.contains(label))
-        .map(|(label, value)| (label.clone(), value.clone()))
-        .collect();
-    let payload = |state: &str, before: &str| {
-        let data = match exit {
-            true => json!({"last_exit_status":
-                {"raw_exit_status": 256, "reason": "exited", "exit_status": 1}}),
-            false => json!({}),
-        };
-        json!({
-            "service": "hello-python", "application": "toto", "id": ID, "type": "Container",
-            "event": "state", "state": state, "prev_state": before, "data": data,
-            "timestamp": started_at.as_seconds(), "counters": {"start": 12, "post_attempts": 0},
-        })
-    };
-    let alert = AlertNews {
-        labels: labels.clone(),
-        container: ID.to_owned(),
-        members: Vec::new(),
-        members_in_all: 0,
-        news,
-        started_at,
-        ended_at: (!firing).then_some(made_at),
-        cause: (!firing).then_some(Cause::Resolved),
-        occurrences: 1,
-        intervals: 1,
-        heard_at: made_at,
-        event: Some(payload("CRASHED", "RUNNING")),
-        ended_by: (!firing).then(|| payload("RUNNING", "STARTING")),
-        before: None,
-    };
-    Notification {
-        rule: rule.name.to_string(),
-        receiver: rule.notify.first().cloned().unwrap_or_default(),
-        severity: rule.severity,
-        on: rule.on,
-        labels: group_labels.into(),
-        runbook_url: rule.runbook_url.clone(),
-        group_opened_at: started_at,
-        notice: None,
-        due_at: made_at,
-        made_at,
-        firing: u32::from(firing),
-        resolved: u32::from(!firing),
-        firing_in_group: u32::from(firing),
-        alerts: vec![alert],
-        says: Vec::new(),
-    }
 }

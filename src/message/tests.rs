@@ -1,3 +1,6 @@
+mod states;
+mod templates;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +9,8 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::{AlertNews, Cause, Missed, News, Notice};
+use crate::engine::{AlertNews, Cause, Missed, News, Notice, StateSince};
+use crate::event::State;
 use crate::rules::{Labels, On};
 
 const ID: &str = "b9e7bef7-d571-4ee4-b80e-835a2377040e";
@@ -72,6 +76,7 @@ pub(crate) fn notification(alerts: Vec<AlertNews>) -> Notification {
         resolved: alerts.len() as u32 - firing,
         firing_in_group: firing,
         alerts,
+        states: Vec::new(),
         says: Vec::new(),
     }
 }
@@ -457,81 +462,6 @@ fn names_from_events_cannot_break_lines_or_grow_without_end() {
     assert_eq!(message.title.lines().count(), 1);
     assert!(message.text().len() < 1000, "{}", message.text());
     assert!(!message.text().contains(|c: char| c.is_control() && c != '\n'));
-}
-
-/// As `Templates::add`, for a rule whose condition does not matter.
-fn templates(
-    title: Option<&str>,
-    message: Option<&str>,
-) -> (Templates, Vec<(&'static str, String)>) {
-    let mut templates = Templates::new();
-    let sample = notification(vec![alert(ID, News::Firing)]);
-    let errors = templates.add_with("crashed", title, message, &[sample]);
-    (templates, errors)
-}
-
-#[test]
-fn a_rules_own_templates_replace_the_words() {
-    let (templates, errors) = templates(
-        Some("{{ severity|upper }}: {{ firing }} of {{ labels.application }}\n"),
-        Some(
-            "{% for alert in alerts %}{{ alert.event.id }} {{ alert.status }} since \
-             {{ alert.started_at }}\n{% endfor %}see {{ runbook_url }} and {{ link }}",
-        ),
-    );
-    assert_eq!(errors, []);
-    let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
-    assert_eq!(message.topic, message.title);
-    assert_snapshot!(message.text(), @r"
-    CRITICAL: 1 of toto
-
-    b9e7bef7-d571-4ee4-b80e-835a2377040e firing since 2015-11-20T14:02:00Z
-    see https://wiki.example.com/crashed and https://alerts.example.com/api/alerts
-    ");
-}
-
-#[test]
-fn a_template_that_fails_costs_no_message() {
-    let (templates, errors) =
-        templates(None, Some("{% if firing %}\n{{ 1 / (firing - 1) }}{% endif %}"));
-    assert_eq!(errors.len(), 1);
-    let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
-    assert!(matches!(message.body, Body::Sections(_)));
-    assert_snapshot!(message.notes.join("\n"), @"the rule's message failed: invalid operation: unable to calculate 1 / 0 (line 2 of the template)");
-}
-
-#[test]
-fn an_empty_title_falls_back() {
-    let (templates, _) = templates(Some("{% if resolved %}over{% endif %}"), None);
-    let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
-    assert_eq!(message.title, "CRITICAL crashed: 1 container of toto/hello-python");
-    assert_eq!(message.notes, ["the rule's title failed: it came out empty"]);
-}
-
-#[test]
-fn a_template_that_runs_for_ever_or_writes_without_end_is_stopped() {
-    for (template, words) in [
-        ("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}", "fuel"),
-        ("{% for a in range(9000) %}0123456789{% endfor %}", "more than 64 KiB"),
-    ] {
-        let (_, errors) = templates(None, Some(template));
-        assert!(errors[0].1.contains(words), "{errors:?}");
-    }
-}
-
-#[test]
-fn wrong_templates_are_named_at_load() {
-    let (_, errors) = templates(Some("{{ rule }"), Some("fine\n{{ lables.application }}"));
-    assert_snapshot!(errors.iter().map(|(key, error)| format!("{key}: {error}")).collect::<Vec<_>>().join("\n"), @r"
-    title: syntax error: unexpected `}`, expected end of variable block (line 1 of the template)
-    message: unknown variable `lables` (line 2 of the template); did you mean `labels`?
-    ");
-    let (_, errors) =
-        templates(Some("{{ rule|shout }}"), Some("{{ range(3)|join(',') }}{{ wibble }}"));
-    assert_snapshot!(errors.iter().map(|(key, error)| format!("{key}: {error}")).collect::<Vec<_>>().join("\n"), @r"
-    title: unknown filter: filter shout is unknown (line 1 of the template)
-    message: unknown variable `wibble` (line 1 of the template); there are rule, severity, status, labels, firing, resolved, alerts, receiver, runbook_url, link
-    ");
 }
 
 #[test]

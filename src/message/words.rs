@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::text::{count, duration, one_line, shorten, time, times};
-use super::{Body, Context, Message, Section, Status};
+use super::{Body, Context, Message, Section, States, Status};
 use crate::clock::Timestamp;
 use crate::engine::{AlertNews, Cause, News, Notification};
 use crate::event::{self, Event, State};
@@ -45,6 +45,7 @@ pub(super) fn built_in(notification: &Notification, context: &Context<'_>) -> Me
         title: title(notification, status, &rule, &place),
         topic,
         body: Body::Sections(sections(notification, &place, named, context.now)),
+        states: States::of(notification).filter(|_| !context.plain),
         notes: notes(notification, named),
         runbook_url: notification.runbook_url.as_deref().map(one_line),
         link: context.link(),

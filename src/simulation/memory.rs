@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::engine::{
     Changes, Container, Decision, Delivery, DeliveryId, Entry, Group, GroupKey, Health, Heard,
-    Interval, IntervalId, Keys, Role, Silence, Snapshot, Status,
+    Interval, IntervalId, Keys, RECENT, Role, Silence, Snapshot, Status,
 };
 
 /// What a store holds, as far as decisions ask for it.
@@ -86,6 +86,10 @@ impl Memory {
             if keys.events.contains(&key) {
                 snapshot.events.insert(key, heard.event.clone());
             }
+        }
+        for id in &keys.recent {
+            let events = self.events.iter().rev().filter(|heard| heard.event.container == *id);
+            snapshot.recent.insert(id.clone(), events.take(RECENT).cloned().collect());
         }
         for id in &keys.containers {
             if let Some(container) = self.containers.get(id) {

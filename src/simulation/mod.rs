@@ -84,8 +84,9 @@ impl<'a> Simulation<'a> {
     fn claim(&mut self, id: &DeliveryId) -> Option<Claimed> {
         let (rules, now) = (self.rules, self.now);
         let lease = Lease { token: String::new(), until: now.plus(Duration::from_secs(60)) };
-        self.memory
-            .transact(Keys::default(), |snapshot| engine::claim(rules, snapshot, id, &lease, now))
+        self.memory.transact(Keys::default(), |snapshot| {
+            engine::claim(rules, snapshot, id, &lease, false, now)
+        })
     }
 
     fn settle(&mut self, claimed: &Claimed) {

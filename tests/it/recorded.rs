@@ -51,6 +51,7 @@ fn readable(mail: &Mail) -> String {
 fn without_times() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)?( UTC)?", "[time]$3");
+    settings.add_filter(r"for [^,()\n]+ so far", "for [time] so far");
     settings
 }
 

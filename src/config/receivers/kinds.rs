@@ -142,6 +142,11 @@ impl ReceiverKind {
         };
         empty.then_some(key)
     }
+
+    /// Whether it shows the states that a container was in.
+    pub(crate) fn shows_states(&self) -> bool {
+        matches!(self, ReceiverKind::Email { .. })
+    }
 }
 
 impl Reader<'_> {

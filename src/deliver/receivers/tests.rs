@@ -22,6 +22,7 @@ pub(super) fn message(sections: Vec<Section>) -> Message {
         title: "CRITICAL crashed: 1 container of toto/hello-python".into(),
         topic: "[critical] crashed: toto/hello-python".into(),
         body: Body::Sections(sections),
+        states: None,
         notes: Vec::new(),
         runbook_url: Some("https://wiki.example.com/crashed?a=1&b=2".into()),
         link: Some("https://alerts.example.com/api/alerts".into()),
@@ -78,6 +79,7 @@ pub(super) fn notification(alerts: &[AlertNews]) -> Notification {
         resolved: (alerts.len() - firing) as u32,
         firing_in_group: firing as u32,
         alerts: alerts.to_vec(),
+        states: Vec::new(),
         says: Vec::new(),
     }
 }

@@ -181,7 +181,9 @@ impl World {
         let claimed: Vec<Claimed> = ids
             .iter()
             .filter_map(|id| {
-                self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, id, &lease, now))
+                self.transact(Keys::default(), |snapshot| {
+                    claim(&rules, snapshot, id, &lease, true, now)
+                })
             })
             .collect();
         for saying in claimed.iter().flat_map(|claimed| &claimed.notification.says) {

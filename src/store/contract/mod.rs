@@ -19,8 +19,8 @@ use super::{
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, AlertNews, Attempt, Cause, Changes, Container, Decision, Delivery, DeliveryId, End,
-    Entry, Group, GroupKey, Heard, Interval, IntervalId, Keys, Lease, News, Notification, Role,
-    Saying, Silence, SilenceId, SilenceStatus, Snapshot, Status, Timer, Told,
+    Entry, Group, GroupKey, Heard, Interval, IntervalId, Keys, Lease, News, Notification, RECENT,
+    Role, Saying, Silence, SilenceId, SilenceStatus, Snapshot, StateSince, Status, Timer, Told,
 };
 use crate::event::{self, State};
 use crate::rules::{Labels, On, Severity};
@@ -32,6 +32,7 @@ macro_rules! contract {
             rows_are_read_as_they_were_written,
             rows_that_do_not_exist_are_not_in_the_snapshot,
             a_timeline_brings_every_event_and_interval_of_its_container,
+            only_the_last_events_are_recent,
             a_container_brings_only_its_open_intervals,
             a_shared_alert_brings_what_had_not_ended,
             a_group_brings_its_news_and_what_fires,
@@ -224,6 +225,10 @@ fn notification(interval: IntervalId) -> Notification {
             ended_by: None,
             before: None,
         }],
+        states: vec![
+            StateSince { since: None, state: State::Running },
+            StateSince { since: Some(at(100)), state: State::named("odd") },
+        ],
         says: vec![Saying {
             interval,
             alert: AlertKey { rule: "crashed".into(), values: vec![Some("a".into()), None] },

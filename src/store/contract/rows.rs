@@ -91,6 +91,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
         known: one(("nobody".into(), nobody.reference())),
         containers: one("nobody".into()),
         timelines: one("nobody".into()),
+        recent: one("nobody".into()),
         intervals: one(IntervalId(7)),
         shared: [(interval(0, &nobody, Vec::new()).alert, at(1))].into(),
         wholes: one(interval(0, &nobody, Vec::new()).alert),
@@ -132,6 +133,23 @@ pub(crate) async fn a_timeline_brings_every_event_and_interval_of_its_container(
     assert_eq!(timeline, events[..2]);
     let rules: BTreeSet<_> = snapshot.intervals.values().map(|it| &*it.alert.rule).collect();
     assert_eq!((snapshot.intervals.len(), rules), (2, ["crashed", "killed"].into()));
+}
+
+pub(crate) async fn only_the_last_events_are_recent(store: &dyn Store) {
+    // The last that was received is the first that happened.
+    let seconds = (2..60).chain([1]);
+    let events: Vec<Heard> = seconds.map(|second| heard("a", second, "X")).collect();
+    let others = (1..60).map(|second| heard("b", second, "X"));
+    for (event, other) in events.iter().zip(others) {
+        write_events(store, vec![event.clone(), other]).await;
+    }
+    let keys = Keys { recent: ["a".into(), "nobody".into()].into(), ..Keys::default() };
+    let mut snapshot = read(store, keys).await;
+    let mut recent = snapshot.recent.remove("a").unwrap();
+    recent.sort_by_key(|heard| (heard.at == at(1), heard.at));
+    assert_eq!(recent, events[events.len() - RECENT..]);
+    assert!(snapshot.recent.values().all(Vec::is_empty), "there is nobody else");
+    assert!(snapshot.timelines.is_empty() && snapshot.intervals.is_empty());
 }
 
 pub(crate) async fn a_shared_alert_brings_what_had_not_ended(store: &dyn Store) {

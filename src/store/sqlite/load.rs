@@ -11,7 +11,7 @@ use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, Belief, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Health,
-    Heard, Interval, IntervalId, Keys, Lease, Role, Snapshot, Timer,
+    Heard, Interval, IntervalId, Keys, Lease, RECENT, Role, Snapshot, Timer,
 };
 use crate::event::{self, Event, Identity};
 use crate::store::{DecideFn, Step};
@@ -54,6 +54,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         known: new(keys.known, &asked.known),
         containers: new(keys.containers, &asked.containers),
         timelines: new(keys.timelines, &asked.timelines),
+        recent: new(keys.recent, &asked.recent),
         intervals: new(keys.intervals, &asked.intervals),
         shared: keys
             .shared
@@ -113,6 +114,11 @@ fn extend(
         };
         snapshot.timelines.insert(id.clone(), timeline(connection, row.last_event)?);
         add(snapshot, container_intervals(connection, row.key)?);
+    }
+    for id in &keys.recent {
+        if let Some(row) = memory.get(connection, id)? {
+            snapshot.recent.insert(id.clone(), recent(connection, row.last_event)?);
+        }
     }
     for id in &keys.intervals {
         add(snapshot, interval(connection, *id)?);
@@ -216,12 +222,35 @@ pub(super) fn is_known(
 
 /// Every event of a container that did not fail, in no order; `last` is the one received last.
 pub(super) fn timeline(connection: &Connection, last: i64) -> Result<Vec<Heard>, Failure> {
-    let mut statement = connection.prepare_cached(chain!(
+    const ALL: &str = chain!(
         "select ?1",
         "select e.timestamp, e.identity, e.at, e.received_at, e.payload
          from chain c join events e on e.seq = c.seq where e.failed is null"
-    ))?;
-    let mut rows = statement.query([last])?;
+    );
+    heard(connection, ALL, [last])
+}
+
+/// The last of them, in no order. The limit is that of the walk: one on its result would have all of
+/// it walked first.
+fn recent(connection: &Connection, last: i64) -> Result<Vec<Heard>, Failure> {
+    const LAST: &str = "with recursive chain (seq) as (
+             select ?1
+             union all
+             select e.before from chain c join events e on e.seq = c.seq
+                 where e.before is not null
+             limit ?2)
+         select e.timestamp, e.identity, e.at, e.received_at, e.payload
+         from chain c join events e on e.seq = c.seq where e.failed is null";
+    heard(connection, LAST, params![last, i64::try_from(RECENT).unwrap_or(i64::MAX)])
+}
+
+fn heard(
+    connection: &Connection,
+    query: &str,
+    parameters: impl Params,
+) -> Result<Vec<Heard>, Failure> {
+    let mut statement = connection.prepare_cached(query)?;
+    let mut rows = statement.query(parameters)?;
     let mut timeline = Vec::new();
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of(row);

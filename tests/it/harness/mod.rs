@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod mail;
+mod postfix;
 mod python;
 mod sink;
 
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 
 pub use alertmanager::Alertmanager;
 pub use mail::{Mail, MailServer};
+pub use postfix::Postfix;
 pub use python::python;
 pub use sink::{Answer, Sink};
 

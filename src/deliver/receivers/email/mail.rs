@@ -2,12 +2,13 @@
 
 use lettre::Message as Mail;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
 
 use super::super::Envelope;
+use super::picture;
 use crate::message::text::{one_line, shorten};
-use crate::message::{Body, Message};
+use crate::message::{Body, Message, States};
 use crate::rules::Severity;
 
 /// Longer subjects are cut by the clients anyway.
@@ -29,9 +30,11 @@ pub(super) fn bytes(
     // so that they are siblings even where one of them is lost.
     let root = format!("<{}@{domain}>", id(&envelope.thread));
     let list = format!("<{}.tocsin.{domain}>", slug(&message.rule));
+    // What looks like an encoded word (RFC 2047) would be read as what it encodes.
+    let subject = one_line(&message.topic).replace("=?", "= ?");
     let mut mail = Mail::builder()
         .from(from.clone())
-        .subject(shorten(&one_line(&message.topic), SUBJECT))
+        .subject(shorten(&subject, SUBJECT))
         .date(envelope.created_at.as_system_time())
         .message_id(Some(format!("<{}@{domain}>", id(&envelope.id.0))))
         .in_reply_to(root.clone())
@@ -46,18 +49,44 @@ pub(super) fn bytes(
     let mail = if message.plain {
         mail.singlepart(SinglePart::plain(text))
     } else {
-        mail.multipart(
-            MultiPart::alternative()
-                // lettre's own boundary is random, and these bytes are not to change.
-                .boundary(format!("=_{}", digest(&envelope.id.0)))
-                .singlepart(SinglePart::plain(text))
-                .singlepart(
-                    SinglePart::builder().header(ContentType::TEXT_HTML).body(html(message)),
-                ),
-        )
+        let alternative = MultiPart::alternative().boundary(boundary(envelope, "alternative"));
+        let alternative = alternative.singlepart(SinglePart::plain(text));
+        let html = |picture: Option<&str>| {
+            SinglePart::builder().header(ContentType::TEXT_HTML).body(html(message, picture))
+        };
+        let states = message.states.as_ref();
+        let png = states.and_then(|states| picture::png(states, severity_colour(message)));
+        mail.multipart(match png {
+            None => alternative.singlepart(html(None)),
+            Some(png) => {
+                let content_id = format!("states-{}@{domain}", id(&envelope.id.0));
+                let name = "states.png".to_owned();
+                let picture = Attachment::new_inline_with_name(content_id.clone(), name);
+                let related = related(&boundary(envelope, "related"))
+                    .singlepart(html(Some(&content_id)))
+                    .singlepart(picture.body(png, content_type("image/png")));
+                alternative.multipart(related)
+            }
+        })
     };
     let mail = mail.map_err(|error| format!("the mail cannot be put together: {error}"))?;
     Ok(mail.formatted())
+}
+
+/// A boundary that is always the same for this mail: lettre's own are random, and these bytes are
+/// not to change.
+fn boundary(envelope: &Envelope, kind: &str) -> String {
+    format!("=_{}_{kind}", digest(&envelope.id.0))
+}
+
+/// An HTML part and what it shows: RFC 2387 asks for the `type`, which lettre leaves out.
+fn related(boundary: &str) -> MultiPart {
+    let related = format!("multipart/related; boundary=\"{boundary}\"; type=\"text/html\"");
+    MultiPart::builder().header(content_type(&related)).build()
+}
+
+fn content_type(text: &str) -> ContentType {
+    ContentType::parse(text).expect("it is written out here, and its boundary is hexadecimal")
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {
@@ -90,15 +119,21 @@ fn slug(rule: &str) -> String {
     }
 }
 
-/// Simple on purpose: no colours but that of the bar, so that it reads in dark mode, and no widths.
-fn html(message: &Message) -> String {
+/// Simple on purpose: text in the reader's own colours, so that it reads in dark mode, and in one
+/// column without widths, so that it reads on a phone. What is in colour is said in words as well.
+fn html(message: &Message, picture: Option<&str>) -> String {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title></head>\n\
-         <body style=\"font-family: sans-serif; font-size: 16px; line-height: 1.45\">\n\
-         <p style=\"border-left: 6px solid {colour}; padding-left: 10px; font-size: 18px\">\n\
-         <strong>{title}</strong></p>\n",
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta name=\"supported-color-schemes\" content=\"light dark\">\n\
+         <title>{title}</title>\n\
+         <style>:root {{ color-scheme: light dark }}\n\
+         @media (prefers-color-scheme: dark) {{ a {{ color: #8ab4f8 }} }}</style></head>\n\
+         <body style=\"font-family: sans-serif; font-size: 16px; line-height: 1.45; \
+         overflow-wrap: anywhere\">\n\
+         <h1 style=\"border-left: 6px solid {colour}; padding-left: 10px; font-size: 18px\">\
+         {title}</h1>\n",
         title = escape(&message.title),
         colour = colour(message),
     );
@@ -110,7 +145,7 @@ fn html(message: &Message) -> String {
         Body::Sections(sections) => {
             for section in sections {
                 html.push_str(&format!(
-                    "<p><strong>{}</strong></p>\n<ul>\n",
+                    "<p><strong>{}</strong></p>\n<ul style=\"padding-left: 20px\">\n",
                     escape(&section.heading)
                 ));
                 for line in &section.lines {
@@ -119,6 +154,9 @@ fn html(message: &Message) -> String {
                 html.push_str("</ul>\n");
             }
         }
+    }
+    if let Some(states) = &message.states {
+        html.push_str(&states_html(states, picture));
     }
     for note in &message.notes {
         html.push_str(&format!("<p>{}</p>\n", escape(note)));
@@ -130,11 +168,43 @@ fn html(message: &Message) -> String {
     html
 }
 
+/// The states in words, each with the colour that it has in the picture, if there is one.
+fn states_html(states: &States, picture: Option<&str>) -> String {
+    let mut html = format!("<p><strong>{}</strong></p>\n", escape(&states.heading));
+    if let Some(content_id) = picture {
+        let (width, height) = picture::SIZE;
+        html.push_str(&format!(
+            "<img src=\"cid:{content_id}\" alt=\"{}\" width=\"{width}\" height=\"{height}\" \
+             style=\"display: block; width: 100%; max-width: {width}px; height: auto\">\n",
+            escape(&states.picture())
+        ));
+    }
+    html.push_str("<ul style=\"list-style: none; padding-left: 0\">\n");
+    let (more, said) = states.said();
+    html.extend(more.map(|more| format!("<li>{}</li>\n", escape(&more))));
+    for stretch in said {
+        let (colour, _) = picture::look(&stretch.state);
+        html.push_str(&format!(
+            "<li><span style=\"color: {colour}\" aria-hidden=\"true\">&#9632;</span> {}</li>\n",
+            escape(&stretch.line)
+        ));
+    }
+    html.push_str("</ul>\n");
+    html
+}
+
 fn colour(message: &Message) -> &'static str {
+    match message.status.is_over() {
+        true => "#2e8b57",
+        false => severity_colour(message),
+    }
+}
+
+/// Each can be told from white and from black.
+fn severity_colour(message: &Message) -> &'static str {
     match message.severity {
-        _ if message.status.is_over() => "#2e8b57",
         Severity::Critical => "#d32f2f",
-        Severity::Warning => "#e69500",
+        Severity::Warning => "#c77700",
         Severity::Info => "#4682b4",
     }
 }

@@ -1,6 +1,7 @@
 //! Mail over SMTP: one mail with all recipients in it, and each recipient judged by itself.
 
 mod mail;
+mod picture;
 mod smtp;
 
 use std::time::Duration;

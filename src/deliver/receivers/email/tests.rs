@@ -1,8 +1,10 @@
+use base64::Engine;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::deliver::receivers::tests::{envelope, message, section};
-use crate::message::{Body, Message};
+use crate::deliver::receivers::tests::{at, envelope, message, section};
+use crate::event::State;
+use crate::message::{Body, Message, States, Stretch};
 
 fn bytes(message: Message) -> String {
     let from = mailbox("tocsin <alerts@example.com>").unwrap();
@@ -34,9 +36,9 @@ fn a_mail_has_text_and_html_and_every_header_once() {
     To: oncall@example.com, Bob <bob@example.org>
     MIME-Version: 1.0
     Content-Type: multipart/alternative;
-     boundary="=_41379b9fd7392a4512cd8c01bdd3cc91"
+     boundary="=_41379b9fd7392a4512cd8c01bdd3cc91_alternative"
 
-    --=_41379b9fd7392a4512cd8c01bdd3cc91
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_alternative
     Content-Type: text/plain; charset=utf-8
     Content-Transfer-Encoding: quoted-printable
 
@@ -49,7 +51,7 @@ fn a_mail_has_text_and_html_and_every_header_once() {
 
     Runbook: https://wiki.example.com/crashed?a=3D1&b=3D2
     Alerts: https://alerts.example.com/api/alerts
-    --=_41379b9fd7392a4512cd8c01bdd3cc91
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_alternative
     Content-Type: text/html; charset=utf-8
     Content-Transfer-Encoding: quoted-printable
 
@@ -57,13 +59,16 @@ fn a_mail_has_text_and_html_and_every_header_once() {
     <html lang=3D"en"><head><meta charset=3D"utf-8">
     <meta name=3D"viewport" content=3D"width=3Ddevice-width, initial-scale=3D1">
     <meta name=3D"color-scheme" content=3D"light dark">
-    <title>CRITICAL crashed: 1 container of toto/hello-python</title></head>
-    <body style=3D"font-family: sans-serif; font-size: 16px; line-height: 1.45">
-    <p style=3D"border-left: 6px solid #d32f2f; padding-left: 10px; font-size: =
-    18px">
-    <strong>CRITICAL crashed: 1 container of toto/hello-python</strong></p>
+    <meta name=3D"supported-color-schemes" content=3D"light dark">
+    <title>CRITICAL crashed: 1 container of toto/hello-python</title>
+    <style>:root { color-scheme: light dark }
+    @media (prefers-color-scheme: dark) { a { color: #8ab4f8 } }</style></head>
+    <body style=3D"font-family: sans-serif; font-size: 16px; line-height: 1.45;=
+     overflow-wrap: anywhere">
+    <h1 style=3D"border-left: 6px solid #d32f2f; padding-left: 10px; font-size:=
+     18px">CRITICAL crashed: 1 container of toto/hello-python</h1>
     <p><strong>RUNNING =E2=86=92 CRASHED, &lt;b&gt;</strong></p>
-    <ul>
+    <ul style=3D"padding-left: 20px">
     <li>c1 =C2=B7 since 14:02 UTC</li>
     </ul>
     <p>and 490 more</p>
@@ -73,7 +78,7 @@ fn a_mail_has_text_and_html_and_every_header_once() {
     .example.com/api/alerts</a></p>
     </body></html>
 
-    --=_41379b9fd7392a4512cd8c01bdd3cc91--
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_alternative--
     "#);
 }
 
@@ -218,4 +223,129 @@ async fn a_server_that_cannot_be_reached_is_transient() {
     assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+}
+
+/// What is known of a container that ran, crashed at 14:02:01 and was told of six seconds later.
+fn states() -> States {
+    let at = |time: &str| at(&format!("2015-11-20T{time}Z"));
+    let stretch = |state, from: Option<&str>, until, line: &str| Stretch {
+        state,
+        from: from.map(at),
+        until: at(until),
+        alert_began: from.is_some(),
+        line: line.to_owned(),
+    };
+    States {
+        heading: "The states of container <c1>:".to_owned(),
+        stretches: vec![
+            stretch(State::Running, None, "14:02:01", "until 14:02 UTC RUNNING"),
+            stretch(
+                State::named("<odd>"),
+                Some("14:02:01"),
+                "14:02:07",
+                "14:02 UTC <ODD>, for 6 s so far (the alert began)",
+            ),
+        ],
+        alert: Some((at("14:02:01"), at("14:02:07"))),
+    }
+}
+
+#[test]
+fn the_states_are_a_picture_and_the_same_in_words() {
+    let message = Message { states: Some(states()), ..message(vec![section("a", &["b"])]) };
+    let mail = bytes(message.clone()).replace("\r\n", "\n");
+    let (words, picture) = mail.split_once("Content-ID").unwrap();
+    assert_snapshot!(words, @r#"
+    From: tocsin <alerts@example.com>
+    Subject: [critical] crashed: toto/hello-python
+    Date: Fri, 20 Nov 2015 14:02:01 +0000
+    Message-ID: <d-17@example.com>
+    In-Reply-To: <t-9@example.com>
+    References: <t-9@example.com>
+    Auto-Submitted: auto-generated
+    X-Auto-Response-Suppress: All
+    List-Id: <crashed.tocsin.example.com>
+    To: oncall@example.com, Bob <bob@example.org>
+    MIME-Version: 1.0
+    Content-Type: multipart/alternative;
+     boundary="=_41379b9fd7392a4512cd8c01bdd3cc91_alternative"
+
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_alternative
+    Content-Type: text/plain; charset=utf-8
+    Content-Transfer-Encoding: 7bit
+
+    CRITICAL crashed: 1 container of toto/hello-python
+
+    a
+      b
+
+    The states of container <c1>:
+      until 14:02 UTC RUNNING
+      14:02 UTC <ODD>, for 6 s so far (the alert began)
+
+    Runbook: https://wiki.example.com/crashed?a=1&b=2
+    Alerts: https://alerts.example.com/api/alerts
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_alternative
+    Content-Type: multipart/related;
+     boundary="=_41379b9fd7392a4512cd8c01bdd3cc91_related"; type="text/html"
+
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_related
+    Content-Type: text/html; charset=utf-8
+    Content-Transfer-Encoding: quoted-printable
+
+    <!doctype html>
+    <html lang=3D"en"><head><meta charset=3D"utf-8">
+    <meta name=3D"viewport" content=3D"width=3Ddevice-width, initial-scale=3D1">
+    <meta name=3D"color-scheme" content=3D"light dark">
+    <meta name=3D"supported-color-schemes" content=3D"light dark">
+    <title>CRITICAL crashed: 1 container of toto/hello-python</title>
+    <style>:root { color-scheme: light dark }
+    @media (prefers-color-scheme: dark) { a { color: #8ab4f8 } }</style></head>
+    <body style=3D"font-family: sans-serif; font-size: 16px; line-height: 1.45;=
+     overflow-wrap: anywhere">
+    <h1 style=3D"border-left: 6px solid #d32f2f; padding-left: 10px; font-size:=
+     18px">CRITICAL crashed: 1 container of toto/hello-python</h1>
+    <p><strong>a</strong></p>
+    <ul style=3D"padding-left: 20px">
+    <li>b</li>
+    </ul>
+    <p><strong>The states of container &lt;c1&gt;:</strong></p>
+    <img src=3D"cid:states-d-17@example.com" alt=3D"RUNNING, then &lt;ODD&gt; (=
+    the alert began)" width=3D"560" height=3D"60" style=3D"display: block; widt=
+    h: 100%; max-width: 560px; height: auto">
+    <ul style=3D"list-style: none; padding-left: 0">
+    <li><span style=3D"color: #2e8b57" aria-hidden=3D"true">&#9632;</span> unti=
+    l 14:02 UTC RUNNING</li>
+    <li><span style=3D"color: #9a5cd0" aria-hidden=3D"true">&#9632;</span> 14:0=
+    2 UTC &lt;ODD&gt;, for 6 s so far (the alert began)</li>
+    </ul>
+    <p>Runbook: <a href=3D"https://wiki.example.com/crashed?a=3D1&amp;b=3D2">ht=
+    tps://wiki.example.com/crashed?a=3D1&amp;b=3D2</a></p>
+    <p>Alerts: <a href=3D"https://alerts.example.com/api/alerts">https://alerts=
+    .example.com/api/alerts</a></p>
+    </body></html>
+
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_related
+    "#);
+    let (head, png) = picture.split_once("\n\n").unwrap();
+    assert_snapshot!(head, @r#"
+    : <states-d-17@example.com>
+    Content-Disposition: inline; filename="states.png"
+    Content-Type: image/png
+    Content-Transfer-Encoding: base64
+    "#);
+    let (png, end) = png.split_once("--").unwrap();
+    let png = base64::engine::general_purpose::STANDARD.decode(png.replace('\n', "")).unwrap();
+    assert_eq!(Some(png), picture::png(&states(), "#d32f2f"));
+    assert_snapshot!(end, @r"
+    =_41379b9fd7392a4512cd8c01bdd3cc91_related--
+    --=_41379b9fd7392a4512cd8c01bdd3cc91_alternative--
+    ");
+    assert_eq!(bytes(message.clone()), bytes(message), "every attempt sends the same");
+}
+
+#[test]
+fn a_plain_mail_has_no_picture() {
+    let mail = bytes(Message { states: Some(states()), plain: true, ..message(Vec::new()) });
+    assert!(!mail.contains("image/png"), "{mail}");
 }

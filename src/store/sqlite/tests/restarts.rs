@@ -54,6 +54,14 @@ impl Other for Reopened {
         assert_eq!(found.deliveries, snapshot.deliveries);
         assert_eq!(found.silences, snapshot.silences);
         assert_eq!(found.events, snapshot.events);
+        for (id, recent) in &snapshot.recent {
+            let read = found.recent.get(id).cloned().unwrap_or_default();
+            let mut recent = [recent.clone(), read];
+            for recent in &mut recent {
+                recent.sort_by_key(Heard::reference);
+            }
+            assert_eq!(recent[0], recent[1]);
+        }
         for (id, timeline) in &snapshot.timelines {
             let mut timelines = [timeline.clone(), found.timelines[id].clone()];
             for timeline in &mut timelines {
