@@ -147,6 +147,8 @@ pub(crate) enum Step {
     Edit(bool),
     Silence(Value, u64),
     EndSilence(Index),
+    Retry(Index),
+    Discard(Index),
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -166,6 +168,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Edit),
         1 => silence(),
         1 => any::<Index>().prop_map(Step::EndSilence),
+        2 => any::<Index>().prop_map(Step::Retry),
+        1 => any::<Index>().prop_map(Step::Discard),
     ]
 }
 
@@ -215,11 +219,49 @@ pub(crate) fn run_beside(
                 world.end_silence(index.index(world.silences.len()));
             }
             Step::EndSilence(_) => {}
+            Step::Retry(index) => {
+                if let Some(id) = one_of(&world.dead_letters(), *index) {
+                    retry(&mut world, &id);
+                }
+            }
+            Step::Discard(index) => {
+                if let Some(id) = one_of(&world.dead_letters(), *index) {
+                    assert_eq!(world.discard(&id), Ok(()));
+                }
+            }
             Step::Edit(edit) => world.reload(if *edit { edited() } else { rules() }),
         }
     }
     world.take(payloads);
     world
+}
+
+fn one_of<T: Clone>(items: &[T], index: Index) -> Option<T> {
+    (!items.is_empty()).then(|| index.get(items).clone())
+}
+
+/// Puts a dead letter back, and sees that nothing of what it gave up stays given up.
+fn retry(world: &mut World, id: &DeliveryId) {
+    let letter = world.deliveries[id].clone();
+    let retried = world.retry(id);
+    let Ok(retried) = retried else {
+        assert_eq!(world.deliveries[id], letter);
+        return;
+    };
+    assert_eq!(world.deliveries[id].status, retried.status());
+    let says = letter.notification.iter().flat_map(|notification| &notification.says);
+    for saying in says {
+        let said = saying.told(letter.ended_at.unwrap());
+        let of_alert = world.intervals.values().filter(|other| other.alert == saying.alert);
+        let mut entries = of_alert.flat_map(|interval| &interval.ledger);
+        let given_up = entries.find(|entry| {
+            entry.group.receiver == letter.group.receiver
+                && entry.given_up.stretches().any(|told| {
+                    told.because.is_none() && (told.from, told.until) == (said.from, said.until)
+                })
+        });
+        assert_eq!(given_up, None, "{saying:?} is still given up");
+    }
 }
 
 /// Lets all that is due within `hours` happen, and everything be delivered.
@@ -468,7 +510,7 @@ proptest! {
                         }
                         Fate::Dead => prop_assert!(
                             world.deliveries.values().any(|delivery| {
-                                delivery.status == Status::Dead
+                                matches!(delivery.status, Status::Dead | Status::Discarded)
                                     && *delivery.group.receiver == **receiver
                             }),
                             "no dead letter has {:?}", interval
