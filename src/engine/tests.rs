@@ -1,5 +1,6 @@
 //! The engine as a whole, over a store in memory.
 
+mod letters;
 mod missing;
 pub(crate) mod properties;
 mod recorded;
