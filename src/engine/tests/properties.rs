@@ -147,6 +147,7 @@ pub(crate) enum Step {
     Edit(bool),
     Silence(Value, u64),
     EndSilence(Index),
+    GiveUp,
     Retry(Index),
     Discard(Index),
 }
@@ -168,6 +169,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Edit),
         1 => silence(),
         1 => any::<Index>().prop_map(Step::EndSilence),
+        1 => Just(Step::GiveUp),
         2 => any::<Index>().prop_map(Step::Retry),
         1 => any::<Index>().prop_map(Step::Discard),
     ]
@@ -219,6 +221,7 @@ pub(crate) fn run_beside(
                 world.end_silence(index.index(world.silences.len()));
             }
             Step::EndSilence(_) => {}
+            Step::GiveUp => give_up(&mut world),
             Step::Retry(index) => {
                 if let Some(id) = one_of(&world.dead_letters(), *index) {
                     retry(&mut world, &id);
@@ -234,6 +237,16 @@ pub(crate) fn run_beside(
     }
     world.take(payloads);
     world
+}
+
+/// Has all that is and can be sent refused, in plain words too: it is given up at once.
+fn give_up(world: &mut World) {
+    let refused = Outcome::Message { detail: "never".into() };
+    while !world.in_flight.is_empty() {
+        world.land(&refused);
+    }
+    world.deliver(&refused);
+    world.deliver(&refused);
 }
 
 fn one_of<T: Clone>(items: &[T], index: Index) -> Option<T> {
