@@ -16,8 +16,9 @@ use crate::clock;
 use crate::config::{self, Config, Storage};
 use crate::deliver::{Bell, Worker, receivers};
 use crate::engine::{self, DeliveryId, Keys, Snapshot};
-use crate::http::{self, Api, Limits};
+use crate::http::{self, Api, Limits, Wording, Words};
 use crate::lifecycle::Lifecycle;
+use crate::message;
 use crate::rules::Rules;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, in_parts, transact};
@@ -114,10 +115,22 @@ pub async fn ring(
         life.spawn_vital("deliver", Worker::new(Arc::clone(&bell), receiver, sender).run());
     }
     let address = listener.local_addr().context("cannot learn the address listened on")?;
-    let api = Api { store, ingest, wake, rules: Arc::clone(&rules), stop: life.soft.clone() };
+    let words = wording(bell);
+    let api =
+        Api { store, ingest, wake, rules: Arc::clone(&rules), words, stop: life.soft.clone() };
     life.spawn_vital("http", http::serve(listener, api, Limits::default()));
     info!(rules = rules.iter().count(), "listening on http://{address}");
     Ok(())
+}
+
+/// How notifications are worded for people who look them up: as they are sent.
+fn wording(bell: Arc<Bell>) -> Wording {
+    Arc::new(move |notification| {
+        let external_url = bell.external_url.as_deref();
+        let context = message::Context { external_url, now: clock::now(), plain: false };
+        let message = message::word(notification, &bell.templates, &context);
+        Words { text: message.body_text(), title: message.title }
+    })
 }
 
 /// Brings what the store holds into line with the rules file: what changed since the program last

@@ -35,8 +35,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery, SilenceQuery,
-    SilenceRow, Store, StoreError, Unfinished,
+    DeliveryHistory, DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery,
+    SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys, SilenceId};
@@ -220,6 +220,13 @@ impl Store for SqliteStore {
         query: DeliveryQuery,
     ) -> BoxFuture<'_, Result<Page<DeliveryRow>, StoreError>> {
         Box::pin(async move { self.read(lists::deliveries(query)?).await })
+    }
+
+    fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryHistory>, StoreError>> {
+        Box::pin(self.read(move |connection| lists::delivery(connection, &id)))
     }
 
     fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {
