@@ -7,6 +7,7 @@ use clap::Args;
 use reqwest::header::LINK;
 use reqwest::{Method, Response, Url, redirect};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::deliver::receivers::{install_tls, with_causes};
@@ -66,6 +67,13 @@ impl Client {
         })
     }
 
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.runtime.block_on(async {
+            let answer = self.ask(Method::GET, path, None).await?;
+            self.read(answer).await
+        })
+    }
+
     pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.runtime.block_on(async {
             let answer = self.ask(Method::POST, path, Some(body)).await?;
@@ -104,7 +112,7 @@ impl Client {
         }
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&self, answer: Response) -> anyhow::Result<T> {
+    async fn read<T: DeserializeOwned>(&self, answer: Response) -> anyhow::Result<T> {
         answer.json().await.map_err(|error| match error.is_decode() {
             true => anyhow!("what {} answered is no answer of tocsin's", self.shown()),
             false => self.lost(error),
@@ -128,6 +136,15 @@ impl Client {
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         url.as_str().trim_end_matches('/').to_owned()
     }
+}
+
+/// What an answer says, as tocsin writes it.
+///
+/// # Errors
+/// If it says something else.
+pub(super) fn understood<T: DeserializeOwned>(answer: Value) -> anyhow::Result<T> {
+    serde_json::from_value(answer)
+        .context("the answer cannot be read; is that tocsin of another version?")
 }
 
 /// The path of the page after this one (RFC 8288, as tocsin writes it).
