@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::{Exit, output};
 use crate::deliver::receivers::{install_tls, with_causes};
 
 /// How long an answer may take: the store behind it may be busy.
@@ -55,7 +56,7 @@ impl Client {
     }
 
     /// Every item of a list, page by page.
-    pub(super) fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+    fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         self.runtime.block_on(async {
             let (mut items, mut next) = (Vec::new(), Some(path.to_owned()));
             while let Some(path) = next {
@@ -65,6 +66,29 @@ impl Client {
             }
             Ok(items)
         })
+    }
+
+    /// Prints a list: as JSON, or the lines of each of its items, and a word if it has `none`.
+    pub(super) fn print_list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        json: bool,
+        lines: impl Fn(&T) -> Vec<String>,
+        none: &str,
+    ) -> anyhow::Result<Exit> {
+        let items = Value::Array(self.list(path)?);
+        if json {
+            output::data(items)?;
+            return Ok(Exit::Done);
+        }
+        let rows: Vec<T> = understood(items)?;
+        for row in &rows {
+            output::data(lines(row).join("\n"))?;
+        }
+        if rows.is_empty() {
+            output::note(none);
+        }
+        Ok(Exit::Done)
     }
 
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {

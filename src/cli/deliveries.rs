@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use form_urlencoded::Serializer;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::{Address, Client, understood};
 use super::{Exit, output};
@@ -92,19 +92,9 @@ fn list(
     let mut query = Serializer::new(String::new());
     query.extend_pairs(status.map(|status| ("status", status)));
     query.extend_pairs(receiver.map(|name| ("receiver", name)));
-    let items = client.list(&format!("/api/deliveries?{}", query.finish()))?;
-    if json {
-        output::data(Value::Array(items))?;
-        return Ok(Exit::Done);
-    }
-    let rows: Vec<DeliveryRow> = understood(Value::Array(items))?;
-    for row in &rows {
-        output::data(lines(row, clock::now()).join("\n"))?;
-    }
-    if rows.is_empty() {
-        output::note("there are no such messages");
-    }
-    Ok(Exit::Done)
+    let path = format!("/api/deliveries?{}", query.finish());
+    let lines = |row: &DeliveryRow| lines(row, clock::now());
+    client.print_list(&path, json, lines, "there are no such messages")
 }
 
 fn show(client: &Client, id: &str, json: bool) -> Result<Exit> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::client::{Address, Client, understood};
+use super::client::{Address, Client};
 use super::{Exit, output};
 use crate::clock::{self, Timestamp};
 use crate::config::parse_duration;
@@ -87,19 +87,9 @@ impl Silences {
 }
 
 fn list(client: &Client, all: bool, json: bool) -> anyhow::Result<Exit> {
-    let items = client.list(if all { "/api/silences?status=all" } else { "/api/silences" })?;
-    if json {
-        output::data(Value::Array(items))?;
-        return Ok(Exit::Done);
-    }
-    let rows: Vec<SilenceRow> = understood(Value::Array(items))?;
-    for row in &rows {
-        output::data(lines(row, clock::now()).join("\n"))?;
-    }
-    if rows.is_empty() {
-        output::note("there are no silences");
-    }
-    Ok(Exit::Done)
+    let path = if all { "/api/silences?status=all" } else { "/api/silences" };
+    let lines = |row: &SilenceRow| lines(row, clock::now());
+    client.print_list(path, json, lines, "there are no silences")
 }
 
 fn add(client: &Client, silence: Add) -> anyhow::Result<Exit> {

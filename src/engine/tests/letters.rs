@@ -140,12 +140,7 @@ fn what_was_put_back_has_the_whole_of_give_up_after_before_it() {
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);
     world.wait(5);
-    for hour in 1..=24 {
-        world.deliver(&failed());
-        world.wait(3600);
-        world.hear("a", "CRASHED", hour * 3600);
-    }
-    world.deliver(&failed());
+    fail_for_a_day(&mut world);
     let letter = world.dead_letters().pop().unwrap();
     assert_eq!(world.retry(&letter), Ok(Retried::Waits));
     world.deliver(&failed());
