@@ -110,7 +110,7 @@ fn retry(client: &Client, id: &str) -> Result<()> {
     let answer = client.post(&path_of(id, "/retry"), &json!({}))?;
     let now = match understood(answer["status"].clone())? {
         Status::Superseded => "is news again, and goes out with what else there is to tell",
-        Status::Dropped => "is dropped: what it says was told since, or is in a later message",
+        Status::Dropped => "is dropped: nothing of it is left to tell",
         _ => "waits to be sent",
     };
     output::note(format_args!("{id} {now}"));

@@ -16,7 +16,8 @@ pub enum Retried {
     Waits,
     /// What it says is news again, and goes out with what else there is to tell.
     Joined,
-    /// Nothing of it is left to tell: it was told since, or a later letter says it.
+    /// Nothing of it is left to tell: it was told since, or a later letter says it. Of one that was
+    /// never tried nobody knows what it would have said; what fires still is news without it.
     NothingLeft,
 }
 
@@ -101,36 +102,30 @@ fn retry_one(
         return Ok(Err(Stays::NoReceiver));
     }
     let returned = return_news(draft, rules, &delivery)?;
-    let group = draft.group(&delivery.group)?;
-    let may_speak = group.filter(|group| group.waiting.is_none());
+    let is_news = returned.iter().any(|entry| entry.news.is_some());
     let is_ours = |entry: &Entry| entry.group == delivery.group && entry.is_to_be_told();
-    if returned.iter().any(|entry| entry.news.is_some()) {
-        match may_speak.filter(|_| returned.iter().any(is_ours)) {
-            Some(group) => wait_again(draft, group, delivery),
-            None => {
-                end(draft, delivery, Retried::Joined);
-                return Ok(Ok(Retried::Joined));
-            }
-        }
-        return Ok(Ok(Retried::Waits));
-    }
-    // That it fires still is no news, but is told if nobody was told anything since.
     let fires = returned.iter().any(|entry| entry.firing);
-    let silent = may_speak
-        .filter(|group| fires && group.last_told == delivery.ended_at)
-        .map(|group| Group { last_told: None, ..group });
-    if let Some(group) = silent.filter(|group| group::is_due_to_repeat(group, rules, draft.now)) {
-        wait_again(draft, group, delivery);
-        return Ok(Ok(Retried::Waits));
-    }
-    let notify = rules.get(&delivery.group.rule).map(|rule| &rule.notify);
-    let is_told =
-        notify.is_some_and(|notify| notify.iter().any(|name| **name == *delivery.group.receiver));
-    if !is_told {
-        return Ok(Err(Stays::NotTold));
-    }
-    end(draft, delivery, Retried::NothingLeft);
-    Ok(Ok(Retried::NothingLeft))
+    let speaker = match draft.group(&delivery.group)?.filter(|group| group.waiting.is_none()) {
+        Some(group) if returned.iter().any(is_ours) => Some(group),
+        // That it fires still is no news, but is told if nobody was told anything since.
+        Some(group) if !is_news && fires && group.last_told == delivery.ended_at => {
+            let untold = Group { last_told: None, ..group };
+            group::is_due_to_repeat(&untold, rules, draft.now).then_some(untold)
+        }
+        _ => None,
+    };
+    Ok(match speaker {
+        Some(group) => Ok(wait_again(draft, group, delivery)),
+        None if is_news => Ok(end(draft, delivery, Retried::Joined)),
+        None if is_told(rules, &delivery.group) => Ok(end(draft, delivery, Retried::NothingLeft)),
+        None => Err(Stays::NotTold),
+    })
+}
+
+/// Whether the rule of this group tells its receiver.
+fn is_told(rules: &Rules, group: &GroupKey) -> bool {
+    let rule = rules.get(&group.rule);
+    rule.is_some_and(|rule| rule.notify.iter().any(|name| **name == *group.receiver))
 }
 
 /// Has what a letter gave up be news again. The entries of which it had given something up.
@@ -235,7 +230,7 @@ impl<'a> GivenUp<'a> {
 }
 
 /// Makes a letter the one notification of its group that waits.
-fn wait_again(draft: &mut Draft<'_>, group: Group, delivery: Delivery) {
+fn wait_again(draft: &mut Draft<'_>, group: Group, delivery: Delivery) -> Retried {
     let now = draft.now;
     // What nobody can have heard is put together anew. What may have been is said again under the
     // same id, or superseded, as after any attempt.
@@ -254,9 +249,11 @@ fn wait_again(draft: &mut Draft<'_>, group: Group, delivery: Delivery) {
         notification,
         ..delivery
     });
+    Retried::Waits
 }
 
-fn end(draft: &mut Draft<'_>, delivery: Delivery, retried: Retried) {
+fn end(draft: &mut Draft<'_>, delivery: Delivery, retried: Retried) -> Retried {
     let ended_at = Some(draft.now);
     draft.put_delivery(Delivery { status: retried.status(), ended_at, ..delivery });
+    retried
 }

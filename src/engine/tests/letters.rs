@@ -284,3 +284,31 @@ fn only_a_dead_letter_can_be_put_back_or_discarded() {
     assert_eq!(world.retry(&nobody), Err(Stays::Unknown));
     assert_eq!(world.discard(&nobody), Err(Stays::Unknown));
 }
+
+#[test]
+fn what_waited_for_a_receiver_that_was_gone_is_told_when_it_is_back_and_the_letter_is_put_back() {
+    for tried in [true, false] {
+        let mut world = crashed();
+        world.hear("a", "CRASHED", 0);
+        world.wait(5);
+        if tried {
+            world.deliver(&failed());
+        }
+        let all = world.rules.clone();
+        let mut moved = rule("crashed", &[State::Crashed]);
+        moved.notify = vec!["others".into()];
+        world.reload(Rules::new(vec![moved]));
+        let ids: Vec<DeliveryId> = world.deliveries.keys().cloned().collect();
+        let (rules, now) = (world.rules.clone(), world.now);
+        world.transact(Keys::default(), |snapshot| give_up(&rules, snapshot, &ids, now));
+        let letter = world.dead_letters().pop().unwrap();
+        world.reload(all);
+        let retried = if tried { Retried::Waits } else { Retried::NothingLeft };
+        assert_eq!(world.retry(&letter), Ok(retried));
+        world.wait(300);
+        let told = world.deliver(&SENT);
+        let to_ops = told.iter().filter(|notification| notification.receiver == "ops");
+        let to_ops: Vec<Notification> = to_ops.cloned().collect();
+        assert_eq!(said(&to_ops), [[("a".into(), News::Firing)]], "tried: {tried}");
+    }
+}

@@ -265,7 +265,10 @@ fn retry(world: &mut World, id: &DeliveryId) {
     let says = letter.notification.iter().flat_map(|notification| &notification.says);
     for saying in says {
         let said = saying.told(letter.ended_at.unwrap());
-        let of_alert = world.intervals.values().filter(|other| other.alert == saying.alert);
+        // Of moments in one instant, each is in a letter of its own.
+        let of_alert = world.intervals.values().filter(|other| {
+            other.alert == saying.alert && (other.id == saying.interval || !other.is_of_one_event())
+        });
         let mut entries = of_alert.flat_map(|interval| &interval.ledger);
         let given_up = entries.find(|entry| {
             entry.group.receiver == letter.group.receiver
