@@ -16,8 +16,9 @@ use crate::clock;
 use crate::config::{self, Config, Storage};
 use crate::deliver::{Bell, Worker, receivers};
 use crate::engine::{self, DeliveryId, Keys, Snapshot};
-use crate::http::{self, Api, Limits};
+use crate::http::{self, Api, Limits, Wording, Words};
 use crate::lifecycle::Lifecycle;
+use crate::message;
 use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::sqlite::SqliteStore;
@@ -123,6 +124,7 @@ pub async fn ring(
         life.spawn_vital("deliver", Worker::new(Arc::clone(&bell), receiver, sender).run());
     }
     let address = listener.local_addr().context("cannot learn the address listened on")?;
+    let words = wording(bell);
     let api = Api {
         store,
         ingest,
@@ -130,11 +132,23 @@ pub async fn ring(
         rules: Arc::clone(&rules),
         metrics,
         places,
+        words,
         stop: life.soft.clone(),
     };
     life.spawn_vital("http", http::serve(listener, api, Limits::default()));
     info!(rules = rules.iter().count(), "listening on http://{address}");
     Ok(())
+}
+
+/// How notifications are worded for people who look them up: as they are sent.
+fn wording(bell: Arc<Bell>) -> Wording {
+    Arc::new(move |notification| {
+        let external_url = bell.external_url.as_deref();
+        let now = clock::now();
+        let context = message::Context { external_url, now, plain: false, instead_of: None };
+        let message = message::word(notification, &bell.templates, &context);
+        Words { text: message.body_text(), title: message.title }
+    })
 }
 
 /// Brings what the store holds into line with the rules file: what changed since the program last

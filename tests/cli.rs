@@ -42,6 +42,11 @@ fn the_help_is_as_pinned() {
         ("help-silences-list", &["silences", "list", "--help"]),
         ("help-silences-add", &["silences", "add", "--help"]),
         ("help-silences-end", &["silences", "end", "--help"]),
+        ("help-deliveries", &["deliveries", "--help"]),
+        ("help-deliveries-list", &["deliveries", "list", "--help"]),
+        ("help-deliveries-show", &["deliveries", "show", "--help"]),
+        ("help-deliveries-retry", &["deliveries", "retry", "--help"]),
+        ("help-deliveries-discard", &["deliveries", "discard", "--help"]),
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{name}");
@@ -68,6 +73,12 @@ fn wrong_usage_ends_with_2() {
         &["silences", "add", "--match", "a=b", "--match", "a=c", "--for", "2h"],
         &["silences", "end", "x"],
         &["silences", "list", "--url", "localhost:8080"],
+        &["deliveries"],
+        &["deliveries", "list", "--status", "lost"],
+        &["deliveries", "show"],
+        &["deliveries", "retry"],
+        &["deliveries", "retry", "a", "--receiver", "ops"],
+        &["deliveries", "discard"],
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{args:?}");

@@ -7,8 +7,10 @@ use clap::Args;
 use reqwest::header::LINK;
 use reqwest::{Method, Response, Url, redirect};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::{Exit, output};
 use crate::deliver::receivers::{install_tls, with_causes};
 
 /// How long an answer may take: the store behind it may be busy.
@@ -54,7 +56,7 @@ impl Client {
     }
 
     /// Every item of a list, page by page.
-    pub(super) fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+    fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         self.runtime.block_on(async {
             let (mut items, mut next) = (Vec::new(), Some(path.to_owned()));
             while let Some(path) = next {
@@ -63,6 +65,36 @@ impl Client {
                 items.extend(self.read::<Vec<Value>>(answer).await?);
             }
             Ok(items)
+        })
+    }
+
+    /// Prints a list: as JSON, or the lines of each of its items, and a word if it has `none`.
+    pub(super) fn print_list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        json: bool,
+        lines: impl Fn(&T) -> Vec<String>,
+        none: &str,
+    ) -> anyhow::Result<Exit> {
+        let items = Value::Array(self.list(path)?);
+        if json {
+            output::data(items)?;
+            return Ok(Exit::Done);
+        }
+        let rows: Vec<T> = understood(items)?;
+        for row in &rows {
+            output::data(lines(row).join("\n"))?;
+        }
+        if rows.is_empty() {
+            output::note(none);
+        }
+        Ok(Exit::Done)
+    }
+
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.runtime.block_on(async {
+            let answer = self.ask(Method::GET, path, None).await?;
+            self.read(answer).await
         })
     }
 
@@ -104,7 +136,7 @@ impl Client {
         }
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&self, answer: Response) -> anyhow::Result<T> {
+    async fn read<T: DeserializeOwned>(&self, answer: Response) -> anyhow::Result<T> {
         answer.json().await.map_err(|error| match error.is_decode() {
             true => anyhow!("what {} answered is no answer of tocsin's", self.shown()),
             false => self.lost(error),
@@ -128,6 +160,15 @@ impl Client {
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         url.as_str().trim_end_matches('/').to_owned()
     }
+}
+
+/// What an answer says, as tocsin writes it.
+///
+/// # Errors
+/// If it says something else.
+pub(super) fn understood<T: DeserializeOwned>(answer: Value) -> anyhow::Result<T> {
+    serde_json::from_value(answer)
+        .context("the answer cannot be read; is that tocsin of another version?")
 }
 
 /// The path of the page after this one (RFC 8288, as tocsin writes it).

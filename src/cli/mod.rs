@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod deliveries;
 mod output;
 mod schema;
 mod send;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Make, list and end silences of a running tocsin.
     Silences(silences::Silences),
+    /// List what a running tocsin tells, and send again or discard what it could not.
+    Deliveries(deliveries::Deliveries),
     /// Print the JSON Schema of a rules file, for editors.
     Schema,
 }
@@ -88,6 +91,7 @@ impl Cli {
             Command::Test { rules, json } => test::run(&rules, json),
             Command::Send { rules, receiver } => send::run(&rules, &receiver),
             Command::Silences(silences) => silences.run(),
+            Command::Deliveries(deliveries) => deliveries.run(),
             Command::Schema => schema::run(),
         };
         ended.unwrap_or_else(|error| {

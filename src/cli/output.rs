@@ -4,6 +4,10 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use crate::config::Problems;
+use crate::message::text::shorten;
+
+/// How many columns a line has at most.
+pub(super) const WIDTH: usize = 80;
 
 /// A line of data. That nobody reads it any more is no error.
 ///
@@ -31,6 +35,11 @@ pub(super) fn error(error: &anyhow::Error) {
         }
         None => note(format_args!("error: {error:#}")),
     }
+}
+
+/// The lines, none wider than a terminal.
+pub(super) fn cut(lines: Vec<String>) -> Vec<String> {
+    lines.into_iter().map(|line| shorten(&line, WIDTH).into_owned()).collect()
 }
 
 /// `1 rule`, `5 rules`.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -11,11 +10,8 @@ use super::{Exit, output};
 use crate::clock::{self, Timestamp};
 use crate::config::parse_duration;
 use crate::engine::SilenceStatus;
-use crate::message::text::{self, one_line, shorten};
+use crate::message::text::{self, one_line};
 use crate::store::SilenceRow;
-
-/// How many columns a line has at most.
-const WIDTH: usize = 80;
 
 /// A silence that ends sooner than this while alerts fire behind it is worth a word.
 const SOON: Duration = Duration::from_secs(3600);
@@ -91,20 +87,9 @@ impl Silences {
 }
 
 fn list(client: &Client, all: bool, json: bool) -> anyhow::Result<Exit> {
-    let items = client.list(if all { "/api/silences?status=all" } else { "/api/silences" })?;
-    if json {
-        output::data(Value::Array(items))?;
-        return Ok(Exit::Done);
-    }
-    let rows: Vec<SilenceRow> = serde_json::from_value(Value::Array(items))
-        .context("the answer cannot be read; is that tocsin of another version?")?;
-    for row in &rows {
-        output::data(lines(row, clock::now()).join("\n"))?;
-    }
-    if rows.is_empty() {
-        output::note("there are no silences");
-    }
-    Ok(Exit::Done)
+    let path = if all { "/api/silences?status=all" } else { "/api/silences" };
+    let lines = |row: &SilenceRow| lines(row, clock::now());
+    client.print_list(path, json, lines, "there are no silences")
 }
 
 fn add(client: &Client, silence: Add) -> anyhow::Result<Exit> {
@@ -162,7 +147,7 @@ fn lines(row: &SilenceRow, now: Timestamp) -> Vec<String> {
         [None, None] => {}
     }
     let firing = match row.alerts {
-        0 => return cut(lines),
+        0 => return output::cut(lines),
         1 => "1 alert fires".to_owned(),
         alerts => format!("{alerts} alerts fire"),
     };
@@ -172,11 +157,7 @@ fn lines(row: &SilenceRow, now: Timestamp) -> Vec<String> {
         SilenceStatus::Active => format!("    {firing} behind it"),
         _ => format!("    {firing} that it matches"),
     });
-    cut(lines)
-}
-
-fn cut(lines: Vec<String>) -> Vec<String> {
-    lines.into_iter().map(|line| shorten(&line, WIDTH).into_owned()).collect()
+    output::cut(lines)
 }
 
 /// `LABEL=PATTERN`: a list or a mapping is YAML, as in the rules file; all else is text.
@@ -275,7 +256,9 @@ mod tests {
     fn no_line_is_longer_than_a_terminal() {
         let mut long = row("active", "2026-01-31T18:00:00Z", 1);
         long.comment = Some("é".repeat(200));
-        assert!(lines(&long, long.starts_at).iter().all(|line| line.chars().count() <= WIDTH));
+        assert!(
+            lines(&long, long.starts_at).iter().all(|line| line.chars().count() <= output::WIDTH)
+        );
     }
 
     #[test]

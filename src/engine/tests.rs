@@ -1,6 +1,7 @@
 //! The engine as a whole, over a store in memory.
 
 mod health;
+mod letters;
 mod missing;
 pub(crate) mod properties;
 mod recorded;
@@ -38,6 +39,16 @@ fn rule(name: &str, states: &[State]) -> Rule {
 
 fn crashed() -> World {
     World::new(Rules::new(vec![rule("crashed", &[State::Crashed])]))
+}
+
+/// What is told of `a` fails until it is given up. It goes on crashing, so that it does not expire.
+fn fail_for_a_day(world: &mut World) {
+    for hour in 1..=24 {
+        world.deliver(&failed());
+        world.wait(3600);
+        world.hear("a", "CRASHED", hour * 3600);
+    }
+    world.deliver(&failed());
 }
 
 /// What a notification says, in a line for each alert.
@@ -213,13 +224,7 @@ fn a_delivery_that_waited_too_long_is_a_dead_letter_and_the_end_is_told_all_the_
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);
     world.wait(5);
-    // It goes on crashing, so that it does not expire.
-    for hour in 1..=24 {
-        world.deliver(&failed());
-        world.wait(3600);
-        world.hear("a", "CRASHED", hour * 3600);
-    }
-    world.deliver(&failed());
+    fail_for_a_day(&mut world);
     let dead: Vec<&Delivery> =
         world.deliveries.values().filter(|delivery| delivery.status == Status::Dead).collect();
     assert_eq!(dead.len(), 1);

@@ -583,6 +583,8 @@ pub enum Status {
     Superseded,
     /// Nothing was left to say when its turn came.
     Dropped,
+    /// It was given up, and someone threw it away.
+    Discarded,
 }
 
 impl Status {
@@ -595,6 +597,7 @@ impl Status {
             Status::Dead => "dead",
             Status::Superseded => "superseded",
             Status::Dropped => "dropped",
+            Status::Discarded => "discarded",
         }
     }
 }

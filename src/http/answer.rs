@@ -61,6 +61,11 @@ impl Refusal {
         Refusal::new(StatusCode::NOT_FOUND, sentence)
     }
 
+    /// It is not as it would have to be for this.
+    pub(super) fn conflict(sentence: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::new(StatusCode::CONFLICT, sentence)
+    }
+
     /// The path is right, and the method is not.
     pub(super) fn method(allowed: &'static str) -> Refusal {
         Refusal {

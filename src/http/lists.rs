@@ -88,11 +88,15 @@ pub(super) async fn deliveries(
     path: &str,
     given: Given,
 ) -> Result<Response, Refusal> {
-    const STATUS: [(&str, Status); 3] =
-        [("pending", Status::Pending), ("sent", Status::Sent), ("dead", Status::Dead)];
-    let params = Params::new(given, &["status", "limit", "cursor"])?;
-    let status = params.choice("status", &STATUS)?;
-    let query = DeliveryQuery { status, page: params.page()? };
+    use Status::{Dead, Discarded, Dropped, Pending, Sent, Superseded};
+    let known = ["status", "receiver", "limit", "cursor"];
+    let params = Params::new(given, &known)?;
+    let statuses = [Pending, Sent, Dead, Superseded, Dropped, Discarded];
+    let query = DeliveryQuery {
+        status: params.choice("status", &statuses.map(|status| (status.as_str(), status)))?,
+        receiver: params.owned("receiver"),
+        page: params.page()?,
+    };
     let page = read(store.deliveries(query).await, &params)?;
     Ok(rows(&page, path, &params))
 }

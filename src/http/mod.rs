@@ -5,6 +5,7 @@
 
 mod answer;
 mod connection;
+mod deliveries;
 mod health;
 mod lists;
 mod params;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use connection::serve;
+pub use deliveries::{DeliveryShown, RetriedAll, Wording, Words};
 pub use receive::Intake;
 
 use crate::ingest::Ingest;
@@ -37,7 +39,7 @@ pub struct Api<I = Ingest> {
     pub store: Arc<dyn Store>,
     /// Where events go.
     pub ingest: I,
-    /// Who is told that a silence was made or ended.
+    /// Who is told that a silence was made or ended, or a dead letter put back.
     pub wake: Arc<Wake>,
     /// The rules in force: an event is answered with those that it matches.
     pub rules: Arc<Rules>,
@@ -45,6 +47,8 @@ pub struct Api<I = Ingest> {
     pub metrics: Metrics,
     /// Every receiver of the file.
     pub places: Arc<[Place]>,
+    /// How notifications are worded.
+    pub words: Wording,
     /// Cancelled when the program stops: no new requests are taken from then on.
     pub stop: CancellationToken,
 }

@@ -10,7 +10,7 @@ use super::answer::{Refusal, Response};
 use super::health::Readiness;
 use super::params::{Given, closest};
 use super::receive::{self, Intake};
-use super::{Api, Limits, health, lists, receivers, silences};
+use super::{Api, Limits, deliveries, health, lists, receivers, silences};
 
 /// The paths there are, for those who mistype one.
 const PATHS: [&str; 10] = [
@@ -35,6 +35,9 @@ enum Resource<'a> {
     Alerts,
     Deliveries,
     Receivers,
+    Delivery(&'a str),
+    Retry(&'a str),
+    RetryAll,
     Silences,
     Silence(&'a str),
     Metrics,
@@ -90,6 +93,12 @@ async fn answer<I: Intake>(
         Resource::Deliveries => lists::deliveries(&*api.store, path, given).await,
         Resource::Receivers => receivers::list(api, given).await,
         Resource::Metrics => receivers::metrics(api).await,
+        Resource::Delivery(id) if method == Method::DELETE => {
+            deliveries::discard(api, id, given).await
+        }
+        Resource::Delivery(id) => deliveries::show(api, id, given).await,
+        Resource::Retry(id) => deliveries::retry(api, id, given).await,
+        Resource::RetryAll => deliveries::retry_all(api, given).await,
         Resource::Silences if method == Method::POST => {
             silences::add(api, limits, length, body).await
         }
@@ -103,7 +112,8 @@ async fn answer<I: Intake>(
 impl Resource<'_> {
     fn check(&self, method: &Method) -> Result<(), Refusal> {
         let allowed = match self {
-            Resource::Post => "POST",
+            Resource::Post | Resource::Retry(_) | Resource::RetryAll => "POST",
+            Resource::Delivery(_) => "GET, HEAD, DELETE",
             Resource::Silences => "GET, HEAD, POST",
             Resource::Silence(_) => "DELETE",
             _ => "GET, HEAD",
@@ -123,16 +133,25 @@ fn find(path: &str) -> Result<Resource<'_>, Refusal> {
         "/api/alerts" => Resource::Alerts,
         "/api/deliveries" => Resource::Deliveries,
         "/api/receivers" => Resource::Receivers,
+        "/api/deliveries/retry" => Resource::RetryAll,
         "/api/silences" => Resource::Silences,
         "/metrics" => Resource::Metrics,
         "/healthz" => Resource::Health,
         "/readyz" => Resource::Ready,
-        _ => match (below("/api/containers/", path), below("/api/silences/", path)) {
-            (Some(id), _) => Resource::Container(id),
-            (_, Some(id)) => Resource::Silence(id),
-            _ => return Err(nothing_at(path)),
-        },
+        _ => of_one(path).ok_or_else(|| nothing_at(path))?,
     })
+}
+
+/// What leads to one of several things, by its id.
+fn of_one(path: &str) -> Option<Resource<'_>> {
+    let to_retry = path.strip_suffix("/retry").unwrap_or_default();
+    let found = [
+        below("/api/containers/", path).map(Resource::Container),
+        below("/api/deliveries/", path).map(Resource::Delivery),
+        below("/api/deliveries/", to_retry).map(Resource::Retry),
+        below("/api/silences/", path).map(Resource::Silence),
+    ];
+    found.into_iter().flatten().next()
 }
 
 /// The one part that `path` has below `folder`.
@@ -141,10 +160,7 @@ fn below<'a>(folder: &str, path: &'a str) -> Option<&'a str> {
 }
 
 fn nothing_at(path: &str) -> Refusal {
-    let to_come = match path {
-        "/" | "/api/accounting" | "/api/reload" => true,
-        _ => path.starts_with("/api/deliveries/") && path.ends_with("/retry"),
-    };
+    let to_come = matches!(path, "/" | "/api/accounting" | "/api/reload");
     Refusal::not_found(if to_come {
         "this version of tocsin does not have this path yet; look for a later one".into()
     } else if let Some(meant) = closest(path, &PATHS) {

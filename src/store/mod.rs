@@ -17,8 +17,8 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Decision, DeliveryId, Down, GroupKey, Heard, IntervalId, Keys, Reason, SilenceId,
-    SilenceStatus, Snapshot, Status,
+    Changes, Decision, DeliveryId, Down, GroupKey, Heard, IntervalId, Keys, Notification, Reason,
+    SilenceId, SilenceStatus, Snapshot, Status,
 };
 use crate::event::State;
 use crate::rules::Matchers;
@@ -119,6 +119,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// How often the timelines of all containers show that events are missing.
     fn missing(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// One delivery, with what it says and its attempts.
+    fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryHistory>, StoreError>>;
 
     /// A page of silences, the latest first.
     fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>>;
@@ -305,6 +311,8 @@ pub struct AlertQuery {
 pub struct DeliveryQuery {
     /// Only those of this status.
     pub status: Option<Status>,
+    /// Only those for this receiver, by its exact name.
+    pub receiver: Option<String>,
     /// How many, and from where.
     pub page: PageQuery,
 }
@@ -432,14 +440,14 @@ pub struct ReceiverRow {
 }
 
 /// A delivery as `/api/deliveries` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeliveryRow {
     /// Its id.
     pub id: String,
     /// The receiver.
     pub receiver: String,
-    /// `pending`, `sent`, `dead`, `superseded` or `dropped`.
-    pub status: &'static str,
+    /// How far it is.
+    pub status: Status,
     /// The rule that speaks.
     pub rule: String,
     /// The group's labels.
@@ -454,4 +462,30 @@ pub struct DeliveryRow {
     pub created_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+/// A delivery with what became of it.
+#[derive(Clone, Debug)]
+pub struct DeliveryHistory {
+    /// The delivery.
+    pub row: DeliveryRow,
+    /// What it says, once it was claimed.
+    pub notification: Option<Notification>,
+    /// Its attempts, the first first.
+    pub attempts: Vec<AttemptRow>,
+}
+
+/// An attempt as `/api/deliveries/ID` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRow {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When its outcome was known.
+    pub ended_at: Option<Timestamp>,
+    /// What came of it: `sent`, `transient`, `message`, `destination` or `unknown`.
+    pub outcome: Option<String>,
+    /// The place's own words.
+    pub detail: Option<String>,
 }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod harness;
 mod killed;
+mod letters;
 mod mails;
 mod others;
 mod places;

@@ -221,3 +221,20 @@ fn a_start_tries_receivers_that_were_down() {
     crash(&mut world, "b");
     assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")]);
 }
+
+#[test]
+fn a_word_of_a_receiver_that_nobody_took_can_be_put_back() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    let refused = Outcome::Message { detail: "no".into() };
+    for _ in 0..2 {
+        sent(&mut world, &refused);
+    }
+    let mut letters = world.deliveries.values().filter(|letter| letter.status == Status::Dead);
+    let letter = letters.find(|letter| letter.is_notice()).unwrap().id.clone();
+    let (rules, now) = (world.rules.clone(), world.now);
+    let retried = world.transact(Keys::default(), |snapshot| retry(&rules, snapshot, &letter, now));
+    assert_eq!(retried, Ok(Retried::Waits));
+    assert_eq!(sent(&mut world, &SENT), [pair("spare", RECEIVER_DOWN)]);
+}

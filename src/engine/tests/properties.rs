@@ -154,6 +154,9 @@ pub(crate) enum Step {
     Edit(bool),
     Silence(Value, u64),
     EndSilence(Index),
+    GiveUp,
+    Retry(Index),
+    Discard(Index),
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -173,6 +176,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Edit),
         1 => silence(),
         1 => any::<Index>().prop_map(Step::EndSilence),
+        1 => Just(Step::GiveUp),
+        2 => any::<Index>().prop_map(Step::Retry),
+        1 => any::<Index>().prop_map(Step::Discard),
     ]
 }
 
@@ -222,11 +228,63 @@ pub(crate) fn run_beside(
                 world.end_silence(index.index(world.silences.len()));
             }
             Step::EndSilence(_) => {}
+            Step::GiveUp => give_up(&mut world),
+            Step::Retry(index) => {
+                if let Some(id) = one_of(&world.dead_letters(), *index) {
+                    retry(&mut world, &id);
+                }
+            }
+            Step::Discard(index) => {
+                if let Some(id) = one_of(&world.dead_letters(), *index) {
+                    assert_eq!(world.discard(&id), Ok(()));
+                }
+            }
             Step::Edit(edit) => world.reload(if *edit { edited() } else { rules() }),
         }
     }
     world.take(payloads);
     world
+}
+
+/// Has all that is and can be sent refused, in plain words too: it is given up at once.
+fn give_up(world: &mut World) {
+    let refused = Outcome::Message { detail: "never".into() };
+    while !world.in_flight.is_empty() {
+        world.land(&refused);
+    }
+    world.deliver(&refused);
+    world.deliver(&refused);
+}
+
+fn one_of<T: Clone>(items: &[T], index: Index) -> Option<T> {
+    (!items.is_empty()).then(|| index.get(items).clone())
+}
+
+/// Puts a dead letter back, and sees that nothing of what it gave up stays given up.
+fn retry(world: &mut World, id: &DeliveryId) {
+    let letter = world.deliveries[id].clone();
+    let retried = world.retry(id);
+    let Ok(retried) = retried else {
+        assert_eq!(world.deliveries[id], letter);
+        return;
+    };
+    assert_eq!(world.deliveries[id].status, retried.status());
+    let says = letter.notification.iter().flat_map(|notification| &notification.says);
+    for saying in says {
+        let said = saying.told(letter.ended_at.unwrap());
+        // Of moments in one instant, each is in a letter of its own.
+        let of_alert = world.intervals.values().filter(|other| {
+            other.alert == saying.alert && (other.id == saying.interval || !other.is_of_one_event())
+        });
+        let mut entries = of_alert.flat_map(|interval| &interval.ledger);
+        let given_up = entries.find(|entry| {
+            entry.group.receiver == letter.group.receiver
+                && entry.given_up.stretches().any(|told| {
+                    told.because.is_none() && (told.from, told.until) == (said.from, said.until)
+                })
+        });
+        assert_eq!(given_up, None, "{saying:?} is still given up");
+    }
 }
 
 /// Lets all that is due within `hours` happen, and everything be delivered.
@@ -475,7 +533,7 @@ proptest! {
                         }
                         Fate::Dead => prop_assert!(
                             world.deliveries.values().any(|delivery| {
-                                delivery.status == Status::Dead
+                                matches!(delivery.status, Status::Dead | Status::Discarded)
                                     && *delivery.group.receiver == **receiver
                             }),
                             "no dead letter has {:?}", interval

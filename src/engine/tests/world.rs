@@ -312,6 +312,26 @@ impl World {
         claimed.into_iter().map(|claimed| claimed.notification).collect()
     }
 
+    /// Puts a dead letter back.
+    pub(super) fn retry(&mut self, id: &DeliveryId) -> Result<Retried, Stays> {
+        let (rules, now) = (self.rules.clone(), self.now);
+        self.transact(Keys::default(), |snapshot| retry(&rules, snapshot, id, now))
+    }
+
+    /// Discards a dead letter.
+    pub(super) fn discard(&mut self, id: &DeliveryId) -> Result<(), Stays> {
+        let now = self.now;
+        self.transact(Keys::default(), |snapshot| discard(snapshot, id, now))
+    }
+
+    /// The dead letters, the longest given up first.
+    pub(super) fn dead_letters(&self) -> Vec<DeliveryId> {
+        let dead = self.deliveries.values().filter(|delivery| delivery.status == Status::Dead);
+        let mut dead: Vec<&Delivery> = dead.collect();
+        dead.sort_by_key(|delivery| delivery.ended_at);
+        dead.into_iter().map(|delivery| delivery.id.clone()).collect()
+    }
+
     /// Stops the program without a word, and starts it again. What was in flight arrives.
     pub(super) fn restart(&mut self) {
         for claimed in std::mem::take(&mut self.in_flight) {

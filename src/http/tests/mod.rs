@@ -1,11 +1,12 @@
 //! The edge over a real socket, before a store and an intake that do as they are told.
 
 mod connections;
+mod deliveries;
 mod posting;
 mod reading;
 mod silences;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,17 +21,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Intake, Limits, Place, serve};
+use super::{Api, Intake, Limits, Place, Words, serve};
 use crate::clock::Timestamp;
-use crate::engine::{DeliveryId, Down, Heard, Keys, SilenceId, SilenceStatus, Timer};
+use crate::engine::{
+    Delivery, DeliveryId, Down, Heard, Keys, Notification, SilenceId, SilenceStatus, Snapshot,
+    Status, Timer,
+};
 use crate::event::{self, Event, Identity, State};
 use crate::ingest::{IngestError, Recorded};
 use crate::metrics::Metrics;
-use crate::rules::Rules;
+use crate::rules::{Labels, On, Rules, Severity};
 use crate::store::{
-    Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence, Page, PageQuery,
-    ReceiverRow, SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
+    Adoption, AlertQuery, AlertRow, AttemptRow, Claimable, ContainerRow, ContainerTimeline,
+    DecideFn, DeliveryHistory, DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence,
+    Page, PageQuery, ReceiverRow, SilenceQuery, SilenceRow, Step, Store, StoreError, Unfinished,
 };
 use crate::wake::Wake;
 
@@ -56,6 +60,16 @@ impl Edge {
     }
 
     async fn with(store: FakeStore, ingest: FakeIntake, limits: Limits) -> Edge {
+        let rules = Rules::default().with_receivers(["ops".into()]);
+        Edge::with_rules(store, ingest, limits, rules).await
+    }
+
+    async fn with_rules(
+        store: FakeStore,
+        ingest: FakeIntake,
+        limits: Limits,
+        rules: Rules,
+    ) -> Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -65,7 +79,11 @@ impl Edge {
             store: Arc::clone(&store) as Arc<dyn Store>,
             ingest,
             wake: Arc::clone(&wake),
-            rules: Arc::new(Rules::default()),
+            rules: Arc::new(rules),
+            words: Arc::new(|said| Words {
+                title: format!("{} {}", said.firing, said.rule),
+                text: "of a".into(),
+            }),
             metrics: Metrics::default(),
             places: Arc::from([Place { name: "ops".into(), kind: "slack", off: false }]),
             stop: stop.clone(),
@@ -96,6 +114,15 @@ impl Edge {
 
 fn posting(body: &str) -> String {
     format!("POST /api/post HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn request(method: &str, target: &str, body: &str) -> String {
+    let length = body.len();
+    format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+async fn ask(edge: &Edge, method: &str, target: &str, body: &str) -> Answer {
+    edge.send(request(method, target, body).as_bytes()).await
 }
 
 /// Reads the head, then as much as `Content-Length` says.
@@ -166,6 +193,8 @@ struct FakeStore {
     containers: Vec<ContainerRow>,
     next: Option<String>,
     failing: Option<StoreError>,
+    /// The deliveries that a unit of work finds.
+    letters: Mutex<HashMap<DeliveryId, Delivery>>,
     asked: Mutex<Vec<String>>,
     probes: AtomicUsize,
 }
@@ -233,7 +262,7 @@ fn delivery() -> DeliveryRow {
     DeliveryRow {
         id: "d1".into(),
         receiver: "ops".into(),
-        status: "dead",
+        status: Status::Dead,
         rule: "crashed".into(),
         labels: BTreeMap::new(),
         attempts: 4,
@@ -241,6 +270,37 @@ fn delivery() -> DeliveryRow {
         next_attempt_at: None,
         created_at: Timestamp::from_micros(5_000_000),
         ended_at: Some(Timestamp::from_micros(6_000_000)),
+    }
+}
+
+fn notification() -> Notification {
+    Notification {
+        rule: "crash".into(),
+        receiver: "ops".into(),
+        severity: Severity::Critical,
+        on: On::Event,
+        labels: Labels::default(),
+        runbook_url: None,
+        group_opened_at: Timestamp::from_micros(0),
+        notice: None,
+        due_at: Timestamp::from_micros(0),
+        made_at: Timestamp::from_micros(0),
+        firing: 1,
+        resolved: 0,
+        firing_in_group: 1,
+        alerts: Vec::new(),
+        states: Vec::new(),
+        says: Vec::new(),
+    }
+}
+
+fn attempt() -> AttemptRow {
+    AttemptRow {
+        number: 1,
+        started_at: Timestamp::from_micros(5_000_000),
+        ended_at: None,
+        outcome: Some("destination".into()),
+        detail: Some("no_service".into()),
     }
 }
 
@@ -318,6 +378,19 @@ impl Store for FakeStore {
         async { Ok(7) }.boxed()
     }
 
+    fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryHistory>, StoreError>> {
+        let row = delivery();
+        let found = (id.0 == row.id).then(|| DeliveryHistory {
+            row,
+            notification: Some(notification()),
+            attempts: vec![attempt()],
+        });
+        self.answer(&id, found)
+    }
+
     fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {
         self.page(&query, vec![silence()])
     }
@@ -344,8 +417,19 @@ impl Store for FakeStore {
         async { answer }.boxed()
     }
 
-    fn run(&self, _: Keys, _: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
-        unreachable!("the edge decides nothing")
+    fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
+        let letters = self.letters.lock().unwrap().clone();
+        let mut snapshot = Snapshot { asked: keys, deliveries: letters, ..Snapshot::default() };
+        let changes = loop {
+            match decide(&snapshot) {
+                Step::Read(keys) => snapshot.asked.extend(keys),
+                Step::Write(changes) => break changes,
+            }
+        };
+        let mut letters = self.letters.lock().unwrap();
+        letters.extend(changes.deliveries.into_iter().map(|letter| (letter.id.clone(), letter)));
+        drop(letters);
+        self.answer(&"run", ())
     }
 
     fn due(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Due, StoreError>> {

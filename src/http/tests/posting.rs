@@ -110,7 +110,6 @@ async fn there_is_nothing_at_other_paths() {
         ("/", "this version of tocsin does not have this path yet"),
         ("/api/accounting", "does not have this path yet"),
         ("/api/reload", "does not have this path yet"),
-        ("/api/deliveries/d1/retry", "does not have this path yet"),
     ] {
         let answer = edge.get(path).await;
         assert_eq!(answer.status, 404, "{path}");

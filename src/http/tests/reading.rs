@@ -41,7 +41,9 @@ async fn every_parameter_reaches_the_store() {
     edge.get("/api/alerts?status=all").await;
     assert!(edge.store.asked().contains("firing: None"));
     edge.get("/api/deliveries?status=dead").await;
-    assert!(edge.store.asked().contains("status: Some(Dead)"));
+    assert!(edge.store.asked().contains("status: Some(Dead), receiver: None"));
+    edge.get("/api/deliveries?status=discarded&receiver=a%2Fb").await;
+    assert!(edge.store.asked().contains(r#"status: Some(Discarded), receiver: Some("a/b")"#));
 }
 
 #[tokio::test]
@@ -93,7 +95,10 @@ async fn bad_parameters_are_refused_in_a_sentence() {
             "`until` must be RFC 3339, such as 2015-11-20T10:35:59Z, or Unix seconds, and is \"-1\"",
         ),
         ("/api/alerts?status=on", "`status` must be one of firing, resolved, all, and is \"on\""),
-        ("/api/deliveries?status=", "`status` must be one of pending, sent, dead, and is \"\""),
+        (
+            "/api/deliveries?status=",
+            "`status` must be one of pending, sent, dead, superseded, dropped, discarded, and is \"\"",
+        ),
     ] {
         let answer = edge.get(target).await;
         assert_eq!((answer.status, answer.error().as_str()), (400, sentence), "{target}");

@@ -2,15 +2,6 @@
 
 use super::*;
 
-fn request(method: &str, target: &str, body: &str) -> String {
-    let length = body.len();
-    format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}")
-}
-
-async fn ask(edge: &Edge, method: &str, target: &str, body: &str) -> Answer {
-    edge.send(request(method, target, body).as_bytes()).await
-}
-
 #[tokio::test]
 async fn a_silence_is_made_and_groups_are_looked_at_again() {
     let edge = Edge::start().await;

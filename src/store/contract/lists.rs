@@ -99,7 +99,7 @@ pub(crate) async fn a_cursor_of_no_list_is_refused(store: &dyn Store) {
     let statuses = &[SilenceStatus::Active];
     let silences = SilenceQuery { now: at(1), statuses, page: wrong.clone() };
     assert!(matches!(store.silences(silences).await, Err(StoreError::Refused(_))));
-    let deliveries = store.deliveries(DeliveryQuery { status: None, page: wrong }).await;
+    let deliveries = store.deliveries(query_of(None, wrong)).await;
     assert!(matches!(deliveries, Err(StoreError::Refused(_))));
 }
 
@@ -241,17 +241,65 @@ pub(crate) async fn deliveries_are_listed_latest_first(store: &dyn Store) {
     let deliveries = vec![dead];
     write(store, Changes { deliveries, ..Changes::default() }).await.unwrap();
 
-    let page = store.deliveries(DeliveryQuery { status: None, page: first(2) }).await.unwrap();
+    let page = store.deliveries(query_of(None, first(2))).await.unwrap();
     let ids: Vec<_> = page.items.iter().map(|row| &*row.id).collect();
     assert_eq!(ids, ["p2", "p1"]);
     assert_eq!(page.items[0].next_attempt_at, Some(at(3)));
-    assert_eq!((&*page.items[0].receiver, page.items[0].status), ("mail", "pending"));
+    assert_eq!((&*page.items[0].receiver, page.items[0].status), ("mail", Status::Pending));
     let rest = PageQuery { limit: 2, cursor: page.next };
-    let page = store.deliveries(DeliveryQuery { status: None, page: rest }).await.unwrap();
+    let page = store.deliveries(query_of(None, rest)).await.unwrap();
     assert_eq!((&*page.items[0].id, page.next), ("dead", None));
     assert_eq!(page.items[0].next_attempt_at, None);
     assert_eq!(page.items[0].last_error.as_deref(), Some("no_service"));
 
-    let pending = DeliveryQuery { status: Some(Status::Pending), page: first(9) };
+    let pending = query_of(Some(Status::Pending), first(9));
     assert_eq!(store.deliveries(pending).await.unwrap().items.len(), 2);
+    let ops = DeliveryQuery { receiver: Some("ops".into()), ..query_of(None, first(9)) };
+    let pending = DeliveryQuery { status: Some(Status::Pending), ..ops.clone() };
+    for (query, expected) in [(ops, &["p1", "dead"][..]), (pending, &["p1"])] {
+        let page = store.deliveries(query).await.unwrap();
+        let ids: Vec<_> = page.items.iter().map(|row| &*row.id).collect();
+        assert_eq!(ids, expected);
+    }
+}
+
+fn query_of(status: Option<Status>, page: PageQuery) -> DeliveryQuery {
+    DeliveryQuery { status, receiver: None, page }
+}
+
+pub(crate) async fn a_delivery_is_shown_with_its_attempts_and_what_it_says(store: &dyn Store) {
+    let event = heard("a", 1, "CRASHED");
+    write_events(store, vec![event]).await;
+    let mut said = delivery("said", "ops", 2);
+    (said.status, said.ended_at) = (Status::Discarded, Some(at(9)));
+    said.notification = Some(notification(IntervalId(1)));
+    let attempt = |number, outcome: Option<&'static str>| Attempt {
+        delivery: said.id.clone(),
+        number,
+        started_at: at(10 * i64::from(number)),
+        ended_at: outcome.map(|_| at(10 * i64::from(number) + 1)),
+        outcome,
+        detail: outcome.map(|_| "404".to_owned()),
+    };
+    // In no order.
+    let attempts = vec![attempt(2, None), attempt(1, Some("destination"))];
+    let deliveries = vec![said.clone(), delivery("new", "mail", 3)];
+    write(store, Changes { deliveries, attempts, ..Changes::default() }).await.unwrap();
+
+    let shown = store.delivery(said.id.clone()).await.unwrap().unwrap();
+    assert_eq!((&*shown.row.id, shown.row.status), ("said", Status::Discarded));
+    assert_eq!(shown.row.ended_at, Some(at(9)));
+    assert_eq!(shown.notification, said.notification);
+    let row = |number, started_at, ended_at, outcome: Option<&str>| AttemptRow {
+        number,
+        started_at: at(started_at),
+        ended_at,
+        outcome: outcome.map(str::to_owned),
+        detail: outcome.map(|_| "404".to_owned()),
+    };
+    let rows = [row(1, 10, Some(at(11)), Some("destination")), row(2, 20, None, None)];
+    assert_eq!(shown.attempts, rows);
+    let shown = store.delivery(DeliveryId("new".into())).await.unwrap().unwrap();
+    assert_eq!((shown.notification, shown.attempts), (None, Vec::new()));
+    assert!(store.delivery(DeliveryId("none".into())).await.unwrap().is_none());
 }

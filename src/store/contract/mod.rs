@@ -13,8 +13,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    AlertQuery, Claimable, DeliveryQuery, EventQuery, NewSilence, Page, PageQuery, SILENCES_KEPT,
-    SilenceQuery, Step, Store, StoreError, transact,
+    AlertQuery, AttemptRow, Claimable, DeliveryQuery, EventQuery, NewSilence, Page, PageQuery,
+    SILENCES_KEPT, SilenceQuery, Step, Store, StoreError, transact,
 };
 use crate::clock::Timestamp;
 use crate::engine::{
@@ -57,6 +57,7 @@ macro_rules! contract {
             alerts_say_who_is_not_told_yet,
             what_never_fired_is_listed_with_the_reason,
             deliveries_are_listed_latest_first,
+            a_delivery_is_shown_with_its_attempts_and_what_it_says,
             what_is_due_is_found_and_when_more_will_be,
             a_timer_set_in_the_future_is_due,
             deliveries_are_claimable_when_due_and_not_leased,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::failure::Failure;
 use super::load;
@@ -11,11 +11,12 @@ use super::memory;
 use super::silences;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
-use crate::engine::{self, Interval, Role, SilenceStatus, Status, is_late};
+use crate::engine::{self, DeliveryId, Interval, Role, SilenceStatus, is_late};
 use crate::event::State;
 use crate::store::{
-    AlertQuery, AlertRow, ContainerRow, ContainerTimeline, DeliveryQuery, DeliveryRow, EventQuery,
-    HeldBack, Page, PageQuery, ReceiverRow, SilenceQuery, SilenceRow, StoreError, cursor,
+    AlertQuery, AlertRow, AttemptRow, ContainerRow, ContainerTimeline, DeliveryHistory,
+    DeliveryQuery, DeliveryRow, EventQuery, HeldBack, Page, PageQuery, ReceiverRow, SilenceQuery,
+    SilenceRow, StoreError, cursor,
 };
 
 /// Reads one page.
@@ -235,42 +236,34 @@ fn alert(
     })
 }
 
+/// The columns of [`delivery_of`], and then the key and the notification.
+macro_rules! deliveries {
+    () => {
+        "select d.id, d.receiver, d.status, g.rule, g.labels, d.attempts, d.last_error,
+                case when d.status = 'pending' and d.lease_token is null then d.next_due_at end,
+                d.created_at, d.ended_at, d.key, d.notification
+         from deliveries d join group_keys g on g.id = d.group_key"
+    };
+}
+
 /// The deliveries, the latest first.
 pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>, StoreError> {
     let mut conditions = Conditions::default();
     if let Some(status) = query.status {
         conditions.hold("d.status = ?", [status.as_str().to_owned().into()]);
     }
+    if let Some(receiver) = query.receiver {
+        conditions.hold("d.receiver = ?", [receiver.into()]);
+    }
     if let Some(cursor) = &query.page.cursor {
         conditions.hold("d.key < ?", [cursor::parse_number(cursor)?.into()]);
     }
-    let sql = format!(
-        "select d.key, d.id, d.receiver, d.status, g.rule, g.labels, d.attempts, d.last_error,
-                case when d.status = 'pending' and d.lease_token is null then d.next_due_at end,
-                d.created_at, d.ended_at
-         from deliveries d join group_keys g on g.id = d.group_key {}
-         order by d.key desc limit ?",
-        conditions.clause()
-    );
+    let sql = format!("{} {} order by d.key desc limit ?", deliveries!(), conditions.clause());
     Ok(move |connection: &Connection| {
         conditions.page(connection, &sql, query.page.limit, |row| {
             let mut columns = Columns::of(row);
-            let key = columns.take()?;
-            let (id, receiver) = (columns.take()?, columns.take()?);
-            let status: Status = columns.take()?;
-            let row = DeliveryRow {
-                id,
-                receiver,
-                status: status.as_str(),
-                rule: columns.take()?,
-                labels: columns.take::<Json<_>>()?.0,
-                attempts: columns.take()?,
-                last_error: columns.take()?,
-                next_attempt_at: columns.take()?,
-                created_at: columns.take()?,
-                ended_at: columns.take()?,
-            };
-            Ok((row, cursor::number(key)))
+            let delivery = delivery_of(&mut columns)?;
+            Ok((delivery, cursor::number(columns.take()?)))
         })
     })
 }
@@ -310,6 +303,51 @@ pub(super) fn missing(connection: &Connection) -> Result<u64, Failure> {
     let sum = "select coalesce(sum(gaps), 0) from containers_now";
     let sum: i64 = connection.prepare_cached(sum)?.query_row([], |row| row.get(0))?;
     Ok(sum.unsigned_abs())
+}
+
+/// One delivery, with what it says and its attempts.
+pub(super) fn delivery(
+    connection: &Connection,
+    id: &DeliveryId,
+) -> Result<Option<DeliveryHistory>, Failure> {
+    let mut statement = connection.prepare_cached(concat!(deliveries!(), " where d.id = ?"))?;
+    let found = statement.query_row([id], |row| {
+        let mut columns = Columns::of(row);
+        let row = delivery_of(&mut columns)?;
+        let (key, notification): (i64, Option<Json<_>>) = (columns.take()?, columns.take()?);
+        Ok((row, key, notification.map(|json| json.0)))
+    });
+    let Some((row, key, notification)) = found.optional()? else { return Ok(None) };
+    let mut statement = connection.prepare_cached(
+        "select number, started_at, ended_at, outcome, detail from attempts
+         where delivery = ? order by number",
+    )?;
+    let attempts = statement.query_map([key], |row| {
+        let mut columns = Columns::of(row);
+        Ok(AttemptRow {
+            number: columns.take()?,
+            started_at: columns.take()?,
+            ended_at: columns.take()?,
+            outcome: columns.take()?,
+            detail: columns.take()?,
+        })
+    })?;
+    Ok(Some(DeliveryHistory { row, notification, attempts: attempts.collect::<Result<_, _>>()? }))
+}
+
+fn delivery_of(columns: &mut Columns<'_>) -> rusqlite::Result<DeliveryRow> {
+    Ok(DeliveryRow {
+        id: columns.take()?,
+        receiver: columns.take()?,
+        status: columns.take()?,
+        rule: columns.take()?,
+        labels: columns.take::<Json<_>>()?.0,
+        attempts: columns.take()?,
+        last_error: columns.take()?,
+        next_attempt_at: columns.take()?,
+        created_at: columns.take()?,
+        ended_at: columns.take()?,
+    })
 }
 
 /// The silences, the latest first.

@@ -35,8 +35,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
-    DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery, ReceiverRow,
-    SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
+    DeliveryHistory, DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery,
+    ReceiverRow, SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys, SilenceId};
@@ -228,6 +228,13 @@ impl Store for SqliteStore {
 
     fn missing(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(self.read(|connection: &Connection| lists::missing(connection)))
+    }
+
+    fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryHistory>, StoreError>> {
+        Box::pin(self.read(move |connection| lists::delivery(connection, &id)))
     }
 
     fn silences(&self, query: SilenceQuery) -> BoxFuture<'_, Result<Page<SilenceRow>, StoreError>> {

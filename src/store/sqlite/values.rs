@@ -172,6 +172,7 @@ words!(Status {
     Dead = "dead",
     Superseded = "superseded",
     Dropped = "dropped",
+    Discarded = "discarded",
 });
 
 #[derive(Debug, thiserror::Error)]
