@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, Missing, each};
 use super::group;
-use super::settle::Outcome;
+use super::settle::{self, Outcome, Settlement};
 use super::types::*;
 use crate::clock::Timestamp;
 use crate::rules::{Labels, On, RECEIVER_DOWN, Rules, Severity};
@@ -163,25 +163,30 @@ pub(super) fn try_with(
     Ok(())
 }
 
-/// Enters what an attempt says of the receiver that it was sent to; `backoff` is how long that is to
-/// be left alone.
+/// Enters what an attempt says of the receiver that it was sent to.
 pub(super) fn enter(
     draft: &mut Draft<'_>,
     rules: &Rules,
-    receiver: &Arc<str>,
-    outcome: &Outcome,
-    backoff: Duration,
+    delivery: &Delivery,
+    settlement: &Settlement,
 ) -> Result<(), Missing> {
-    let health = draft.health(receiver)?;
-    match outcome {
-        Outcome::Sent { .. } => came_up(draft, rules, health),
-        // It is there, and says no to this one.
-        Outcome::Message { .. } => {}
-        Outcome::Destination { detail } => failed(draft, rules, health, detail, backoff, true),
-        Outcome::Transient { detail } | Outcome::Unknown { detail } => {
-            failed(draft, rules, health, detail, backoff, false);
+    let health = draft.health(&delivery.to)?;
+    let (detail, for_good) = match &settlement.outcome {
+        Outcome::Sent { .. } => {
+            came_up(draft, rules, health);
+            return Ok(());
         }
-    }
+        // It is there, and says no to this one.
+        Outcome::Message { .. } => return Ok(()),
+        Outcome::Destination { detail } => (detail, true),
+        Outcome::Transient { detail } | Outcome::Unknown { detail } => (detail, false),
+    };
+    let backoff = settlement.backoff;
+    let long = for_good || backoff > FAILING;
+    // The last attempt of what waits for it tries it as well.
+    let probe_at = draft.now.plus(backoff.max(PROBE_AFTER));
+    let last = settle::last_attempt(delivery, settlement).max(draft.now);
+    failed(draft, rules, health, detail, probe_at.min(last), long);
     Ok(())
 }
 
@@ -190,8 +195,8 @@ fn failed(
     rules: &Rules,
     mut health: Health,
     detail: &str,
-    backoff: Duration,
-    for_good: bool,
+    probe_at: Timestamp,
+    is_down: bool,
 ) {
     let now = draft.now;
     if health.failures == 0 {
@@ -199,11 +204,11 @@ fn failed(
     }
     health.failures = health.failures.saturating_add(1);
     let for_long = health.failures >= FAILURES && now.since(health.failing_since) >= FAILING;
-    let probe = Timer { set_at: now, due_at: now.plus(backoff.max(PROBE_AFTER)) };
+    let probe = Timer { set_at: now, due_at: probe_at };
     let reason = detail.to_owned();
     match &mut health.down {
         Some(down) => (down.probe, down.reason) = (probe, reason),
-        None if for_good || for_long || backoff > FAILING => {
+        None if is_down || for_long => {
             let down = Down { since: now, reason, probe, missed: Vec::new(), missed_in_all: 0 };
             if let Some(fallback) = rules.fallback(&health.receiver) {
                 tell(draft, fallback, &health.receiver, &down, None);

@@ -194,7 +194,7 @@ fn settle_one(
     } else {
         delivery.doubtful = true;
     }
-    health::enter(draft, rules, &delivery.to, &settlement.outcome, settlement.backoff)?;
+    health::enter(draft, rules, &delivery, settlement)?;
     match &settlement.outcome {
         Outcome::Sent { handle, .. } => {
             resolve_doubt(draft, rules, &delivery, true)?;
@@ -327,8 +327,6 @@ fn wait(
         }
         return bury(draft, rules, delivery, |saying| overdue(saying.waiting_since));
     }
-    // The last attempt is made when the time is up, not after.
-    let last = delivery.waiting_since.plus(settlement.give_up_after);
     let until = match health::route(draft, rules, &delivery)? {
         Route::To(to) => {
             draft.put_delivery(delivery.moved_to(to.clone(), now));
@@ -337,10 +335,15 @@ fn wait(
         Route::Wait(until) => until,
         Route::Here => now.plus(settlement.backoff),
     };
-    let until = until.min(last);
+    let until = until.min(last_attempt(&delivery, settlement));
     delivery.next_attempt = Timer { set_at: now, due_at: until };
     draft.put_delivery(delivery);
     Ok(Settled::Waits { until })
+}
+
+/// When the last attempt of a delivery is due: when its time is up, not after.
+pub(super) fn last_attempt(delivery: &Delivery, settlement: &Settlement) -> Timestamp {
+    delivery.waiting_since.plus(settlement.give_up_after)
 }
 
 /// Makes a delivery a dead letter. What it says and is not to be given up remains news.

@@ -13,11 +13,9 @@ use crate::rules::{RECEIVER_DOWN, Rules};
 fn with_fallbacks() -> World {
     let mut crashed = rule("crashed", &[State::Crashed]);
     crashed.group_by = vec!["id".into()];
-    World::new(
-        Rules::new(vec![crashed]).with_fallbacks(
-            [("ops".into(), "spare".into()), ("spare".into(), "last".into())].into(),
-        ),
-    )
+    let fallbacks = [("ops".into(), "spare".into()), ("spare".into(), "last".into())].into();
+    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks);
+    World::new(rules.with_receivers(["spare".into(), "last".into()]))
 }
 
 fn gone() -> Outcome {
