@@ -142,7 +142,7 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Unfinished, Failure>
     let mut intervals = connection.prepare_cached(
         "select id from intervals where end_at is null
          union select interval from ledger
-             where (news is not null or firing) and news is not null",
+             where alive and news is not null",
     )?;
     let intervals = intervals.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut groups = connection.prepare_cached(

@@ -362,7 +362,7 @@ fn intervals_with_news(
 ) -> Result<Vec<Interval>, Failure> {
     const WITH_NEWS: &str = intervals_where!(
         "i.id in (select interval from ledger
-                  where group_key = ?1 and (news is not null or firing) and news is not null)"
+                  where group_key = ?1 and alive and news is not null)"
     );
     match memory.group(connection, key)? {
         Some(number) => intervals(connection, WITH_NEWS, [number]),
@@ -377,7 +377,7 @@ fn intervals_firing(
 ) -> Result<Vec<Interval>, Failure> {
     const FIRING: &str = intervals_where!(
         "i.id in (select interval from ledger
-                      where group_key = ?1 and (news is not null or firing) and firing)"
+                      where group_key = ?1 and alive and firing)"
     );
     match memory.group(connection, key)? {
         Some(number) => intervals(connection, FIRING, [number]),
@@ -389,14 +389,14 @@ fn intervals_firing(
 const SOURCES: &str = intervals_where!(
     "i.id in (select l.interval from group_keys k join groups g on g.key = k.id
               join ledger l on l.group_key = k.id
-              where k.rule = ?1 and (l.news is not null or l.firing) and l.firing)"
+              where k.rule = ?1 and l.alive and l.firing)"
 );
 
 /// The intervals of a rule of which there is news.
 const UNTOLD: &str = intervals_where!(
     "i.id in (select l.interval from group_keys k join groups g on g.key = k.id
               join ledger l on l.group_key = k.id
-              where k.rule = ?1 and (l.news is not null or l.firing) and l.news is not null)"
+              where k.rule = ?1 and l.alive and l.news is not null)"
 );
 
 fn intervals(

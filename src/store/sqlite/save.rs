@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params};
 
 use super::failure::Failure;
 use super::load;
@@ -115,6 +115,26 @@ fn add_event(
     Ok(())
 }
 
+/// Puts a row: by `update` if it may be there, or else by `insert`, which takes the place of one that is.
+///
+/// An index is written wherever its columns are set, be it to what they were. So `update` leaves alone
+/// what hardly ever changes, and asks for it to be as it was.
+fn put(
+    connection: &Connection,
+    update: Option<&str>,
+    insert: &str,
+    columns: &[&dyn ToSql],
+) -> Result<(), Failure> {
+    let is_put = match update {
+        Some(update) => connection.prepare_cached(update)?.execute(columns)? == 1,
+        None => false,
+    };
+    if !is_put {
+        connection.prepare_cached(insert)?.execute(columns)?;
+    }
+    Ok(())
+}
+
 fn put_interval(
     connection: &Connection,
     memory: &mut Memory,
@@ -128,9 +148,32 @@ fn put_interval(
     let id = if is_new { memory.new_interval(connection)? } else { interval.id };
     let end = interval.end.as_ref();
     let ended_by = end.and_then(|end| end.event);
-    connection
-        .prepare_cached(
-            "insert into intervals
+    let columns = params![
+        id,
+        interval.role,
+        interval.alert.rule,
+        Json(&interval.alert.values),
+        Json(&interval.labels),
+        container,
+        interval.start,
+        interval.heard_at,
+        count(interval.occurrences),
+        interval.last_at,
+        interval.last.timestamp,
+        interval.last.identity,
+        end.map(|end| end.at),
+        end.map(|end| end.heard_at),
+        end.map(|end| end.cause),
+        ended_by.map(|event| event.timestamp),
+        ended_by.map(|event| event.identity),
+        interval.due,
+    ];
+    let update = "update intervals set
+                     labels = ?5, start = ?7, heard_at = ?8, occurrences = ?9, last_at = ?10,
+                     last_timestamp = ?11, last_identity = ?12, end_at = ?13, end_heard_at = ?14,
+                     end_cause = ?15, end_timestamp = ?16, end_identity = ?17, due = ?18
+                 where id = ?1 and role = ?2 and rule = ?3 and key = ?4 and container = ?6";
+    let insert = "insert into intervals
                  (id, role, rule, key, labels, container, start, heard_at, occurrences, last_at,
                   last_timestamp, last_identity, end_at, end_heard_at, end_cause, end_timestamp,
                   end_identity, due)
@@ -144,30 +187,10 @@ fn put_interval(
                  last_identity = excluded.last_identity, end_at = excluded.end_at,
                  end_heard_at = excluded.end_heard_at, end_cause = excluded.end_cause,
                  end_timestamp = excluded.end_timestamp, end_identity = excluded.end_identity,
-                 due = excluded.due",
-        )?
-        .execute(params![
-            id,
-            interval.role,
-            interval.alert.rule,
-            Json(&interval.alert.values),
-            Json(&interval.labels),
-            container,
-            interval.start,
-            interval.heard_at,
-            count(interval.occurrences),
-            interval.last_at,
-            interval.last.timestamp,
-            interval.last.identity,
-            end.map(|end| end.at),
-            end.map(|end| end.heard_at),
-            end.map(|end| end.cause),
-            ended_by.map(|event| event.timestamp),
-            ended_by.map(|event| event.identity),
-            interval.due,
-        ])?;
+                 due = excluded.due";
+    put(connection, (!is_new).then_some(update), insert, columns)?;
     for (place, entry) in interval.ledger.iter().enumerate() {
-        put_entry(connection, memory, id, count(place), entry)?;
+        put_entry(connection, memory, (id, count(place)), entry, is_new)?;
     }
     memory.put_interval(Interval { id, ..interval.clone() });
     if !is_new {
@@ -181,33 +204,35 @@ fn put_interval(
 fn put_entry(
     connection: &Connection,
     memory: &mut Memory,
-    interval: IntervalId,
-    place: i64,
+    (interval, place): (IntervalId, i64),
     entry: &Entry,
+    is_new: bool,
 ) -> Result<(), Failure> {
     let group = memory.group_or_new(connection, &entry.group)?;
-    connection
-        .prepare_cached(
-            "insert into ledger
-                 (interval, place, group_key, told, maybe, given_up, news, firing, held)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-             on conflict (interval, place) do update set
-                 group_key = excluded.group_key, told = excluded.told, maybe = excluded.maybe,
-                 given_up = excluded.given_up, news = excluded.news, firing = excluded.firing,
-                 held = excluded.held",
-        )?
-        .execute(params![
-            interval,
-            place,
-            group,
-            said(&entry.told),
-            said(&entry.maybe),
-            said(&entry.given_up),
-            entry.news,
-            entry.firing,
-            entry.held.as_ref().map(Json),
-        ])?;
-    Ok(())
+    let alive = entry.news.is_some() || entry.firing;
+    let columns = params![
+        interval,
+        place,
+        group,
+        said(&entry.told),
+        said(&entry.maybe),
+        said(&entry.given_up),
+        entry.news,
+        entry.firing,
+        alive,
+        entry.held.as_ref().map(Json),
+    ];
+    let update = "update ledger set
+                     told = ?4, maybe = ?5, given_up = ?6, news = ?7, firing = ?8, held = ?10
+                 where interval = ?1 and place = ?2 and group_key = ?3 and alive = ?9";
+    let insert = "insert into ledger
+                     (interval, place, group_key, told, maybe, given_up, news, firing, alive, held)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                 on conflict (interval, place) do update set
+                     group_key = excluded.group_key, told = excluded.told, maybe = excluded.maybe,
+                     given_up = excluded.given_up, news = excluded.news, firing = excluded.firing,
+                     alive = excluded.alive, held = excluded.held";
+    put(connection, (!is_new).then_some(update), insert, columns)
 }
 
 /// What was said, null where nothing was.
@@ -227,32 +252,32 @@ fn remove_interval(
 
 fn put_group(connection: &Connection, memory: &mut Memory, group: &Group) -> Result<(), Failure> {
     let number = memory.group_or_new(connection, &group.key)?;
-    connection
-        .prepare_cached(
-            "insert into groups
-                 (key, opened_at, last_told, news, firing, waiting, spoken, handle, timer_set_at,
-                  timer_due_at)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-             on conflict (key) do update set
-                 opened_at = excluded.opened_at, last_told = excluded.last_told,
-                 news = excluded.news, firing = excluded.firing, waiting = excluded.waiting,
-                 spoken = excluded.spoken, handle = excluded.handle,
-                 timer_set_at = excluded.timer_set_at,
-                 timer_due_at = excluded.timer_due_at",
-        )?
-        .execute(params![
-            number,
-            group.opened_at,
-            group.last_told,
-            group.news,
-            group.firing,
-            group.waiting,
-            group.spoken,
-            group.handle,
-            group.timer.map(|timer| timer.set_at),
-            group.timer.map(|timer| timer.due_at),
-        ])?;
-    Ok(())
+    let columns = params![
+        number,
+        group.opened_at,
+        group.last_told,
+        group.news,
+        group.firing,
+        group.waiting,
+        group.spoken,
+        group.handle,
+        group.timer.map(|timer| timer.set_at),
+        group.timer.map(|timer| timer.due_at),
+    ];
+    let update = "update groups set
+                 opened_at = ?2, last_told = ?3, news = ?4, firing = ?5, waiting = ?6, spoken = ?7,
+                 handle = ?8, timer_set_at = ?9
+             where key = ?1 and timer_due_at is ?10";
+    let insert = "insert into groups
+                     (key, opened_at, last_told, news, firing, waiting, spoken, handle,
+                      timer_set_at, timer_due_at)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                 on conflict (key) do update set
+                     opened_at = excluded.opened_at, last_told = excluded.last_told,
+                     news = excluded.news, firing = excluded.firing, waiting = excluded.waiting,
+                     spoken = excluded.spoken, handle = excluded.handle,
+                     timer_set_at = excluded.timer_set_at, timer_due_at = excluded.timer_due_at";
+    put(connection, Some(update), insert, columns)
 }
 
 fn remove_group(

@@ -348,7 +348,7 @@ async fn lists_and_timers_are_read_by_index() {
         (
             "select id from intervals i \
               where i.id in (select interval from ledger \
-                             where group_key = 5 and (news is not null or firing) and firing)",
+                             where group_key = 5 and alive and firing)",
             "ledger_alive",
         ),
         (

@@ -114,7 +114,7 @@ create table intervals (
     end_identity   blob,
     due            integer
 ) strict;
-create index intervals_by_container on intervals (container, end_at);
+create index intervals_by_container on intervals (container);
 create index intervals_open on intervals (due) where end_at is null;
 create index intervals_shared on intervals (rule, key, end_at) where role <> 'own';
 
@@ -137,10 +137,11 @@ create table ledger (
     given_up       text,
     news           text,
     firing         integer not null,
+    alive          integer not null, -- news or firing: in the index, which is dear to write
     held           text,
     primary key (interval, place)
 ) strict, without rowid;
-create index ledger_alive on ledger (group_key) where news is not null or firing;
+create index ledger_alive on ledger (group_key) where alive;
 
 create table groups (
     key          integer primary key references group_keys,
