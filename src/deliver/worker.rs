@@ -354,6 +354,25 @@ impl Worker {
             Settled::Sent => {
                 warn!(delivery.id = id, receiver, attempt, detail, "delivered, with a complaint");
             }
+            Settled::Waits { .. } if matches!(outcome, Outcome::Message { .. }) => {
+                warn!(
+                    delivery.id = id,
+                    receiver,
+                    attempt,
+                    detail,
+                    "the message was refused; it is tried in plain words"
+                );
+            }
+            Settled::Waits { until } if matches!(outcome, Outcome::Destination { .. }) => {
+                error!(
+                    delivery.id = id,
+                    receiver,
+                    attempt,
+                    detail,
+                    next_attempt_at = %until,
+                    "the receiver takes nothing until someone mends it"
+                );
+            }
             Settled::Waits { until } => {
                 warn!(delivery.id = id, receiver, attempt, detail, next_attempt_at = %until, "not delivered");
             }
@@ -364,7 +383,7 @@ impl Worker {
                     attempt,
                     detail,
                     to = &*to,
-                    "not delivered; goes elsewhere"
+                    "not delivered; goes to another receiver"
                 );
             }
             Settled::Dead => {

@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "the harness has no other crate to be reached from")]
 
 mod bad_input;
+mod fallback;
 mod harness;
 mod killed;
 mod letters;
