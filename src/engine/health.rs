@@ -173,8 +173,7 @@ pub(super) fn enter(
     let health = draft.health(&delivery.to)?;
     let (detail, for_good) = match &settlement.outcome {
         Outcome::Sent { .. } => {
-            came_up(draft, rules, health);
-            return Ok(());
+            return came_up(draft, rules, health);
         }
         // It is there, and says no to this one.
         Outcome::Message { .. } => return Ok(()),
@@ -186,8 +185,7 @@ pub(super) fn enter(
     // The last attempt of what waits for it tries it as well.
     let probe_at = draft.now.plus(backoff.max(PROBE_AFTER));
     let last = settle::last_attempt(delivery, settlement).max(draft.now);
-    failed(draft, rules, health, detail, probe_at.min(last), long);
-    Ok(())
+    failed(draft, rules, health, detail, probe_at.min(last), long)
 }
 
 fn failed(
@@ -197,7 +195,7 @@ fn failed(
     detail: &str,
     probe_at: Timestamp,
     is_down: bool,
-) {
+) -> Result<(), Missing> {
     let now = draft.now;
     if health.failures == 0 {
         health.failing_since = now;
@@ -211,30 +209,32 @@ fn failed(
         None if is_down || for_long => {
             let down = Down { since: now, reason, probe, missed: Vec::new(), missed_in_all: 0 };
             if let Some(fallback) = rules.fallback(&health.receiver) {
-                tell(draft, fallback, &health.receiver, &down, None);
+                tell(draft, fallback, &health.receiver, &down, None)?;
             }
             health.down = Some(down);
         }
         None => {}
     }
     draft.put_health(health);
+    Ok(())
 }
 
-fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) {
+fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), Missing> {
     if health.failures == 0 && health.down.is_none() {
-        return;
+        return Ok(());
     }
     if let Some(down) = &health.down {
         let back_at = Some(draft.now);
         if let Some(fallback) = rules.fallback(&health.receiver) {
-            tell(draft, fallback, &health.receiver, down, back_at);
+            tell(draft, fallback, &health.receiver, down, back_at)?;
         }
         // Whoever reads there learns what went elsewhere.
         if down.missed_in_all > 0 {
-            tell(draft, &health.receiver, &health.receiver, down, back_at);
+            tell(draft, &health.receiver, &health.receiver, down, back_at)?;
         }
     }
     draft.put_health(Health::well(health.receiver));
+    Ok(())
 }
 
 /// Notes that a message was told to another than the receiver that it was for.
@@ -262,14 +262,16 @@ fn tell(
     receiver: &Arc<str>,
     down: &Down,
     back_at: Option<Timestamp>,
-) {
+) -> Result<(), Missing> {
     let now = draft.now;
     let labels: Labels = Arc::new([("receiver".to_owned(), receiver.to_string())].into());
     let key = GroupKey { rule: RECEIVER_DOWN.into(), receiver: to.clone(), labels: labels.clone() };
     // There is no such group, but its thread and its messages are named as those of others are.
     let mut group = Group::new(key, down.since);
-    group.spoken = u32::from(back_at.is_some());
-    let delivery = group::speak(&mut group, now, now);
+    let mut delivery = group::speak(&mut group, now, now);
+    while draft.delivery(&delivery.id)?.is_some() {
+        delivery = group::speak(&mut group, now, now);
+    }
     let alert = AlertNews {
         labels: labels.clone(),
         container: receiver.to_string(),
@@ -312,6 +314,7 @@ fn tell(
         says: Vec::new(),
     };
     draft.put_delivery(Delivery { notification: Some(notification), ..delivery });
+    Ok(())
 }
 
 /// Has the receivers that are down tried again with the next message there is: whoever starts the

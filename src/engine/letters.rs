@@ -221,14 +221,16 @@ impl<'a> GivenUp<'a> {
         told.because.is_none() && self.stretches.contains(&(alert, told.from, until))
     }
 
-    /// Whether an interval is what was said, so that nothing of it is anywhere else.
+    /// Whether an interval is what was said, so that nothing of it is anywhere else: what began and
+    /// ended in one instant may be.
     fn stands(&self, interval: &Interval, saying: &Saying) -> bool {
         let end = interval.end.as_ref().map(|end| end.at);
+        let lasted = saying.until.is_none_or(|until| saying.from < until);
         let same = interval.start == saying.from && (saying.until.is_none() || end == saying.until);
         let mut entries = interval.ledger.iter();
         let entry = entries.find(|entry| *entry.group.receiver == *self.receiver);
         let mut stretches = entry.into_iter().flat_map(|entry| entry.given_up.stretches());
-        same && stretches.any(|told| !told.goes_on && self.has(&interval.alert, &told))
+        lasted && same && stretches.any(|told| !told.goes_on && self.has(&interval.alert, &told))
     }
 }
 
