@@ -310,9 +310,10 @@ impl Worker {
         loop {
             let rules = Arc::clone(&self.bell.rules);
             let keys = Keys { deliveries: [settlement.delivery.clone()].into(), ..Keys::default() };
-            let unit = settlement.clone();
+            // One time for as often as it is decided: what is down is named by when it went down.
+            let (unit, now) = (settlement.clone(), clock::now());
             let settle = move |snapshot: &Snapshot| {
-                Stirred::by(engine::settle(&rules, snapshot, &unit, clock::now()))
+                Stirred::by(engine::settle(&rules, snapshot, &unit, now))
             };
             match transact(&*self.bell.store, keys, settle).await {
                 Ok((settled, stirred)) => {
