@@ -12,6 +12,7 @@ use super::answer::{self, Refusal, Response, STORE_RETRY};
 use super::{Api, Limits};
 use crate::event::{self, Event, Identity};
 use crate::ingest::{Ingest, IngestError, Recorded};
+use crate::rules::On;
 
 /// Takes events in: [`Ingest`], or what stands for it in a test.
 pub trait Intake: Send + Sync + 'static {
@@ -49,7 +50,9 @@ pub(super) async fn post<I: Intake>(
 ) -> Result<Response, Refusal> {
     let body = whole(body, length, limits).await?;
     let event = event::decode(&body).map_err(|error| Refusal::malformed(error.to_string()))?;
-    let occurrences = api.rules.matching(&event).map(|rule| &*rule.name).collect();
+    // That events are missing, or that none comes, is seen in no single event.
+    let of_events = api.rules.matching(&event).filter(|rule| rule.on == On::Event);
+    let occurrences = of_events.map(|rule| &*rule.name).collect();
     let identity = event.identity;
     let recorded = api.ingest.submit(event).await?;
     Ok(answer::json(answer::text_of(&Receipt {

@@ -1,6 +1,7 @@
 //! `POST /api/post`, and what is wrong with a request.
 
 use super::*;
+use crate::rules::{Condition, Rule};
 
 const EVENT: &str = r#"{"id": "a", "state": "CRASHED", "timestamp": 5}"#;
 
@@ -21,6 +22,20 @@ async fn refusing(error: IngestError) -> Answer {
     let intake = FakeIntake { refusing: Some(error), ..FakeIntake::default() };
     let edge = Edge::with(FakeStore::default(), intake, Limits::default()).await;
     edge.post(EVENT).await
+}
+
+#[tokio::test]
+async fn an_event_is_an_occurrence_of_the_rules_of_events_that_it_matches() {
+    let rule = |name, on| Rule { on, ..Rule::new(name, Condition::any()) };
+    let rules = vec![
+        rule("any", On::Event),
+        rule("missing", On::Gap),
+        rule("silent", On::Silence),
+        Rule::new("stopped", Condition::states(&[State::Stopped])),
+    ];
+    let (store, intake) = (FakeStore::default(), FakeIntake::default());
+    let edge = Edge::with_rules(store, intake, Limits::default(), Rules::new(rules)).await;
+    assert_eq!(edge.post(EVENT).await.json()["occurrences"], Value::from(vec!["any"]));
 }
 
 #[tokio::test]
