@@ -212,12 +212,27 @@ pub(super) fn is_known(
         let ahead = params![row.key, reference.timestamp, reference.identity];
         return Ok(statement.exists(ahead)?);
     }
-    let mut statement = connection.prepare_cached(chain!(
-        "select ?1",
-        "select 1 from chain c join events e on e.seq = c.seq
-         where e.timestamp = ?2 and e.identity = ?3 limit 1"
-    ))?;
-    Ok(statement.exists(params![row.last_event, reference.timestamp, reference.identity])?)
+    Ok(find(connection, row.last_event, reference)?.is_some())
+}
+
+/// The number of an event, looked for from the last of its container back. As one query, the whole
+/// chain would be walked before the first of it is looked at.
+fn find(connection: &Connection, last: i64, reference: EventRef) -> Result<Option<i64>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "select timestamp = ?2 and identity = ?3, before from events where seq = ?1",
+    )?;
+    let mut next = Some(last);
+    while let Some(number) = next {
+        let (found, before): (bool, Option<i64>) = statement
+            .query_row(params![number, reference.timestamp, reference.identity], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        if found {
+            return Ok(Some(number));
+        }
+        next = before;
+    }
+    Ok(None)
 }
 
 /// Every event of a container that did not fail, in no order; `last` is the one received last.
@@ -269,15 +284,11 @@ fn event(
     last: i64,
     reference: EventRef,
 ) -> Result<Option<Event>, Failure> {
-    let mut statement = connection.prepare_cached(chain!(
-        "select ?1",
-        "select e.payload from chain c join events e on e.seq = c.seq
-         where e.timestamp = ?2 and e.identity = ?3 limit 1"
-    ))?;
-    let payload: Option<String> = statement
-        .query_row(params![last, reference.timestamp, reference.identity], |row| row.get(0))
-        .optional()?;
-    payload.map(|payload| decode(reference.identity, &payload)).transpose()
+    let Some(number) = find(connection, last, reference)? else { return Ok(None) };
+    let payload: String = connection
+        .prepare_cached("select payload from events where seq = ?1")?
+        .query_row([number], |row| row.get(0))?;
+    decode(reference.identity, &payload).map(Some)
 }
 
 /// The event of a kept payload. It keeps the identity that it was stored under.
