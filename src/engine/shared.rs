@@ -23,9 +23,10 @@ pub(super) fn note(
     }
     let of_silence = rules.get(&interval.alert.rule).is_some_and(|rule| rule.on == On::Silence);
     match was.filter(|was| of_silence && was.start == interval.start) {
-        // The same life, with one sign more, or one that ended.
+        // The same life, with one sign more, or one that ended. A late sign may have joined it with the
+        // next one, so that all that comes after what was its last may have changed.
         Some(was) if interval.end.is_none() && was.last_at <= interval.last_at => {
-            draft.note_new_part(interval, interval.last_at);
+            draft.note_new_part(interval, was.last_at);
         }
         Some(was) => draft.note_parts(&interval.alert, was.last_at.min(interval.last_at)),
         None => {

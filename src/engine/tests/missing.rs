@@ -319,3 +319,16 @@ fn what_fires_is_told_though_it_was_withdrawn_while_it_began() {
     world.wait(301);
     assert_eq!(said(&world.deliver(&SENT)), [[("b".into(), News::Firing)]]);
 }
+
+#[test]
+fn a_late_sign_that_joins_two_lives_undoes_the_silence_between_them() {
+    let mut world = silences_of_applications();
+    world.wait(10 * HOUR);
+    for (container, hours) in [("a", 0), ("a", 4), ("b", 3)] {
+        world.hear(container, "RUNNING", hours * HOUR);
+    }
+    let resolved = Some((at(3 * HOUR), Cause::Resolved));
+    assert_eq!(stretches(&world), [(at(2 * HOUR), resolved), (at(6 * HOUR), None)]);
+    world.hear("a", "RUNNING", 2 * HOUR);
+    assert_eq!(stretches(&world), [(at(6 * HOUR), None)]);
+}

@@ -420,6 +420,14 @@ proptest! {
                 let given_up = entries().any(|entry| {
                     *entry.group.receiver == **receiver && !entry.given_up.is_empty()
                 });
+                // A withdrawal that is a dead letter leaves nothing of itself in the ledger.
+                let letters = world.deliveries.values().filter(|delivery| {
+                    let ended = matches!(delivery.status, Status::Dead | Status::Discarded);
+                    ended && *delivery.group.receiver == **receiver
+                });
+                let mut unheard = letters.filter_map(|letter| letter.notification.as_ref());
+                let given_up = given_up
+                    || unheard.any(|it| it.says.iter().any(|it| it.alert == interval.alert));
                 let heard_by = world.told.iter().filter(|hearing| {
                     hearing.receiver == *receiver && hearing.alert == interval.alert
                 });
