@@ -47,7 +47,7 @@ pub struct Down {
     pub reason: String,
     /// When the next message may try it.
     pub probe: Timer,
-    /// What was told to its fallback instead, the first [`MISSED`] of it.
+    /// What was told to its fallback instead, the first twenty of it.
     pub missed: Vec<Missed>,
     /// How much that is in all.
     pub missed_in_all: u32,
@@ -73,7 +73,7 @@ pub struct Notice {
     pub reason: String,
     /// When it was back.
     pub back_at: Option<Timestamp>,
-    /// What was told to another instead, the first [`MISSED`] of it.
+    /// What was told to another instead, the first twenty of it.
     pub missed: Vec<Missed>,
     /// How much that is in all.
     pub missed_in_all: u32,
