@@ -1,5 +1,7 @@
 //! What is counted while the program runs, for Prometheus. Counters begin anew with every start.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -61,16 +63,13 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, standings: &[Standing], missing: i64) -> String {
         let mut registry = Registry::with_prefix("tocsin");
-        let (up, pending) = (Family::<OfReceiver, Gauge>::default(), Family::default());
-        let (dead, oldest) = (Family::default(), Family::default());
+        let [up, pending, dead]: [Family<OfReceiver, Gauge>; 3] = Default::default();
+        let oldest = Family::<OfReceiver, Gauge<f64, AtomicU64>>::default();
         for standing in standings {
             let of = OfReceiver { receiver: standing.receiver.clone() };
             up.get_or_create(&of).set(i64::from(standing.up));
-            let pending: &Family<OfReceiver, Gauge> = &pending;
             pending.get_or_create(&of).set(standing.pending);
-            let dead: &Family<OfReceiver, Gauge> = &dead;
             dead.get_or_create(&of).set(standing.dead);
-            let oldest: &Family<OfReceiver, Gauge<f64, std::sync::atomic::AtomicU64>> = &oldest;
             oldest.get_or_create(&of).set(standing.oldest);
         }
         let gaps = Gauge::<i64>::default();

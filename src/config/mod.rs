@@ -221,7 +221,7 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
 
     let rules = Rules::new(rules::without_those_off(rules, &receivers)).with_inhibits(inhibits);
     rules::note_those_off(&receivers, &rules, report);
-    let is_told = rules.iter().any(|rule| rule.notify.iter().any(|name| name == CONSOLE));
+    let is_told = rules.iter().any(|rule| rule.tells(CONSOLE));
     if is_told || receivers.fall_back_to(CONSOLE) {
         receivers.add_console();
     }

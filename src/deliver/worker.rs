@@ -228,8 +228,7 @@ impl Worker {
             external_url: self.bell.external_url.as_deref(),
             now: self.worded_at(&claimed.notification),
             plain: delivery.plain,
-            instead_of: Some(&*delivery.group.receiver)
-                .filter(|_| delivery.to != delivery.group.receiver),
+            instead_of: delivery.instead_of().map(|receiver| &**receiver),
         };
         let envelope = Envelope {
             id: delivery.id.clone(),
@@ -341,13 +340,7 @@ impl Worker {
         let receiver = self.receiver.name.as_str();
         let id = claimed.delivery.id.0.as_str();
         let attempt = claimed.delivery.attempts;
-        let detail = match outcome {
-            Outcome::Sent { complaint, .. } => complaint.as_deref().unwrap_or_default(),
-            Outcome::Transient { detail }
-            | Outcome::Unknown { detail }
-            | Outcome::Message { detail }
-            | Outcome::Destination { detail } => detail,
-        };
+        let detail = outcome.detail().unwrap_or_default();
         match settled {
             Settled::Sent if detail.is_empty() => {
                 info!(delivery.id = id, receiver, attempt, "delivered");

@@ -146,7 +146,7 @@ fn lease_to(
             // Another place knows nothing of it.
             handle: group
                 .as_ref()
-                .filter(|_| delivery.to == delivery.group.receiver)
+                .filter(|_| delivery.instead_of().is_none())
                 .and_then(|group| group.handle.clone()),
         }
     });

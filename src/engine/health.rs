@@ -144,8 +144,7 @@ fn chain_of(rules: &Rules, delivery: &Delivery) -> Vec<Arc<str>> {
 /// Who stands in for this receiver of a group, if someone does who is not told anyway.
 pub(super) fn after(rules: &Rules, group: &GroupKey, receiver: &str) -> Option<Arc<str>> {
     let rule = rules.get(&group.rule);
-    let told_anyway =
-        |name: &str| rule.is_some_and(|rule| rule.notify.iter().any(|other| other == name));
+    let told_anyway = |name: &str| rule.is_some_and(|rule| rule.tells(name));
     rules.fallback(receiver).filter(|name| !told_anyway(name)).cloned()
 }
 
@@ -172,9 +171,7 @@ pub(super) fn enter(
 ) -> Result<(), Missing> {
     let health = draft.health(&delivery.to)?;
     let (detail, for_good) = match &settlement.outcome {
-        Outcome::Sent { .. } => {
-            return came_up(draft, rules, health);
-        }
+        Outcome::Sent { .. } => return came_up(draft, rules, health),
         // It is there, and says no to this one.
         Outcome::Message { .. } => return Ok(()),
         Outcome::Destination { detail } => (detail, true),
@@ -239,10 +236,8 @@ fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), M
 
 /// Notes that a message was told to another than the receiver that it was for.
 pub(super) fn note_missed(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<(), Missing> {
-    if delivery.to == delivery.group.receiver {
-        return Ok(());
-    }
-    let mut health = draft.health(&delivery.group.receiver)?;
+    let Some(receiver) = delivery.instead_of() else { return Ok(()) };
+    let mut health = draft.health(receiver)?;
     if let Some(down) = &mut health.down {
         down.missed_in_all = down.missed_in_all.saturating_add(1);
         if down.missed.len() < MISSED {

@@ -84,8 +84,7 @@ pub(super) fn refresh(
     let outcome = each(&mut ledger, |entry| {
         // The end of something goes to whoever took its beginning, be it no longer asked for, so
         // long as it is there to be told.
-        let tells =
-            rule.is_some_and(|rule| rule.notify.iter().any(|name| **name == *entry.group.receiver));
+        let tells = rule.is_some_and(|rule| rule.tells(&entry.group.receiver));
         let took = !(entry.told.is_empty() && entry.maybe.is_empty())
             && rules.has_receiver(&entry.group.receiver);
         // What was held back and given up has been joined with what was told: that has an end.

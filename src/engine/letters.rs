@@ -127,8 +127,7 @@ fn retry_one(
 
 /// Whether the rule of this group tells its receiver.
 fn is_told(rules: &Rules, group: &GroupKey) -> bool {
-    let rule = rules.get(&group.rule);
-    rule.is_some_and(|rule| rule.notify.iter().any(|name| **name == *group.receiver))
+    rules.get(&group.rule).is_some_and(|rule| rule.tells(&group.receiver))
 }
 
 /// Has what a letter gave up be news again. The entries of which it had given something up.

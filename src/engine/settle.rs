@@ -72,6 +72,18 @@ impl Outcome {
             Outcome::Destination { .. } => "destination",
         }
     }
+
+    /// What the place had to say, if it had.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Outcome::Sent { complaint, .. } => complaint.as_deref(),
+            Outcome::Transient { detail }
+            | Outcome::Unknown { detail }
+            | Outcome::Message { detail }
+            | Outcome::Destination { detail } => Some(detail),
+        }
+    }
 }
 
 /// What became of a delivery.
@@ -140,9 +152,8 @@ pub fn give_up(
 
 fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<(), Missing> {
     let Some(mut delivery) = draft.delivery(id)? else { return Ok(()) };
-    if delivery.to != delivery.group.receiver && rules.has_receiver(&delivery.group.receiver) {
+    if let Some(receiver) = delivery.instead_of().filter(|name| rules.has_receiver(name)).cloned() {
         // Who stood in is gone: it is for whom it always was.
-        let receiver = delivery.group.receiver.clone();
         let now = draft.now;
         draft.put_delivery(delivery.moved_to(receiver, now));
         return Ok(());
@@ -170,13 +181,7 @@ fn settle_one(
     }
     delivery.lease = None;
     delivery.reached = settlement.reached.clone();
-    let detail = match &settlement.outcome {
-        Outcome::Sent { complaint, .. } => complaint.clone(),
-        Outcome::Transient { detail }
-        | Outcome::Unknown { detail }
-        | Outcome::Message { detail }
-        | Outcome::Destination { detail } => Some(detail.clone()),
-    };
+    let detail = settlement.outcome.detail().map(str::to_owned);
     draft.put_attempt(Attempt {
         delivery: delivery.id.clone(),
         number: delivery.attempts,
@@ -199,7 +204,7 @@ fn settle_one(
         Outcome::Sent { handle, .. } => {
             resolve_doubt(draft, rules, &delivery, true)?;
             health::note_missed(draft, &delivery)?;
-            let handle = handle.as_ref().filter(|_| delivery.to == delivery.group.receiver);
+            let handle = handle.as_ref().filter(|_| delivery.instead_of().is_none());
             if let (Some(handle), Some(group)) = (handle, draft.group(&delivery.group)?) {
                 draft.put_group(Group { handle: Some(handle.clone()), ..group });
             }

@@ -554,6 +554,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Whom it was for, if it goes to another instead.
+    #[must_use]
+    pub fn instead_of(&self) -> Option<&Arc<str>> {
+        Some(&self.group.receiver).filter(|receiver| **receiver != self.to)
+    }
+
     /// The same for another receiver, which is to be tried at once, in full words and from the start.
     #[must_use]
     pub fn moved_to(self, receiver: Arc<str>, now: Timestamp) -> Delivery {

@@ -318,6 +318,12 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether it tells this receiver.
+    #[must_use]
+    pub fn tells(&self, receiver: &str) -> bool {
+        self.notify.iter().any(|name| name == receiver)
+    }
+
     /// A rule of this name for events that meet `when`, with the defaults of DESIGN.md §5, that
     /// tells nobody.
     #[must_use]

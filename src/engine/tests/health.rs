@@ -37,6 +37,15 @@ fn crash(world: &mut World, container: &str) {
     world.wait(5);
 }
 
+/// `ops` is down, and `spare` was told why, and of `a`.
+fn down() -> World {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    sent(&mut world, &SENT);
+    world
+}
+
 fn pair(to: &str, rule: &str) -> (String, String) {
     (to.into(), rule.into())
 }
@@ -58,10 +67,7 @@ fn what_is_for_a_receiver_that_is_down_goes_to_its_fallback_which_is_told_why_on
 
 #[test]
 fn one_message_tries_a_receiver_that_is_down_now_and_then() {
-    let mut world = with_fallbacks();
-    crash(&mut world, "a");
-    sent(&mut world, &gone());
-    sent(&mut world, &SENT);
+    let mut world = down();
     world.wait(150);
     crash(&mut world, "b");
     crash(&mut world, "c");
@@ -72,10 +78,7 @@ fn one_message_tries_a_receiver_that_is_down_now_and_then() {
 
 #[test]
 fn who_is_back_and_who_stood_in_are_told_what_went_elsewhere() {
-    let mut world = with_fallbacks();
-    crash(&mut world, "a");
-    sent(&mut world, &gone());
-    sent(&mut world, &SENT);
+    let mut world = down();
     world.wait(150);
     crash(&mut world, "b");
     assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")]);
@@ -197,10 +200,7 @@ fn what_took_too_long_goes_to_the_fallback_and_has_its_time_there() {
 
 #[test]
 fn the_end_is_told_to_whoever_is_there() {
-    let mut world = with_fallbacks();
-    crash(&mut world, "a");
-    sent(&mut world, &gone());
-    sent(&mut world, &SENT);
+    let mut world = down();
     world.hear("a", "RUNNING", 60);
     world.wait(301);
     let told = world.deliver(&SENT);
@@ -209,10 +209,7 @@ fn the_end_is_told_to_whoever_is_there() {
 
 #[test]
 fn a_start_tries_receivers_that_were_down() {
-    let mut world = with_fallbacks();
-    crash(&mut world, "a");
-    sent(&mut world, &gone());
-    sent(&mut world, &SENT);
+    let mut world = down();
     let now = world.now;
     let keys = Keys { receivers: ["ops".into()].into(), ..Keys::default() };
     world.transact(keys, |snapshot| try_again(snapshot, &["ops".into()], now));
