@@ -1,6 +1,6 @@
 //! An attempt ends: what it said is told, or the delivery waits, or it is given up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,12 +247,18 @@ fn resolve_doubt(
     };
     let mut intervals: BTreeMap<IntervalId, Interval> = BTreeMap::new();
     let (mut moved, mut handed_over) = (false, false);
+    let mut whole = HashSet::new();
     each(&notification.says, |saying| {
         let interval = draft.interval(saying.interval)?;
         let entry = interval.as_ref().and_then(|it| Some((it, &it.ledger[place_of(it)?])));
         moved |= !entry.is_some_and(|(interval, entry)| {
             entry.maybe.stretches().any(|maybe| said_of(interval, &maybe).is_some())
         });
+        let own = key(&saying.told(now));
+        let is_whole = |maybe: Told| !maybe.goes_on && key(&maybe) == own;
+        if entry.is_some_and(|(_, entry)| entry.maybe.stretches().any(is_whole)) {
+            whole.insert(saying.interval);
+        }
         handed_over |= saying.news.is_end() && !entry.is_some_and(|(_, entry)| entry.told.fires());
         intervals.extend(interval.map(|interval| (interval.id, interval)));
         Ok(())
@@ -273,9 +279,15 @@ fn resolve_doubt(
     };
     each(intervals.into_values(), |mut interval| {
         let Some(index) = place_of(&interval) else { return Ok(()) };
+        // What has all of it where it was said of was not parted: what else began then is another.
+        let is_anothers = |saying: &Saying, maybe: &Told| {
+            saying.interval != interval.id && whole.contains(&saying.interval) && !maybe.goes_on
+        };
         let stretches = interval.ledger[index].maybe.stretches();
-        let mut said: Vec<(&Saying, Told)> =
-            stretches.filter_map(|maybe| Some((said_of(&interval, &maybe)?, maybe))).collect();
+        let mut said: Vec<(&Saying, Told)> = stretches
+            .filter_map(|maybe| Some((said_of(&interval, &maybe)?, maybe)))
+            .filter(|(saying, maybe)| !is_anothers(saying, maybe))
+            .collect();
         // An end and a beginning in one instant: what fires is said last.
         said.sort_by_key(|(saying, _)| (saying.from, saying.until.unwrap_or(Timestamp::FOR_EVER)));
         let entry = &mut interval.ledger[index];

@@ -332,3 +332,20 @@ fn a_late_sign_that_joins_two_lives_undoes_the_silence_between_them() {
     world.hear("a", "RUNNING", 2 * HOUR);
     assert_eq!(stretches(&world), [(at(6 * HOUR), None)]);
 }
+
+#[test]
+fn what_is_withdrawn_is_not_told_anew_by_what_begins_at_the_same_instant() {
+    let mut world = silences();
+    world.wait(48 * HOUR);
+    world.hear("c", "STOPPED", 3);
+    world.wait(100);
+    world.send();
+    world.restart();
+    world.hear("c", "DELETED", 3);
+    world.take(&[json!({"id": "c", "application": "shop", "service": "web", "state": "CRASHED",
+        "timestamp": at(3).as_seconds(), "counters": {"start": 0}})]);
+    world.wait(301);
+    assert_eq!(said(&world.deliver(&SENT)), [[("c".into(), News::Firing)]]);
+    world.wait(301);
+    assert!(world.deliver(&SENT).is_empty());
+}
