@@ -273,9 +273,15 @@ fn resolve_doubt(
         others.append(&mut draft.firing_of(&delivery.group)?);
     }
     intervals.extend(others.into_iter().map(|interval| (interval.id, interval)));
-    let is_ended = |alert: &AlertKey| {
-        let mut says = notification.says.iter().filter(|saying| saying.news.is_end());
-        was_told && says.any(|saying| saying.alert == *alert)
+    // Told that the alert is over, nobody believes what was told before to fire, be that handed over
+    // meanwhile to a stretch that does; and told that it fires, that it was told so of another.
+    let is_overtaken = |interval: &Interval, before: &Told| {
+        let mut says = notification.says.iter().filter(|saying| saying.alert == interval.alert);
+        let overtakes = |saying: &Saying| {
+            let is_same = saying.interval != interval.id && saying.from == before.from;
+            saying.news.is_end() || (saying.news.is_firing() && is_same)
+        };
+        was_told && !before.over && !before.goes_on && says.any(overtakes)
     };
     each(intervals.into_values(), |mut interval| {
         let Some(index) = place_of(&interval) else { return Ok(()) };
@@ -290,15 +296,16 @@ fn resolve_doubt(
             .collect();
         // An end and a beginning in one instant: what fires is said last.
         said.sort_by_key(|(saying, _)| (saying.from, saying.until.unwrap_or(Timestamp::FOR_EVER)));
-        let entry = &mut interval.ledger[index];
         if said.is_empty() {
-            // Told that the alert is over, nobody believes what was told before to fire, be that handed
-            // over meanwhile to a stretch that does.
-            if !entry.told.fires() || !is_ended(&interval.alert) {
+            let told = interval.ledger[index].told.stretches();
+            let (overtaken, still_told): (Vec<Told>, Vec<Told>) =
+                told.partition(|told| is_overtaken(&interval, told));
+            if overtaken.is_empty() {
                 return Ok(());
             }
-            entry.told.forget(|before| !before.over && !before.goes_on);
+            interval.ledger[index].told = still_told.into_iter().collect();
         }
+        let entry = &mut interval.ledger[index];
         for (saying, maybe) in said {
             entry.maybe.forget(|other| *other == maybe);
             if !was_told {

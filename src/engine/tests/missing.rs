@@ -308,6 +308,18 @@ fn a_silence_that_began_later_than_was_told_is_withdrawn_once() {
 }
 
 #[test]
+fn a_silence_that_began_later_is_not_withdrawn_once_it_is_told_to_fire_still() {
+    let mut world = told_silent();
+    world.wait(4 * HOUR);
+    world.send();
+    assert_eq!(world.in_flight[0].notification.says[0].news, News::StillFiring);
+    world.hear("b", "RUNNING", HOUR);
+    world.land(&SENT);
+    world.wait(301);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
 fn what_fires_is_told_though_it_was_withdrawn_while_it_began() {
     let mut world = told_silent();
     world.hear("a", "DELETED", 5);
