@@ -37,6 +37,9 @@ enum Command {
         /// Only those for this receiver.
         #[arg(long, value_name = "NAME")]
         receiver: Option<String>,
+        /// Only those that this digest told or tells, by its id.
+        #[arg(long, value_name = "ID")]
+        digest: Option<String>,
         /// Print what the API answers, as JSON.
         #[arg(long)]
         json: bool,
@@ -70,7 +73,10 @@ impl Deliveries {
     pub(super) fn run(self) -> Result<Exit> {
         let client = Client::new(self.address)?;
         match self.command {
-            Command::List { status, receiver, json } => list(&client, status, receiver, json),
+            Command::List { status, receiver, digest, json } => {
+                let filters = [("status", status), ("receiver", receiver), ("digest", digest)];
+                list(&client, filters, json)
+            }
             Command::Show { id, json } => show(&client, &id, json),
             Command::Retry { receiver: Some(receiver), .. } => retry_all(&client, &receiver),
             Command::Retry { ids, receiver: None } => each(&ids, |id| retry(&client, id)),
@@ -83,15 +89,9 @@ impl Deliveries {
     }
 }
 
-fn list(
-    client: &Client,
-    status: Option<String>,
-    receiver: Option<String>,
-    json: bool,
-) -> Result<Exit> {
+fn list(client: &Client, filters: [(&str, Option<String>); 3], json: bool) -> Result<Exit> {
     let mut query = Serializer::new(String::new());
-    query.extend_pairs(status.map(|status| ("status", status)));
-    query.extend_pairs(receiver.map(|name| ("receiver", name)));
+    query.extend_pairs(filters.into_iter().filter_map(|(key, value)| Some((key, value?))));
     let path = format!("/api/deliveries?{}", query.finish());
     let lines = |row: &DeliveryRow| lines(row, clock::now());
     client.print_list(&path, json, lines, "there are no such messages")
@@ -174,6 +174,7 @@ fn lines(row: &DeliveryRow, now: Timestamp) -> Vec<String> {
         format!("    {}{of}", one_line(&row.rule)),
         format!("    for {}, made {}, {tried}", one_line(&row.receiver), time(row.created_at)),
     ];
+    lines.extend(row.digest.as_ref().map(|digest| format!("    in digest {}", one_line(digest))));
     lines.extend(row.last_error.as_ref().map(|error| format!("    {}", one_line(error))));
     output::cut(lines)
 }

@@ -133,6 +133,7 @@ fn notification(receiver: &str, now: Timestamp) -> Notification {
         runbook_url: None,
         group_opened_at: now,
         notice: None,
+        digest: None,
         due_at: now,
         made_at: now,
         firing: 1,

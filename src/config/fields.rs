@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::duration;
+use super::rate::{self, Rate};
 use super::report::{Report, did_you_mean, quoted};
 use super::yaml::{Key, Node, Place, Text, Value};
 use crate::rules::pattern::Number;
@@ -80,6 +81,16 @@ impl<'a> Fields<'a> {
             }
             Ok(duration)
         });
+        read.map_err(|error| self.report.wrong(node.place, format!("\"{key}\" {error}"))).ok()
+    }
+
+    /// A rate.
+    pub(super) fn rate(&mut self, key: &'static str) -> Option<Rate> {
+        let node = self.get(key)?;
+        let read = match &node.value {
+            Value::Text(text) => rate::parse(&text.value),
+            other => Err(format!("is {}; write a rate like 1/s or 20/min", other.kind())),
+        };
         read.map_err(|error| self.report.wrong(node.place, format!("\"{key}\" {error}"))).ok()
     }
 

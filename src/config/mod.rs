@@ -10,6 +10,7 @@ mod inhibit;
 mod masking;
 mod mutes;
 mod problem;
+mod rate;
 mod receivers;
 mod report;
 mod rules;
@@ -33,6 +34,7 @@ use yaml::{Node, Value};
 
 pub use duration::{parse as parse_duration, write as write_duration};
 pub use problem::{Problem, Problems};
+pub use rate::Rate;
 pub use receivers::{ReceiverKind, Receivers};
 pub use schema::schema;
 
@@ -87,6 +89,8 @@ pub struct Receiver {
     pub give_up_after: Duration,
     /// Who gets what is for it while it is down.
     pub fallback: Option<String>,
+    /// How many messages it may get in a time.
+    pub rate: Option<Rate>,
     /// Whether plain HTTP may leave the machine.
     pub allow_http: bool,
 }

@@ -107,6 +107,8 @@ struct Receiver {
     timeout: Option<Duration>,
     /// After how long a delivery goes to the fallback or becomes a dead letter; 24h unless given.
     give_up_after: Option<Duration>,
+    /// How many messages it may get in a time; as the place has it unless given.
+    rate: Option<Rate>,
     /// The receiver that gets what is for this one while it is down.
     fallback: Option<String>,
     /// Whether plain HTTP may leave this machine.
@@ -488,6 +490,10 @@ enum OneOrMany {
 #[derive(JsonSchema)]
 #[schemars(inline)]
 struct Duration(#[schemars(regex(pattern = r"^\s*([0-9]+(ms|w|d|h|m|s))+\s*$|\$\{"))] String);
+
+#[derive(JsonSchema)]
+#[schemars(inline)]
+struct Rate(#[schemars(regex(pattern = r"^\s*[0-9]+\s*/\s*(s|min|h)\s*$|\$\{"))] String);
 
 struct Condition;
 

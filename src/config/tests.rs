@@ -97,7 +97,7 @@ server: { listen: "[::1]:0", external_url: "https://t.example.com/", open: true 
 storage: { url: "sqlite:///var/lib/t.db" }
 receivers:
   terminal: { console: {} }
-  ops: { slack: { webhook_url: "${HOOK}" }, timeout: 2s, give_up_after: 1h, allow_http: true }
+  ops: { slack: { webhook_url: "${HOOK}" }, timeout: 2s, give_up_after: 1h, rate: 20/min, allow_http: true }
   mail: { email: { smtp_url: "smtps://u:${SECRET}@h", from: a@x.org, to: [b@x.org, "${EMPTY}"] } }
 defaults: { notify: terminal, group_by: [team, service], group_wait: 0s, send_resolved: false }
 rules:
@@ -125,6 +125,7 @@ rules:
         (ops.timeout, ops.give_up_after),
         (Duration::from_secs(2), Duration::from_secs(3600))
     );
+    assert_eq!(ops.rate, Some(Rate::per_minute(20)));
     assert!(ops.allow_http && !ops.is_off());
     let ReceiverKind::Email { smtp_url, to, .. } = &config.receivers["mail"].kind else { panic!() };
     assert_eq!(smtp_url.expose_secret(), "smtps://u:hush@h");
@@ -236,6 +237,27 @@ rules:
 }
 
 #[test]
+fn a_receiver_gets_as_many_messages_as_its_place_takes_unless_it_says_otherwise() {
+    let config = config(
+        "receivers:
+  slack: { slack: { webhook_url: 'https://x/y' } }
+  slow: { slack: { webhook_url: 'https://x/y' }, rate: 30/h }
+  teams: { teams: { webhook_url: 'https://x/y' } }
+  person: { telegram: { bot_token: '1:a', chat_id: '17' } }
+  group: { telegram: { bot_token: '1:a', chat_id: '-17' } }
+  hook: { webhook: { url: 'https://x/y' } }
+rules: [{ name: r, when: { state: X }, notify: slack }]",
+    );
+    let rate = |name: &str| config.receivers[name].rate;
+    let slow = Rate { count: 30, per: Duration::from_secs(3600) };
+    assert_eq!([rate("slack"), rate("slow")], [Some(Rate::per_second(1)), Some(slow)]);
+    assert_eq!(rate("teams"), Some(Rate::per_second(4)));
+    assert_eq!(rate("person"), Some(Rate::per_second(1)));
+    assert_eq!(rate("group"), Some(Rate::per_minute(20)));
+    assert_eq!(rate("hook"), None);
+}
+
+#[test]
 fn each_bad_file_gets_one_clear_sentence() {
     for (text, expected) in [
         ("", "rules.yaml:1:1: the file is empty; see rules.example.yaml for one to begin with"),
@@ -288,6 +310,18 @@ fn each_bad_file_gets_one_clear_sentence() {
         (
             "receivers: { ops: { console: {} }, a: { console: {}, fallback: opps } }",
             "rules.yaml:1:64: unknown receiver \"opps\"; did you mean \"ops\"?",
+        ),
+        (
+            "receivers: { a: { console: {}, rate: 20 } }",
+            "1:38: \"rate\" is a number; write a rate like 1/s or 20/min",
+        ),
+        (
+            "receivers: { a: { console: {}, rate: 20/hour } }",
+            "1:38: \"rate\" is no rate; write one like 1/s, 20/min or 500/h",
+        ),
+        (
+            "receivers: { a: { console: {}, rate: 0/s } }",
+            "1:38: \"rate\" lets nothing through; write at least 1/h",
         ),
         (
             "receivers: { t: [{ console: {} }], a: { console: {}, fallback: t } }",

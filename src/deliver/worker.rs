@@ -10,12 +10,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::bucket::Bucket;
 use super::receivers::{Accepted, Envelope, SendError, Sender};
 use super::retry;
 use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{
-    self, Claimed, DeliveryId, Keys, Lease, Notification, Outcome, Settled, Settlement, Snapshot,
+    self, Claimed, Delivery, DeliveryId, Keys, Lease, Notification, Outcome, Settled, Settlement,
+    Snapshot,
 };
 use crate::lifecycle::Lifecycle;
 use crate::message::{self, Context, Templates};
@@ -32,6 +34,12 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// How much longer than an attempt its lease holds, so that settling is not raced.
 const MARGIN: Duration = Duration::from_secs(30);
+
+/// What would have to wait for longer behind the receiver's rate is told in one digest.
+const DIGEST_AFTER: Duration = Duration::from_secs(5);
+
+/// How much one digest tells at most: it is one decision, and others wait for that.
+const DIGEST_AT_MOST: usize = 500;
 
 /// What every worker shares.
 pub struct Bell {
@@ -59,6 +67,8 @@ pub struct Worker {
     permits: Arc<Semaphore>,
     /// The place asked to be left alone until then.
     paused_until: Mutex<Option<Instant>>,
+    /// How many messages the place takes now, if it says how many it takes.
+    bucket: Option<Mutex<Bucket>>,
     /// What is being sent, and what the store refused to have claimed.
     not_again: Mutex<HashSet<DeliveryId>>,
 }
@@ -81,12 +91,14 @@ impl Worker {
             | ReceiverKind::PagerDuty { .. }
             | ReceiverKind::Alertmanager { .. } => 4,
         };
+        let bucket = receiver.rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now())));
         Arc::new(Worker {
             bell,
             receiver,
             sender,
             permits: Arc::new(Semaphore::new(at_once)),
             paused_until: Mutex::new(None),
+            bucket,
             not_again: Mutex::new(HashSet::new()),
         })
     }
@@ -97,7 +109,6 @@ impl Worker {
         while let Some(permits) = self.bell.life.soft.run_until_cancelled(self.permits()).await {
             // Registered before looking, so that nothing made meanwhile is slept through.
             deliveries.mark_unchanged();
-            // Not to be broken off: what is claimed has to be sent.
             match self.step(permits).await {
                 Ok(Duration::ZERO) => {}
                 Ok(pause) => tokio::select! {
@@ -118,95 +129,137 @@ impl Worker {
     /// that nobody can send.
     async fn permits(&self) -> Vec<OwnedSemaphorePermit> {
         let first = Arc::clone(&self.permits).acquire_owned().await;
-        while let Some(until) = self.paused_until().filter(|until| *until > Instant::now()) {
+        while let Some(until) = self.not_before().filter(|until| *until > Instant::now()) {
             tokio::time::sleep_until(until).await;
         }
         let others = std::iter::from_fn(|| Arc::clone(&self.permits).try_acquire_owned().ok());
         first.into_iter().chain(others).collect()
     }
 
-    /// Claims what it may and sets it going. Answers how long to wait before the next look.
+    /// Before when nothing may be sent, if the place or its rate says so.
+    fn not_before(&self) -> Option<Instant> {
+        let next = self.bucket.as_ref().map(|bucket| lock(bucket).next(Instant::now()));
+        next.max(*lock(&self.paused_until))
+    }
+
+    /// Sets going what may be sent. Answers how long to wait before the next look.
     async fn step(
         self: &Arc<Self>,
         permits: Vec<OwnedSemaphorePermit>,
     ) -> Result<Duration, StoreError> {
         let now = clock::now();
         let name = &self.receiver.name;
-        let limit = permits.len() + lock(&self.not_again).len();
+        let most = if self.may_digest() { DIGEST_AT_MOST } else { permits.len() };
+        let limit = most + lock(&self.not_again).len();
         let waiting = self.bell.store.claimable(name, now, limit).await?;
         let mut ids = waiting.deliveries;
         let found = ids.len();
         ids.retain(|id| !lock(&self.not_again).contains(id));
-        ids.truncate(permits.len());
         if ids.is_empty() {
             // What is not to be claimed again would be found again at once.
             let next = waiting.next.filter(|_| found == 0);
             let pause = next.map_or(LONGEST_WAIT, |next| next.since(now));
             return Ok(pause.clamp(Duration::from_millis(1), LONGEST_WAIT));
         }
-        for (id, permit) in ids.into_iter().zip(permits) {
-            match self.claim(id.clone(), now).await {
-                Ok(None) => {}
-                Ok(Some(claimed)) => {
-                    let worker = Arc::clone(self);
-                    self.bell.life.spawn(async move {
-                        let id = claimed.delivery.id.clone();
-                        // An expired lease does not free what this very process still sends.
-                        lock(&worker.not_again).insert(id.clone());
-                        worker.send_and_settle(claimed).await;
-                        lock(&worker.not_again).remove(&id);
-                        drop(permit);
-                    });
+        for (ids, permit) in self.messages(ids, permits.len()).into_iter().zip(permits) {
+            lock(&self.not_again).extend(ids.iter().cloned());
+            let worker = Arc::clone(self);
+            self.bell.life.spawn(async move {
+                // What is claimed has to be sent, so nothing more is once the program stops.
+                if !worker.bell.life.soft.is_cancelled() {
+                    worker.claim_and_send(ids).await;
                 }
-                Err(StoreError::Refused(reason)) => {
-                    error!(
-                        delivery.id = id.0,
-                        receiver = name,
-                        reason,
-                        "this delivery cannot be claimed; it waits for the next start"
-                    );
-                    lock(&self.not_again).insert(id);
-                }
-                Err(reason) => return Err(reason),
-            }
+                drop(permit);
+            });
         }
         Ok(Duration::ZERO)
     }
 
-    fn paused_until(&self) -> Option<Instant> {
-        *lock(&self.paused_until)
+    /// Whether several messages may be told in one.
+    fn may_digest(&self) -> bool {
+        self.bucket.is_some() && self.receiver.kind.takes_digests()
     }
 
-    async fn claim(
-        &self,
-        delivery: DeliveryId,
-        now: Timestamp,
-    ) -> Result<Option<Claimed>, StoreError> {
+    /// Which of these deliveries go now, in at most so many messages, and which of them together.
+    fn messages(&self, ids: Vec<DeliveryId>, at_once: usize) -> Vec<Vec<DeliveryId>> {
+        let apart = |ids: Vec<DeliveryId>, most: usize| -> Vec<Vec<DeliveryId>> {
+            ids.into_iter().take(most).map(|id| vec![id]).collect()
+        };
+        let Some(bucket) = &self.bucket else { return apart(ids, at_once) };
+        let (mut bucket, now) = (lock(bucket), Instant::now());
+        let is_digest = self.may_digest() && ids.len() > bucket.within(DIGEST_AFTER, now);
+        let messages = match is_digest {
+            true => vec![ids],
+            false => apart(ids, at_once.min(bucket.available(now))),
+        };
+        bucket.take(messages.len(), now);
+        messages
+    }
+
+    /// Claims deliveries to be told in one message, sends that and settles them.
+    async fn claim_and_send(&self, ids: Vec<DeliveryId>) {
+        let receiver = self.receiver.name.as_str();
+        match self.claim(ids.clone()).await {
+            Ok(None) => {}
+            Ok(Some(claimed)) => {
+                // A digest may hold more, and an expired lease does not free what this very process
+                // still sends.
+                let sent = || claimed.deliveries().map(|delivery| delivery.id.clone());
+                lock(&self.not_again).extend(sent());
+                self.send_and_settle(&claimed).await;
+                self.let_go(sent());
+            }
+            Err(StoreError::Refused(reason)) if ids.len() > 1 => {
+                // Which of them it is shows when they are claimed apart.
+                warn!(receiver, reason, "these deliveries cannot be told in one message");
+                let (first, others) = ids.split_at(1);
+                self.let_go(others.iter().cloned());
+                return Box::pin(self.claim_and_send(first.to_vec())).await;
+            }
+            Err(StoreError::Refused(reason)) => {
+                error!(
+                    delivery.id = ids[0].0,
+                    receiver,
+                    reason,
+                    "this delivery cannot be claimed; it waits for the next start"
+                );
+                return;
+            }
+            Err(reason) => {
+                error!(receiver, %reason, "deliveries could not be claimed");
+                let pause = tokio::time::sleep(AFTER_FAILURE);
+                self.bell.life.soft.run_until_cancelled(pause).await;
+            }
+        }
+        self.let_go(ids);
+    }
+
+    fn let_go(&self, ids: impl IntoIterator<Item = DeliveryId>) {
+        let mut not_again = lock(&self.not_again);
+        for id in ids {
+            not_again.remove(&id);
+        }
+    }
+
+    async fn claim(&self, ids: Vec<DeliveryId>) -> Result<Option<Claimed>, StoreError> {
         let lease = Lease {
             token: format!("{:016x}", fastrand::u64(..)),
-            until: now.plus(self.receiver.timeout + MARGIN),
+            until: clock::now().plus(self.receiver.timeout + MARGIN),
         };
         let rules = Arc::clone(&self.bell.rules);
         let with_states = self.receiver.kind.shows_states();
-        let keys = Keys { deliveries: [delivery.clone()].into(), ..Keys::default() };
+        let keys = Keys { deliveries: ids.iter().cloned().collect(), ..Keys::default() };
         let claim = move |snapshot: &Snapshot| {
-            Stirred::by(engine::claim(
-                &rules,
-                snapshot,
-                &delivery,
-                &lease,
-                with_states,
-                clock::now(),
-            ))
+            Stirred::by(engine::claim(&rules, snapshot, &ids, &lease, with_states, clock::now()))
         };
         let (claimed, stirred) = transact(&*self.bell.store, keys, claim).await?;
         self.bell.wake.wake(stirred);
         Ok(claimed)
     }
 
-    async fn send_and_settle(&self, claimed: Claimed) {
+    async fn send_and_settle(&self, claimed: &Claimed) {
         let delivery = &claimed.delivery;
-        let attempt = AssertUnwindSafe(self.send(&claimed)).catch_unwind();
+        let attempt = AssertUnwindSafe(self.send(claimed)).catch_unwind();
         let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
         let answer = answer.unwrap_or_else(|_| {
             let detail = format!("no answer within {:?}", self.receiver.timeout);
@@ -215,10 +268,12 @@ impl Worker {
         let answer = answer.unwrap_or_else(|_| {
             Err(SendError::Message { detail: "tocsin broke down over this message".into() })
         });
-        let settlement = self.judge(&claimed, answer);
+        let settlement = self.judge(claimed, answer);
         self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
         if let Some(settled) = self.settle(&settlement).await {
-            self.report(&claimed, &settlement.outcome, settled);
+            for (delivery, settled) in claimed.deliveries().zip(settled) {
+                self.report(delivery, &settlement.outcome, settled);
+            }
         }
     }
 
@@ -228,10 +283,14 @@ impl Worker {
             external_url: self.bell.external_url.as_deref(),
             now: self.worded_at(&claimed.notification),
             plain: delivery.plain,
-            instead_of: delivery.instead_of().map(|receiver| &**receiver),
+            // A digest says so of each.
+            instead_of: delivery
+                .instead_of()
+                .filter(|_| claimed.others.is_empty())
+                .map(|receiver| &**receiver),
         };
         let envelope = Envelope {
-            id: delivery.id.clone(),
+            id: claimed.id().clone(),
             thread: claimed.thread.clone(),
             created_at: delivery.created_at,
             message: message::word(&claimed.notification, &self.bell.templates, &context),
@@ -284,7 +343,7 @@ impl Worker {
         };
         self.pause(&outcome, pause);
         Settlement {
-            delivery: delivery.id.clone(),
+            deliveries: claimed.deliveries().map(|delivery| delivery.id.clone()).collect(),
             token: delivery.lease.as_ref().map(|lease| lease.token.clone()).unwrap_or_default(),
             outcome,
             reached,
@@ -305,10 +364,11 @@ impl Worker {
 
     /// Settles until the store took it: an answer that is not kept would be a message told twice.
     /// `None` if the store is closed.
-    async fn settle(&self, settlement: &Settlement) -> Option<Settled> {
+    async fn settle(&self, settlement: &Settlement) -> Option<Vec<Settled>> {
         loop {
             let rules = Arc::clone(&self.bell.rules);
-            let keys = Keys { deliveries: [settlement.delivery.clone()].into(), ..Keys::default() };
+            let deliveries = settlement.deliveries.iter().cloned().collect();
+            let keys = Keys { deliveries, ..Keys::default() };
             // One time for as often as it is decided: what is down is named by when it went down.
             let (unit, now) = (settlement.clone(), clock::now());
             let settle = move |snapshot: &Snapshot| {
@@ -321,25 +381,23 @@ impl Worker {
                 }
                 Err(StoreError::Closed) => return None,
                 Err(StoreError::Refused(reason)) => {
-                    let id = &settlement.delivery.0;
-                    error!(
-                        delivery.id = id,
-                        reason, "a delivery could not be settled; it may be told again"
-                    );
+                    let ids = &settlement.deliveries;
+                    error!(?ids, reason, "a message could not be settled; it may be told again");
                     return None;
                 }
                 Err(reason) => {
-                    error!(delivery.id = settlement.delivery.0, %reason, "a delivery could not be settled");
+                    let ids = &settlement.deliveries;
+                    error!(?ids, %reason, "a message could not be settled");
                 }
             }
             tokio::time::sleep(AFTER_FAILURE).await;
         }
     }
 
-    fn report(&self, claimed: &Claimed, outcome: &Outcome, settled: Settled) {
+    fn report(&self, delivery: &Delivery, outcome: &Outcome, settled: Settled) {
         let receiver = self.receiver.name.as_str();
-        let id = claimed.delivery.id.0.as_str();
-        let attempt = claimed.delivery.attempts;
+        let id = delivery.id.0.as_str();
+        let attempt = delivery.attempts;
         let detail = outcome.detail().unwrap_or_default();
         match settled {
             Settled::Sent if detail.is_empty() => {

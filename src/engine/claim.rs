@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, Missing};
+use super::draft::{Draft, Missing, each};
 use super::health::{self, Route};
 use super::types::*;
 use super::{decide, group, settle, shared, suppress, timeline};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::rules::{On, Rules};
+use crate::rules::{Labels, On, Rules};
 
 /// The right to send a delivery, until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,51 +22,115 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// A delivery to be sent now.
+/// A message to be sent now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
-    /// The delivery, leased.
+    /// The delivery, leased; of a digest, the longest waiting.
     pub delivery: Delivery,
+    /// What else the same message tells, if it is a digest.
+    pub others: Vec<Delivery>,
     /// What it says.
     pub notification: Notification,
-    /// Names the thread: the same for all that the group says while it lives.
+    /// Names the thread: the same for all that the group says while it lives. A digest has one of its
+    /// own.
     pub thread: String,
     /// The receiver's own name for that thread, if it gave one.
     pub handle: Option<String>,
 }
 
-/// Claims a delivery, if it is due and free. One that was attempted and would say something else now
-/// is superseded by a new one, which is claimed in its stead; one with nothing left to say is
-/// dropped. `with_states` says whether the receiver shows the states of a container: reading them
-/// is left out for all others.
+impl Claimed {
+    /// Names the message: the same for every attempt.
+    #[must_use]
+    pub fn id(&self) -> &DeliveryId {
+        self.delivery.digest.as_ref().unwrap_or(&self.delivery.id)
+    }
+
+    /// All that it tells.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        std::iter::once(&self.delivery).chain(&self.others)
+    }
+}
+
+/// A delivery that is due and free, with the group that speaks, if one does.
+struct Ready {
+    delivery: Delivery,
+    group: Option<Group>,
+}
+
+/// Claims those of one receiver's deliveries that are due and free, to be told in one message. One
+/// that was attempted and would say something else now is superseded by a new one, which is claimed
+/// in its stead; one with nothing left to say is dropped. What was told in a digest before is claimed
+/// with all of that, and nothing else. `with_states` says whether the receiver shows the states of a
+/// container: reading them is left out for all others.
 #[must_use]
 pub fn claim(
     rules: &Rules,
     snapshot: &Snapshot,
-    id: &DeliveryId,
+    ids: &[DeliveryId],
     lease: &Lease,
     with_states: bool,
     now: Timestamp,
 ) -> Decision<Option<Claimed>> {
     let mut draft = Draft::new(snapshot, now);
-    let claimed = claim_one(&mut draft, rules, id, lease, with_states).unwrap_or_default();
+    let claimed = claim_all(&mut draft, rules, ids, lease, with_states).unwrap_or_default();
     decide::look_at_touched(&mut draft, rules);
     draft.finish(claimed)
 }
 
-fn claim_one(
+fn claim_all(
     draft: &mut Draft<'_>,
     rules: &Rules,
-    id: &DeliveryId,
+    ids: &[DeliveryId],
     lease: &Lease,
     with_states: bool,
 ) -> Result<Option<Claimed>, Missing> {
+    let together = together(draft, ids)?;
+    let with_states = with_states && together.len() == 1;
+    let mut ready = Vec::new();
+    each(together, |delivery| {
+        ready.extend(make_ready(draft, rules, delivery, with_states)?);
+        Ok(())
+    })?;
+    lease_all(draft, rules, ready, lease)
+}
+
+/// Those of these deliveries that go in one message with the first that is due and free.
+fn together(draft: &mut Draft<'_>, ids: &[DeliveryId]) -> Result<Vec<Delivery>, Missing> {
     let now = draft.now;
-    let Some(mut delivery) = draft.delivery(id)? else { return Ok(None) };
-    let leased = delivery.lease.as_ref().is_some_and(|lease| lease.until > now);
-    if delivery.status != Status::Pending || leased || !delivery.next_attempt.is_due(now) {
-        return Ok(None);
+    let is_free =
+        |delivery: &Delivery| delivery.lease.as_ref().is_none_or(|lease| lease.until <= now);
+    let mut free = Vec::new();
+    each(ids, |id| {
+        free.extend(draft.delivery(id)?.filter(|delivery| {
+            let is_due = delivery.next_attempt.is_due(now);
+            delivery.status == Status::Pending && is_free(delivery) && is_due
+        }));
+        Ok(())
+    })?;
+    let Some(first) = free.first() else { return Ok(free) };
+    if let Some(digest) = first.digest.clone() {
+        let mut told_before = draft.of_digest(&digest)?;
+        told_before.retain(is_free);
+        return Ok(told_before);
     }
+    // What was refused in full words is tried by itself, and a notice is no news of a group.
+    let is_digestible =
+        |delivery: &Delivery| delivery.digest.is_none() && !delivery.plain && !delivery.is_notice();
+    match is_digestible(first) {
+        true => free.retain(is_digestible),
+        false => free.truncate(1),
+    }
+    Ok(free)
+}
+
+/// Looks at what a delivery that is due and free is to say, and where.
+fn make_ready(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    mut delivery: Delivery,
+    with_states: bool,
+) -> Result<Option<Ready>, Missing> {
+    let now = draft.now;
     // Whoever held an expired lease is gone, and nobody knows how far it came.
     delivery.doubtful |= delivery.lease.is_some();
     match health::route(draft, rules, &delivery)? {
@@ -82,7 +146,7 @@ fn claim_one(
         }
     }
     if delivery.is_notice() {
-        return lease_to(draft, rules, delivery, None, lease);
+        return Ok(Some(Ready { delivery, group: None }));
     }
     suppress::review_if_any(draft, rules, &delivery.group)?;
     let Some(mut group) = draft.group(&delivery.group)? else {
@@ -114,53 +178,103 @@ fn claim_one(
         }
         None => delivery.notification = Some(notification),
     }
-    lease_to(draft, rules, delivery, Some(group), lease)
+    Ok(Some(Ready { delivery, group: Some(group) }))
 }
 
-/// Leases a delivery that says what it is to say.
-fn lease_to(
+/// Leases what is ready, to be told in one message.
+fn lease_all(
     draft: &mut Draft<'_>,
     rules: &Rules,
-    mut delivery: Delivery,
-    group: Option<Group>,
+    mut ready: Vec<Ready>,
     lease: &Lease,
 ) -> Result<Option<Claimed>, Missing> {
     let now = draft.now;
-    health::try_with(draft, &delivery.to, lease.until)?;
-    delivery.attempts += 1;
-    delivery.lease = Some(lease.clone());
-    draft.put_attempt(Attempt {
-        delivery: delivery.id.clone(),
-        number: delivery.attempts,
-        started_at: now,
-        ended_at: None,
-        outcome: None,
-        detail: None,
+    ready.sort_by(|a, b| {
+        let key = |one: &Ready| (one.delivery.waiting_since, one.delivery.id.clone());
+        key(a).cmp(&key(b))
     });
-    let claimed = delivery.notification.clone().map(|notification| {
-        let opened_at = group.as_ref().map_or(notification.group_opened_at, |it| it.opened_at);
-        Claimed {
-            delivery: delivery.clone(),
-            notification,
-            thread: group::thread(&delivery.group, opened_at),
-            // Another place knows nothing of it.
-            handle: group
-                .as_ref()
-                .filter(|_| delivery.instead_of().is_none())
-                .and_then(|group| group.handle.clone()),
+    let ids = ready.iter().map(|one| &one.delivery.id);
+    let digest = (ready.len() > 1).then(|| group::digest_id(ids));
+    for Ready { delivery, group } in &mut ready {
+        health::try_with(draft, &delivery.to, lease.until)?;
+        delivery.attempts += 1;
+        delivery.lease = Some(lease.clone());
+        delivery.digest.clone_from(&digest);
+        draft.put_attempt(Attempt {
+            delivery: delivery.id.clone(),
+            number: delivery.attempts,
+            started_at: now,
+            ended_at: None,
+            outcome: None,
+            detail: None,
+        });
+        if let Some(group) = group {
+            draft.put_group(group.clone());
         }
-    });
-    if let Some(group) = group {
-        draft.put_group(group);
     }
-    // From here on it may have been heard, whatever becomes of us.
-    settle::enter(draft, rules, &delivery, |entry, _, told| {
-        // What may be believed to fire is, until it was heard that it does not.
-        entry.maybe.forget(|maybe| maybe.over || !told.over);
-        entry.maybe.add(told);
+    each(&ready, |Ready { delivery, .. }| {
+        // From here on it may have been heard, whatever becomes of us.
+        settle::enter(draft, rules, delivery, |entry, _, told| {
+            // What may be believed to fire is, until it was heard that it does not.
+            entry.maybe.forget(|maybe| maybe.over || !told.over);
+            entry.maybe.add(told);
+        })?;
+        draft.put_delivery(delivery.clone());
+        Ok(())
     })?;
-    draft.put_delivery(delivery);
-    Ok(claimed)
+    Ok(match digest {
+        Some(id) => digest_of(ready, id),
+        None => ready.pop().and_then(alone),
+    })
+}
+
+/// The message that tells one delivery.
+fn alone(Ready { delivery, group }: Ready) -> Option<Claimed> {
+    let notification = delivery.notification.clone()?;
+    let opened_at = group.as_ref().map_or(notification.group_opened_at, |it| it.opened_at);
+    // Another place knows nothing of it.
+    let group = group.filter(|_| delivery.instead_of().is_none());
+    Some(Claimed {
+        thread: group::thread(&delivery.group, opened_at),
+        handle: group.and_then(|group| group.handle),
+        others: Vec::new(),
+        delivery,
+        notification,
+    })
+}
+
+/// The message that tells several, the most severe first, and the firing before what is over.
+fn digest_of(ready: Vec<Ready>, id: DeliveryId) -> Option<Claimed> {
+    let mut deliveries = ready.into_iter().map(|one| one.delivery);
+    let delivery = deliveries.next()?;
+    let others: Vec<Delivery> = deliveries.collect();
+    let all = || std::iter::once(&delivery).chain(&others);
+    let mut of: Vec<Notification> = all().filter_map(|it| it.notification.clone()).collect();
+    of.sort_by(|a, b| {
+        let key = |it: &Notification| (it.severity, it.firing == 0, it.due_at);
+        (key(a), &a.rule, &a.labels).cmp(&(key(b), &b.rule, &b.labels))
+    });
+    let made_at = of.iter().map(|said| said.made_at).max()?;
+    let notification = Notification {
+        rule: "digest".to_owned(),
+        receiver: delivery.to.to_string(),
+        severity: of.iter().map(|said| said.severity).min()?,
+        on: On::Event,
+        labels: Labels::default(),
+        runbook_url: None,
+        group_opened_at: made_at,
+        notice: None,
+        due_at: of.iter().map(|said| said.due_at).min()?,
+        made_at,
+        firing: of.iter().map(|said| said.firing).sum(),
+        resolved: of.iter().map(|said| said.resolved).sum(),
+        firing_in_group: 0,
+        alerts: Vec::new(),
+        states: Vec::new(),
+        says: Vec::new(),
+        digest: Some(Digest { id: id.clone(), of }),
+    };
+    Some(Claimed { delivery, others, notification, thread: id.0, handle: None })
 }
 
 fn says_as(frozen: &[Saying], now: &[Saying]) -> bool {
@@ -275,6 +389,7 @@ fn compose(
         runbook_url: rule.and_then(|rule| rule.runbook_url.clone()),
         group_opened_at: group.opened_at,
         notice: None,
+        digest: None,
         due_at,
         made_at: draft.now,
         firing: count(firing),

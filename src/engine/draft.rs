@@ -438,6 +438,20 @@ impl<'a> Draft<'a> {
         Ok(self.snapshot.deliveries.get(id).cloned())
     }
 
+    /// The deliveries that wait to be told by this digest.
+    pub(super) fn of_digest(&mut self, digest: &DeliveryId) -> Result<Vec<Delivery>, Missing> {
+        if !self.snapshot.asked.digests.contains(digest) {
+            self.need.digests.insert(digest.clone());
+            return Err(Missing);
+        }
+        let read = self.snapshot.deliveries.values();
+        let unchanged = read.filter(|delivery| !self.deliveries.contains_key(&delivery.id));
+        let of_digest = unchanged.chain(self.deliveries.values()).filter(|delivery| {
+            delivery.status == Status::Pending && delivery.digest.as_ref() == Some(digest)
+        });
+        Ok(of_digest.cloned().collect())
+    }
+
     pub(super) fn put_delivery(&mut self, delivery: Delivery) {
         self.deliveries.insert(delivery.id.clone(), delivery);
     }

@@ -1,5 +1,6 @@
 //! When a group speaks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -147,6 +148,7 @@ pub(super) fn speak(group: &mut Group, due_at: Timestamp, now: Timestamp) -> Del
         attempts: 0,
         failures: 0,
         lease: None,
+        digest: None,
         notification: None,
         doubtful: false,
         plain: false,
@@ -161,6 +163,14 @@ fn delivery_id(group: &Group) -> DeliveryId {
     let mut digest = Sha256::new();
     digest.update(thread(&group.key, group.opened_at));
     digest.update(group.spoken.to_le_bytes());
+    DeliveryId(hex(&digest.finalize()[..16]))
+}
+
+/// The same for the same deliveries, in whichever order: 128 bits of SHA-256.
+pub(super) fn digest_id<'a>(deliveries: impl Iterator<Item = &'a DeliveryId>) -> DeliveryId {
+    let ids: BTreeSet<&DeliveryId> = deliveries.collect();
+    let mut digest = Sha256::new();
+    ids.iter().for_each(|id| digest.update(&id.0));
     DeliveryId(hex(&digest.finalize()[..16]))
 }
 

@@ -299,6 +299,7 @@ fn tell(
             missed: down.missed.clone(),
             missed_in_all: down.missed_in_all,
         }),
+        digest: None,
         due_at: now,
         made_at: now,
         firing: fires,

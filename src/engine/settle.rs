@@ -14,8 +14,8 @@ use crate::rules::Rules;
 /// What came of one attempt, with what is to be done about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
-    /// The delivery.
-    pub delivery: DeliveryId,
+    /// The deliveries: one or, of a digest, all.
+    pub deliveries: Vec<DeliveryId>,
     /// The lease under which it was sent; another's settles nothing.
     pub token: String,
     /// What came of it.
@@ -107,16 +107,16 @@ pub enum Settled {
     Lost,
 }
 
-/// Settles an attempt.
+/// Settles an attempt. What became of each of its deliveries.
 #[must_use]
 pub fn settle(
     rules: &Rules,
     snapshot: &Snapshot,
     settlement: &Settlement,
     now: Timestamp,
-) -> Decision<Settled> {
+) -> Decision<Vec<Settled>> {
     let mut draft = Draft::new(snapshot, now);
-    let settled = settle_one(&mut draft, rules, settlement).unwrap_or(Settled::Lost);
+    let settled = settle_all(&mut draft, rules, settlement).unwrap_or_default();
     decide::look_at_touched(&mut draft, rules);
     draft.finish(settled)
 }
@@ -166,19 +166,42 @@ fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<
     Ok(())
 }
 
+fn settle_all(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    settlement: &Settlement,
+) -> Result<Vec<Settled>, Missing> {
+    let mut held = Vec::new();
+    each(&settlement.deliveries, |id| {
+        held.push(draft.delivery(id)?.filter(|delivery| {
+            let lease = delivery.lease.as_ref();
+            let is_held = lease.is_some_and(|lease| lease.token == settlement.token);
+            is_held && delivery.status == Status::Pending
+        }));
+        Ok(())
+    })?;
+    // However much it told, it was one message.
+    if let Some(first) = held.iter().flatten().next() {
+        health::enter(draft, rules, first, settlement)?;
+    }
+    let mut settled = Vec::new();
+    each(held, |delivery| {
+        settled.push(match delivery {
+            Some(delivery) => settle_one(draft, rules, settlement, delivery)?,
+            None => Settled::Lost,
+        });
+        Ok(())
+    })?;
+    Ok(settled)
+}
+
 fn settle_one(
     draft: &mut Draft<'_>,
     rules: &Rules,
     settlement: &Settlement,
+    mut delivery: Delivery,
 ) -> Result<Settled, Missing> {
     let now = draft.now;
-    let Some(mut delivery) = draft.delivery(&settlement.delivery)? else {
-        return Ok(Settled::Lost);
-    };
-    let held = delivery.lease.as_ref().is_some_and(|lease| lease.token == settlement.token);
-    if !held || delivery.status != Status::Pending {
-        return Ok(Settled::Lost);
-    }
     delivery.lease = None;
     delivery.reached = settlement.reached.clone();
     let detail = settlement.outcome.detail().map(str::to_owned);
@@ -199,7 +222,6 @@ fn settle_one(
     } else {
         delivery.doubtful = true;
     }
-    health::enter(draft, rules, &delivery, settlement)?;
     match &settlement.outcome {
         Outcome::Sent { handle, .. } => {
             resolve_doubt(draft, rules, &delivery, true)?;
@@ -212,9 +234,10 @@ fn settle_one(
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
             Ok(Settled::Sent)
         }
+        // What a digest was to tell is told apart, in plain words each.
         Outcome::Message { .. } if !delivery.plain => {
             let next_attempt = Timer { set_at: now, due_at: now };
-            draft.put_delivery(Delivery { plain: true, next_attempt, ..delivery });
+            draft.put_delivery(Delivery { plain: true, digest: None, next_attempt, ..delivery });
             Ok(Settled::Waits { until: now })
         }
         Outcome::Message { .. } => bury(draft, rules, delivery, |_| true),

@@ -1,5 +1,6 @@
 //! The engine as a whole, over a store in memory.
 
+mod digest;
 mod health;
 mod letters;
 mod missing;

@@ -539,6 +539,8 @@ pub struct Delivery {
     pub failures: u32,
     /// Who sends it now, if someone does.
     pub lease: Option<Lease>,
+    /// The digest that told it last, or tells it, along with others.
+    pub digest: Option<DeliveryId>,
     /// What it says, once it was claimed.
     pub notification: Option<Notification>,
     /// Whether an attempt may have been heard though there was no good answer.
@@ -568,6 +570,7 @@ impl Delivery {
             next_attempt: Timer { set_at: now, due_at: now },
             failures: 0,
             lease: None,
+            digest: None,
             plain: false,
             reached: Vec::new(),
             ..self
@@ -628,6 +631,9 @@ pub struct Notification {
     /// What it says instead of news of a group: that another receiver is down, or is back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// What it sums up, if it is a digest: made of what its deliveries say, and not stored beside it.
+    #[serde(skip)]
+    pub digest: Option<Digest>,
     /// When it was to be told.
     pub due_at: Timestamp,
     /// When this was put together.
@@ -646,6 +652,15 @@ pub struct Notification {
     pub states: Vec<StateSince>,
     /// Every interval this speaks of, with what it says of it, for the ledger.
     pub says: Vec<Saying>,
+}
+
+/// Several notifications in one message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Digest {
+    /// Its id: the same while it tells the same deliveries.
+    pub id: DeliveryId,
+    /// What they say, the most severe first.
+    pub of: Vec<Notification>,
 }
 
 /// A state that a container was in.
@@ -784,6 +799,8 @@ pub struct Keys {
     pub firing: BTreeSet<GroupKey>,
     /// These deliveries.
     pub deliveries: BTreeSet<DeliveryId>,
+    /// The deliveries that wait to be told by these digests.
+    pub digests: BTreeSet<DeliveryId>,
     /// How these receivers are.
     pub receivers: BTreeSet<Arc<str>>,
     /// Every silence.
@@ -817,6 +834,7 @@ impl Keys {
         self.news.append(&mut other.news);
         self.firing.append(&mut other.firing);
         self.deliveries.append(&mut other.deliveries);
+        self.digests.append(&mut other.digests);
         self.receivers.append(&mut other.receivers);
         self.silences |= other.silences;
         self.sources.append(&mut other.sources);
@@ -844,7 +862,7 @@ pub struct Snapshot {
     pub events: HashMap<(Arc<str>, EventRef), Arc<Event>>,
     /// Groups by key.
     pub groups: HashMap<GroupKey, Group>,
-    /// Deliveries by id.
+    /// Every delivery that was read, for whichever key.
     pub deliveries: HashMap<DeliveryId, Delivery>,
     /// Receivers with anything to say of how they are, by name.
     pub receivers: HashMap<Arc<str>, Health>,

@@ -115,6 +115,7 @@ pub(super) async fn retry_all<I>(api: &Api<I>, given: Given) -> Result<Response,
         let query = DeliveryQuery {
             status: Some(engine::Status::Dead),
             receiver: Some(receiver.clone()),
+            digest: None,
             page: PageQuery { limit: PAGE, cursor },
         };
         let page = api.store.deliveries(query).await.map_err(unchanged)?;

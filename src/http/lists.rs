@@ -89,12 +89,13 @@ pub(super) async fn deliveries(
     given: Given,
 ) -> Result<Response, Refusal> {
     use Status::{Dead, Discarded, Dropped, Pending, Sent, Superseded};
-    let known = ["status", "receiver", "limit", "cursor"];
+    let known = ["status", "receiver", "digest", "limit", "cursor"];
     let params = Params::new(given, &known)?;
     let statuses = [Pending, Sent, Dead, Superseded, Dropped, Discarded];
     let query = DeliveryQuery {
         status: params.choice("status", &statuses.map(|status| (status.as_str(), status)))?,
         receiver: params.owned("receiver"),
+        digest: params.owned("digest"),
         page: params.page()?,
     };
     let page = read(store.deliveries(query).await, &params)?;

@@ -2,6 +2,7 @@
 //!
 //! Does no I/O. Receivers turn a [`Message`] into their payload, and escape it.
 
+mod digest;
 mod notices;
 mod samples;
 mod states;
@@ -126,9 +127,10 @@ impl Context<'_> {
 /// the built-in words take its place, and a note names the error.
 #[must_use]
 pub fn word(notification: &Notification, templates: &Templates, context: &Context<'_>) -> Message {
-    let mut message = match &notification.notice {
-        Some(notice) => return notices::words(notification, notice, context),
-        None => words::built_in(notification, context),
+    let mut message = match (&notification.notice, &notification.digest) {
+        (Some(notice), _) => return notices::words(notification, notice, context),
+        (_, Some(digest)) => return digest::words(notification, digest, context),
+        (None, None) => words::built_in(notification, context),
     };
     let instead_of = context
         .instead_of

@@ -171,6 +171,7 @@ fn notification(rule: &Rule, alerts: Vec<AlertNews>, empty: bool) -> Notificatio
         runbook_url: rule.runbook_url.clone(),
         group_opened_at: made_at,
         notice: None,
+        digest: None,
         due_at: made_at,
         made_at,
         firing: count(firing),

@@ -1,3 +1,4 @@
+mod digest;
 mod states;
 mod templates;
 
@@ -70,6 +71,7 @@ pub(crate) fn notification(alerts: Vec<AlertNews>) -> Notification {
         runbook_url: Some("https://wiki.example.com/crashed".into()),
         group_opened_at: at("14:02:01"),
         notice: None,
+        digest: None,
         due_at: at("14:06:00"),
         made_at: at("14:06:00"),
         firing,

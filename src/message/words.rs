@@ -24,7 +24,7 @@ const SHORT_ID: usize = 12;
 
 /// What was heard, or is told, later than this after it was to be is said to be late (DESIGN.md §6,
 /// "Late").
-const LATE: Duration = Duration::from_secs(60);
+pub(super) const LATE: Duration = Duration::from_secs(60);
 
 /// No name out of an event takes more room than this.
 const NAME: usize = 120;

@@ -129,6 +129,11 @@ impl Memory {
                 snapshot.groups.insert(key.clone(), group.clone());
             }
         }
+        for digest in &keys.digests {
+            let of_digest = self.pending().filter(|one| one.digest.as_ref() == Some(digest));
+            let of_digest = of_digest.map(|delivery| (delivery.id.clone(), delivery.clone()));
+            snapshot.deliveries.extend(of_digest);
+        }
         for id in &keys.deliveries {
             if let Some(delivery) = self.deliveries.get(id) {
                 snapshot.deliveries.insert(id.clone(), delivery.clone());

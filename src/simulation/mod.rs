@@ -85,14 +85,14 @@ impl<'a> Simulation<'a> {
         let (rules, now) = (self.rules, self.now);
         let lease = Lease { token: String::new(), until: now.plus(Duration::from_secs(60)) };
         self.memory.transact(Keys::default(), |snapshot| {
-            engine::claim(rules, snapshot, id, &lease, false, now)
+            engine::claim(rules, snapshot, std::slice::from_ref(id), &lease, false, now)
         })
     }
 
     fn settle(&mut self, claimed: &Claimed) {
         let (rules, now) = (self.rules, self.now);
         let settlement = Settlement {
-            delivery: claimed.delivery.id.clone(),
+            deliveries: vec![claimed.delivery.id.clone()],
             token: String::new(),
             outcome: engine::Outcome::Sent { complaint: None, handle: None },
             reached: Vec::new(),

@@ -313,6 +313,8 @@ pub struct DeliveryQuery {
     pub status: Option<Status>,
     /// Only those for this receiver, by its exact name.
     pub receiver: Option<String>,
+    /// Only those that this digest told or tells, by its id.
+    pub digest: Option<String>,
     /// How many, and from where.
     pub page: PageQuery,
 }
@@ -452,6 +454,8 @@ pub struct DeliveryRow {
     pub rule: String,
     /// The group's labels.
     pub labels: BTreeMap<String, String>,
+    /// The digest that told it last, or tells it, along with others.
+    pub digest: Option<String>,
     /// How often it was tried.
     pub attempts: u32,
     /// The last failure, in the place's own words.

@@ -23,7 +23,7 @@ const ONE_IN: u32 = 10;
 fn every_event_answered_2xx_survives_kill_9_and_is_told() {
     let slack = Sink::new();
     let place = Place::new(&format!(
-        "receivers: {{ ops: {{ slack: {{ webhook_url: \"{}\" }} }} }}
+        "receivers: {{ ops: {{ slack: {{ webhook_url: \"{}\" }}, rate: 1000/s }} }}
 defaults: {{ notify: [ops], group_by: [id], group_wait: 0s }}
 rules: [ {{ name: crashed, when: {{ state: CRASHED }} }} ]",
         slack.url()

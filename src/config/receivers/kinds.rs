@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::super::fields::{self, Fields};
+use super::super::rate::Rate;
 use super::super::yaml::{Node, Value};
 use super::Reader;
 
@@ -141,6 +142,37 @@ impl ReceiverKind {
             | ReceiverKind::Alertmanager { url } => ("url", secret(url)),
         };
         empty.then_some(key)
+    }
+
+    /// How many messages it takes in a time, where the place says so (FACTS.md). A chat of Telegram's
+    /// whose id is negative, or a name, is a group or a channel.
+    pub(crate) fn usual_rate(&self) -> Option<Rate> {
+        match self {
+            ReceiverKind::Slack { .. } | ReceiverKind::SlackApi { .. } => Some(Rate::per_second(1)),
+            ReceiverKind::Teams { .. } => Some(Rate::per_second(4)),
+            ReceiverKind::Telegram { chat_id, .. } if chat_id.parse::<u64>().is_ok() => {
+                Some(Rate::per_second(1))
+            }
+            ReceiverKind::Telegram { .. } => Some(Rate::per_minute(20)),
+            ReceiverKind::Console
+            | ReceiverKind::Email { .. }
+            | ReceiverKind::Webhook { .. }
+            | ReceiverKind::PagerDuty { .. }
+            | ReceiverKind::Discord { .. }
+            | ReceiverKind::Ntfy { .. }
+            | ReceiverKind::Alertmanager { .. } => None,
+        }
+    }
+
+    /// Whether people read it, so that several messages can be told in one. What takes data needs
+    /// each by itself.
+    pub(crate) fn takes_digests(&self) -> bool {
+        !matches!(
+            self,
+            ReceiverKind::Webhook { .. }
+                | ReceiverKind::PagerDuty { .. }
+                | ReceiverKind::Alertmanager { .. }
+        )
     }
 
     /// Whether it shows the states that a container was in.

@@ -17,8 +17,6 @@ use kinds::KINDS;
 
 pub use kinds::ReceiverKind;
 
-const SETTINGS_LATER: [&str; 1] = ["rate"];
-
 const TIMEOUT: Duration = Duration::from_secs(10);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -63,10 +61,11 @@ impl Receiver {
     fn new(name: &str, kind: ReceiverKind) -> Receiver {
         Receiver {
             name: name.to_owned(),
-            kind,
             timeout: TIMEOUT,
             give_up_after: GIVE_UP_AFTER,
             fallback: None,
+            rate: kind.usual_rate(),
+            kind,
             allow_http: false,
         }
     }
@@ -239,12 +238,13 @@ impl Reader<'_> {
         let timeout = fields.duration("timeout", least).unwrap_or(TIMEOUT);
         let give_up_after = fields.duration("give_up_after", least).unwrap_or(GIVE_UP_AFTER);
         let allow_http = fields.bool("allow_http").unwrap_or_default();
+        let rate = fields.rate("rate");
         let fallback = fields.get("fallback").map(|node| node.place).zip(fields.filled("fallback"));
         if let Some(fallback) = fallback.clone() {
             self.fallbacks.borrow_mut().insert(name.to_owned(), fallback);
         }
         let fallback = fallback.map(|(_, name)| name);
-        fields.finish(&SETTINGS_LATER);
+        fields.finish(&[]);
 
         let (kind, node) = match given.as_slice() {
             [one] => *one,
@@ -267,8 +267,9 @@ impl Reader<'_> {
             self.report.wrong(place, message);
         }
         let kind = self.kind(kind, node)?;
-        let receiver =
-            Receiver { timeout, give_up_after, fallback, allow_http, ..Receiver::new(name, kind) };
+        let usual = Receiver::new(name, kind);
+        let rate = rate.or(usual.rate);
+        let receiver = Receiver { timeout, give_up_after, fallback, rate, allow_http, ..usual };
         if self.report.count() == before && !receiver.is_off() {
             for (wrong, message) in (self.validate)(&receiver) {
                 self.report.wrong(place_of(wrong, node).unwrap_or(place), message);

@@ -73,6 +73,7 @@ pub(super) fn notification(alerts: &[AlertNews]) -> Notification {
         runbook_url: Some("https://wiki.example.com/crashed?a=1&b=2".into()),
         group_opened_at: at("2015-11-20T14:02:02Z"),
         notice: None,
+        digest: None,
         due_at: at("2015-11-20T14:02:07Z"),
         made_at: at("2015-11-20T14:02:07Z"),
         firing: firing as u32,
@@ -156,6 +157,7 @@ fn receiver(kind: ReceiverKind) -> Receiver {
         kind,
         timeout: Duration::from_secs(5),
         fallback: None,
+        rate: None,
         give_up_after: Duration::from_secs(60),
         allow_http: false,
     }

@@ -82,8 +82,9 @@ fn they_are_not_read_for_those_who_do_not_show_them() {
     let id = world.to_send(world.now).remove(0);
     let lease = Lease { token: "t".into(), until: at(60) };
     let (rules, now) = (world.rules.clone(), world.now);
-    let (snapshot, _, claimed) =
-        world.decided(Keys::default(), |snapshot| claim(&rules, snapshot, &id, &lease, false, now));
+    let (snapshot, _, claimed) = world.decided(Keys::default(), |snapshot| {
+        claim(&rules, snapshot, std::slice::from_ref(&id), &lease, false, now)
+    });
     assert!(claimed.unwrap().notification.states.is_empty());
     assert!(snapshot.asked.recent.is_empty() && snapshot.asked.timelines.is_empty());
 }

@@ -1,5 +1,6 @@
 //! A store in memory, with a receiver that answers as it is told.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,24 +170,44 @@ impl World {
 
     /// Claims what can be.
     pub(super) fn claim(&mut self) -> Vec<Claimed> {
+        let ids: Vec<Vec<DeliveryId>> = self.can_be_sent().into_iter().map(|id| vec![id]).collect();
+        self.claim_each(&ids)
+    }
+
+    /// Claims what can be for each receiver, to be told in one digest.
+    pub(super) fn claim_digests(&mut self) -> Vec<Claimed> {
+        let mut by_receiver: BTreeMap<Arc<str>, Vec<DeliveryId>> = BTreeMap::new();
+        for id in self.can_be_sent() {
+            by_receiver.entry(self.deliveries[&id].to.clone()).or_default().push(id);
+        }
+        let ids: Vec<Vec<DeliveryId>> = by_receiver.into_values().collect();
+        self.claim_each(&ids)
+    }
+
+    fn can_be_sent(&self) -> Vec<DeliveryId> {
         let mut ids = self.to_send(self.now);
         // An expired lease does not free what this very process still sends.
-        ids.retain(|id| self.in_flight.iter().all(|sent| sent.delivery.id != *id));
+        let sent = || self.in_flight.iter().flat_map(Claimed::deliveries);
+        ids.retain(|id| sent().all(|delivery| delivery.id != *id));
+        ids
+    }
+
+    fn claim_each(&mut self, messages: &[Vec<DeliveryId>]) -> Vec<Claimed> {
         self.last_token += 1;
         let lease = Lease {
             token: self.last_token.to_string(),
             until: self.now.plus(Duration::from_secs(60)),
         };
         let (rules, now) = (self.rules.clone(), self.now);
-        let claimed: Vec<Claimed> = ids
+        let claimed: Vec<Claimed> = messages
             .iter()
-            .filter_map(|id| {
+            .filter_map(|ids| {
                 self.transact(Keys::default(), |snapshot| {
-                    claim(&rules, snapshot, id, &lease, true, now)
+                    claim(&rules, snapshot, ids, &lease, true, now)
                 })
             })
             .collect();
-        for saying in claimed.iter().flat_map(|claimed| &claimed.notification.says) {
+        for saying in claimed.iter().flat_map(said).flat_map(|said| said.says) {
             if matches!(saying.news, News::Firing | News::StillFiring) {
                 let held = self.held(&self.intervals[&saying.interval]);
                 assert_eq!(held, None, "{saying:?} is told all the same");
@@ -206,7 +227,8 @@ impl World {
         self.settle_after(claimed, outcome, Duration::from_secs(30))
     }
 
-    /// Settles an attempt after which the place is to be left alone for so long.
+    /// Settles an attempt after which the place is to be left alone for so long; what became of the
+    /// first of its deliveries.
     pub(super) fn settle_after(
         &mut self,
         claimed: &Claimed,
@@ -215,7 +237,7 @@ impl World {
     ) -> Settled {
         self.hear_of(claimed, matches!(outcome, Outcome::Sent { .. }), outcome);
         let settlement = Settlement {
-            delivery: claimed.delivery.id.clone(),
+            deliveries: claimed.deliveries().map(|delivery| delivery.id.clone()).collect(),
             token: claimed.delivery.lease.as_ref().unwrap().token.clone(),
             outcome: outcome.clone(),
             reached: Vec::new(),
@@ -223,7 +245,10 @@ impl World {
             give_up_after: Duration::from_secs(24 * 3600),
         };
         let (rules, now) = (self.rules.clone(), self.now);
-        self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now))
+        let settled =
+            self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now));
+        assert_eq!(settled.len(), claimed.deliveries().count());
+        settled.into_iter().next().unwrap()
     }
 
     /// What reaches the receiver of an attempt that ends so.
@@ -231,17 +256,25 @@ impl World {
         if !matches!(outcome, Outcome::Sent { .. } | Outcome::Unknown { .. }) {
             return;
         }
-        for saying in claimed.notification.says.iter().cloned() {
-            let alert = saying.alert.clone();
-            let until = saying.until.unwrap_or(self.now);
-            let receiver = claimed.notification.receiver.clone();
-            self.told.push(Hearing { receiver, alert, saying, until, sure });
+        for notification in said(claimed) {
+            for saying in notification.says {
+                let alert = saying.alert.clone();
+                let until = saying.until.unwrap_or(self.now);
+                let receiver = notification.receiver.clone();
+                self.told.push(Hearing { receiver, alert, saying, until, sure });
+            }
         }
     }
 
     /// Claims what can be, and leaves it in flight.
     pub(super) fn send(&mut self) {
         let claimed = self.claim();
+        self.in_flight.extend(claimed);
+    }
+
+    /// The same, in one digest for each receiver.
+    pub(super) fn send_digests(&mut self) {
+        let claimed = self.claim_digests();
         self.in_flight.extend(claimed);
     }
 
@@ -346,4 +379,9 @@ impl World {
         let now = self.now;
         self.transact(Keys::default(), |snapshot| take_back(snapshot, &leased, now));
     }
+}
+
+/// What each of the deliveries in a message says.
+fn said(claimed: &Claimed) -> Vec<Notification> {
+    claimed.deliveries().filter_map(|delivery| delivery.notification.clone()).collect()
 }

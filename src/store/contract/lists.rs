@@ -235,7 +235,8 @@ pub(crate) async fn what_never_fired_is_listed_with_the_reason(store: &dyn Store
 pub(crate) async fn deliveries_are_listed_latest_first(store: &dyn Store) {
     let mut dead = delivery("dead", "ops", 1);
     (dead.status, dead.last_error) = (Status::Dead, Some("no_service".into()));
-    let deliveries = vec![dead.clone(), delivery("p1", "ops", 2), delivery("p2", "mail", 3)];
+    let p2 = Delivery { digest: Some(DeliveryId("many".into())), ..delivery("p2", "mail", 3) };
+    let deliveries = vec![dead.clone(), delivery("p1", "ops", 2), p2];
     write(store, Changes { deliveries, ..Changes::default() }).await.unwrap();
     // Putting it again does not make it a later one.
     let deliveries = vec![dead];
@@ -256,7 +257,8 @@ pub(crate) async fn deliveries_are_listed_latest_first(store: &dyn Store) {
     assert_eq!(store.deliveries(pending).await.unwrap().items.len(), 2);
     let ops = DeliveryQuery { receiver: Some("ops".into()), ..query_of(None, first(9)) };
     let pending = DeliveryQuery { status: Some(Status::Pending), ..ops.clone() };
-    for (query, expected) in [(ops, &["p1", "dead"][..]), (pending, &["p1"])] {
+    let digest = DeliveryQuery { digest: Some("many".into()), ..query_of(None, first(9)) };
+    for (query, expected) in [(ops, &["p1", "dead"][..]), (pending, &["p1"]), (digest, &["p2"])] {
         let page = store.deliveries(query).await.unwrap();
         let ids: Vec<_> = page.items.iter().map(|row| &*row.id).collect();
         assert_eq!(ids, expected);
@@ -264,7 +266,7 @@ pub(crate) async fn deliveries_are_listed_latest_first(store: &dyn Store) {
 }
 
 fn query_of(status: Option<Status>, page: PageQuery) -> DeliveryQuery {
-    DeliveryQuery { status, receiver: None, page }
+    DeliveryQuery { status, receiver: None, digest: None, page }
 }
 
 pub(crate) async fn a_delivery_is_shown_with_its_attempts_and_what_it_says(store: &dyn Store) {

@@ -23,6 +23,7 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     sent.last_error = Some("no_service".into());
     (sent.attempts, sent.failures, sent.plain, sent.doubtful) = (4, 3, true, true);
     sent.ended_at = Some(at(300));
+    sent.digest = Some(DeliveryId("many".into()));
     let mut speaking = group("ops");
     speaking.waiting = Some(DeliveryId("d1".into()));
     speaking.last_told = Some(at(101));
@@ -100,6 +101,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
         news: one(group_key("ops")),
         firing: one(group_key("ops")),
         deliveries: one(DeliveryId("d".into())),
+        digests: one(DeliveryId("e".into())),
         receivers: one("ops".into()),
         silences: true,
         sources: one("crashed".into()),
@@ -112,6 +114,20 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
     assert!(snapshot.groups.is_empty() && snapshot.deliveries.is_empty());
     assert!(snapshot.receivers.is_empty());
     assert_eq!(snapshot.timelines["nobody"], []);
+}
+
+pub(crate) async fn a_digest_brings_those_of_its_deliveries_that_wait(store: &dyn Store) {
+    let digest = DeliveryId("many".into());
+    let waiting = Delivery { digest: Some(digest.clone()), ..delivery("waiting", "ops", 1) };
+    let sent = Delivery { status: Status::Sent, ..waiting.clone() };
+    let deliveries = vec![
+        waiting.clone(),
+        Delivery { id: DeliveryId("sent".into()), ..sent },
+        delivery("alone", "ops", 1),
+    ];
+    write(store, Changes { deliveries, ..Changes::default() }).await.unwrap();
+    let snapshot = read(store, Keys { digests: one(digest), ..Keys::default() }).await;
+    assert_eq!(snapshot.deliveries.into_values().collect::<Vec<_>>(), [waiting]);
 }
 
 pub(crate) async fn a_timeline_brings_every_event_and_interval_of_its_container(store: &dyn Store) {

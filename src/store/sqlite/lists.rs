@@ -239,7 +239,7 @@ fn alert(
 /// The columns of [`delivery_of`], and then the key and the notification.
 macro_rules! deliveries {
     () => {
-        "select d.id, d.receiver, d.status, g.rule, g.labels, d.attempts, d.last_error,
+        "select d.id, d.receiver, d.status, g.rule, g.labels, d.digest, d.attempts, d.last_error,
                 case when d.status = 'pending' and d.lease_token is null then d.next_due_at end,
                 d.created_at, d.ended_at, d.key, d.notification
          from deliveries d join group_keys g on g.id = d.group_key"
@@ -254,6 +254,9 @@ pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>,
     }
     if let Some(receiver) = query.receiver {
         conditions.hold("d.receiver = ?", [receiver.into()]);
+    }
+    if let Some(digest) = query.digest {
+        conditions.hold("d.digest = ?", [digest.into()]);
     }
     if let Some(cursor) = &query.page.cursor {
         conditions.hold("d.key < ?", [cursor::parse_number(cursor)?.into()]);
@@ -342,6 +345,7 @@ fn delivery_of(columns: &mut Columns<'_>) -> rusqlite::Result<DeliveryRow> {
         status: columns.take()?,
         rule: columns.take()?,
         labels: columns.take::<Json<_>>()?.0,
+        digest: columns.take()?,
         attempts: columns.take()?,
         last_error: columns.take()?,
         next_attempt_at: columns.take()?,

@@ -67,6 +67,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         news: new(keys.news, &asked.news),
         firing: new(keys.firing, &asked.firing),
         deliveries: new(keys.deliveries, &asked.deliveries),
+        digests: new(keys.digests, &asked.digests),
         receivers: new(keys.receivers, &asked.receivers),
         silences: keys.silences && !asked.silences,
         sources: new(keys.sources, &asked.sources),
@@ -151,6 +152,10 @@ fn extend(
         if let Some(delivery) = delivery(connection, id)? {
             snapshot.deliveries.insert(id.clone(), delivery);
         }
+    }
+    for digest in &keys.digests {
+        let waiting = of_digest(connection, digest)?.into_iter();
+        snapshot.deliveries.extend(waiting.map(|delivery| (delivery.id.clone(), delivery)));
     }
     for receiver in &keys.receivers {
         if let Some(health) = health(connection, receiver)? {
@@ -532,40 +537,55 @@ pub(super) fn numbered_group(
     Ok(found.optional()?)
 }
 
+/// The columns of [`delivery_of`].
+macro_rules! deliveries {
+    () => {
+        "select d.id, g.rule, g.receiver, g.labels, d.receiver, d.status, d.created_at, d.due_at,
+                d.waiting_since, d.next_set_at, d.next_due_at, d.attempts, d.failures,
+                d.lease_token, d.lease_until, d.digest, d.notification, d.doubtful, d.plain,
+                d.reached, d.last_error, d.ended_at
+         from deliveries d join group_keys g on g.id = d.group_key"
+    };
+}
+
 fn delivery(connection: &Connection, id: &DeliveryId) -> Result<Option<Delivery>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "select d.id, g.rule, g.receiver, g.labels, d.receiver, d.status, d.created_at, d.due_at, d.waiting_since,
-                d.next_set_at, d.next_due_at, d.attempts, d.failures, d.lease_token, d.lease_until,
-                d.notification, d.doubtful, d.plain, d.reached, d.last_error, d.ended_at
-         from deliveries d join group_keys g on g.id = d.group_key
-         where d.id = ?1",
-    )?;
-    let found = statement.query_row([id], |row| {
-        let mut columns = Columns::of(row);
-        Ok(Delivery {
-            id: columns.take()?,
-            group: group_key_of(&mut columns)?,
-            to: columns.take()?,
-            status: columns.take()?,
-            created_at: columns.take()?,
-            due_at: columns.take()?,
-            waiting_since: columns.take()?,
-            next_attempt: Timer { set_at: columns.take()?, due_at: columns.take()? },
-            attempts: columns.take()?,
-            failures: columns.take()?,
-            lease: {
-                let (token, until): (Option<_>, Option<_>) = (columns.take()?, columns.take()?);
-                token.zip(until).map(|(token, until)| Lease { token, until })
-            },
-            notification: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
-            doubtful: columns.take()?,
-            plain: columns.take()?,
-            reached: columns.take::<Json<_>>()?.0,
-            last_error: columns.take()?,
-            ended_at: columns.take()?,
-        })
-    });
-    Ok(found.optional()?)
+    let mut statement = connection.prepare_cached(concat!(deliveries!(), " where d.id = ?1"))?;
+    Ok(statement.query_row([id], delivery_of).optional()?)
+}
+
+/// The deliveries that wait to be told by this digest.
+fn of_digest(connection: &Connection, digest: &DeliveryId) -> Result<Vec<Delivery>, Failure> {
+    let mut statement = connection
+        .prepare_cached(concat!(deliveries!(), " where d.digest = ?1 and d.status = 'pending'"))?;
+    let rows = statement.query_map([digest], delivery_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    let mut columns = Columns::of(row);
+    Ok(Delivery {
+        id: columns.take()?,
+        group: group_key_of(&mut columns)?,
+        to: columns.take()?,
+        status: columns.take()?,
+        created_at: columns.take()?,
+        due_at: columns.take()?,
+        waiting_since: columns.take()?,
+        next_attempt: Timer { set_at: columns.take()?, due_at: columns.take()? },
+        attempts: columns.take()?,
+        failures: columns.take()?,
+        lease: {
+            let (token, until): (Option<_>, Option<_>) = (columns.take()?, columns.take()?);
+            token.zip(until).map(|(token, until)| Lease { token, until })
+        },
+        digest: columns.take()?,
+        notification: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
+        doubtful: columns.take()?,
+        plain: columns.take()?,
+        reached: columns.take::<Json<_>>()?.0,
+        last_error: columns.take()?,
+        ended_at: columns.take()?,
+    })
 }
 
 fn health(connection: &Connection, receiver: &Arc<str>) -> Result<Option<Health>, Failure> {

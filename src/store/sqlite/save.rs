@@ -302,10 +302,10 @@ fn put_delivery(
         .prepare_cached(
             "insert into deliveries
                  (id, group_key, receiver, status, created_at, due_at, waiting_since, next_set_at,
-                  next_due_at, attempts, failures, lease_token, lease_until, notification,
+                  next_due_at, attempts, failures, lease_token, lease_until, digest, notification,
                   doubtful, plain, reached, last_error, ended_at)
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                     ?18, ?19)
+                     ?18, ?19, ?20)
              on conflict (id) do update set
                  group_key = excluded.group_key, receiver = excluded.receiver,
                  status = excluded.status, created_at = excluded.created_at,
@@ -313,7 +313,8 @@ fn put_delivery(
                  next_set_at = excluded.next_set_at,
                  next_due_at = excluded.next_due_at, attempts = excluded.attempts,
                  failures = excluded.failures, lease_token = excluded.lease_token,
-                 lease_until = excluded.lease_until, notification = excluded.notification,
+                 lease_until = excluded.lease_until, digest = excluded.digest,
+                 notification = excluded.notification,
                  doubtful = excluded.doubtful, plain = excluded.plain, reached = excluded.reached,
                  last_error = excluded.last_error, ended_at = excluded.ended_at",
         )?
@@ -331,6 +332,7 @@ fn put_delivery(
             delivery.failures,
             lease.map(|lease| &lease.token),
             lease.map(|lease| lease.until),
+            delivery.digest,
             delivery.notification.as_ref().map(Json),
             delivery.doubtful,
             delivery.plain,

@@ -172,6 +172,7 @@ create table deliveries (
     failures      integer not null,
     lease_token   text,
     lease_until   integer,
+    digest        text, -- which told it last, or tells it, along with others
     notification  text,
     doubtful      integer not null,
     plain         integer not null,
@@ -181,6 +182,7 @@ create table deliveries (
 ) strict;
 create index deliveries_by_status on deliveries (status);
 create index deliveries_waiting on deliveries (receiver, waiting_since) where status = 'pending';
+create index deliveries_by_digest on deliveries (digest) where digest is not null;
 create index deliveries_leased on deliveries (lease_until)
     where status = 'pending' and lease_token is not null;
 

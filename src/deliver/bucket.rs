@@ -1,0 +1,91 @@
+//! A token bucket: how many messages may go to one place now (DESIGN.md §7). Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Rate;
+
+/// Holds what its rate gives in a second, and one at least: a minute's worth at once is more than a
+/// place takes that says how many it takes a minute.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    rate: Rate,
+    tokens: f64,
+    /// When it held so many.
+    at: Instant,
+}
+
+impl Bucket {
+    /// A full one.
+    #[must_use]
+    pub(super) fn new(rate: Rate, now: Instant) -> Bucket {
+        Bucket { rate, tokens: size(rate), at: now }
+    }
+
+    /// How many messages may go now.
+    pub(super) fn available(&mut self, now: Instant) -> usize {
+        self.fill(now);
+        // Never negative, and no larger than a rate.
+        self.tokens as usize
+    }
+
+    /// Takes so many, be it that there are not: what went out went out.
+    pub(super) fn take(&mut self, count: usize, now: Instant) {
+        self.fill(now);
+        self.tokens -= count as f64;
+    }
+
+    /// When there is one.
+    pub(super) fn next(&mut self, now: Instant) -> Instant {
+        self.fill(now);
+        let wait = (1.0 - self.tokens).max(0.0) / self.rate.times_in(1.0);
+        now + Duration::from_secs_f64(wait)
+    }
+
+    /// How many messages can go within this time from now on.
+    pub(super) fn within(&mut self, time: Duration, now: Instant) -> usize {
+        self.fill(now);
+        (self.tokens + self.rate.times_in(time.as_secs_f64())) as usize
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + self.rate.times_in(passed)).min(size(self.rate));
+        self.at = self.at.max(now);
+    }
+}
+
+fn size(rate: Rate) -> f64 {
+    rate.times_in(1.0).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_a_second_s_worth_at_once_and_its_rate_from_then_on() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut bucket = Bucket::new(Rate::per_second(4), start);
+        assert_eq!(bucket.available(start), 4);
+        bucket.take(4, start);
+        assert_eq!(bucket.next(start), at(250));
+        assert_eq!(bucket.available(at(249)), 0);
+        assert_eq!(bucket.available(at(500)), 2);
+        // However long nothing goes, no more than a second's worth is saved up.
+        assert_eq!(bucket.available(at(60_000)), 4);
+        assert_eq!(bucket.next(at(60_000)), at(60_000));
+    }
+
+    #[test]
+    fn a_bucket_of_a_rate_a_minute_gives_one_at_a_time() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(Rate::per_minute(20), start);
+        assert_eq!(bucket.available(start), 1);
+        assert_eq!(bucket.within(Duration::from_secs(5), start), 2);
+        bucket.take(1, start);
+        assert_eq!(bucket.next(start), start + Duration::from_secs(3));
+    }
+}
