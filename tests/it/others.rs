@@ -64,6 +64,23 @@ fn slacks_own_models_take_what_slack_is_told() {
 }
 
 #[test]
+fn slacks_own_models_take_a_digest() {
+    let sink = Sink::new();
+    let slack = format!("{{ slack: {{ webhook_url: {:?} }} }}", sink.url());
+    let (_place, tocsin) = telling(&slack, ", group_by: [service]");
+    for number in 0..30 {
+        let mut event = crash("c");
+        event["service"] = json!(format!("{number} <@U1> & {}", "x".repeat(200)));
+        tocsin.hear(&event);
+    }
+    let digest = |messages: &[Value]| {
+        messages.iter().any(|message| message.to_string().contains(" digest: "))
+    };
+    let messages = wait_until(|| Some(sink.taken()).filter(|it| digest(it)), || "no digest".into());
+    python(SLACK, &json!(messages));
+}
+
+#[test]
 fn slacks_own_models_take_what_a_bot_says() {
     let sink = Sink::answering(200, r#"{"ok":true,"channel":"C1","ts":"1.2"}"#);
     let slack = format!("{{ slack_api: {{ bot_token: t, channel: C1, url: {:?} }} }}", sink.base());

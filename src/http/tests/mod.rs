@@ -420,8 +420,8 @@ impl Store for FakeStore {
     }
 
     fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
-        let letters = self.letters.lock().unwrap().clone();
-        let mut snapshot = Snapshot { asked: keys, deliveries: letters, ..Snapshot::default() };
+        let deliveries = self.letters.lock().unwrap().clone().into_iter().collect();
+        let mut snapshot = Snapshot { asked: keys, deliveries, ..Snapshot::default() };
         let changes = loop {
             match decide(&snapshot) {
                 Step::Read(keys) => snapshot.asked.extend(keys),
