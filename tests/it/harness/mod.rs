@@ -193,6 +193,17 @@ impl Tocsin {
         (serde_json::from_str(&answer.text().unwrap()).unwrap(), next)
     }
 
+    /// The whole of a list, page by page.
+    pub fn all(&self, path: &str) -> Vec<Value> {
+        let (mut all, mut next) = (Vec::new(), Some(path.to_owned()));
+        while let Some(path) = next {
+            let page;
+            (page, next) = self.page(&path);
+            all.extend(page);
+        }
+        all
+    }
+
     /// Asks again until `wanted` finds what it wants.
     pub fn wait_for<T>(&self, path: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
         wait_until(|| wanted(&self.get(path)), || format!("{path}: {:#}", self.get(path)))
