@@ -65,18 +65,10 @@ rules: [ {{ name: crashed, when: {{ state: CRASHED }} }} ]",
     let answered = answered.into_inner().unwrap();
     assert!(answered.len() > 100, "only {} events were taken", answered.len());
     let tocsin = place.serve();
-    let mut listed: BTreeSet<String> = BTreeSet::new();
-    let mut path = "/api/list?limit=1000".to_owned();
-    loop {
-        let (page, next) = tocsin.page(&path);
-        listed.extend(page.iter().map(|event| event["id"].as_str().unwrap().to_owned()));
-        match next {
-            Some(next) => path = next,
-            None => break,
-        }
-    }
+    let listed = tocsin.all("/api/list?limit=1000");
+    let listed: BTreeSet<&str> = listed.iter().map(|event| event["id"].as_str().unwrap()).collect();
     let lost: Vec<&(String, &str)> =
-        answered.iter().filter(|(id, _)| !listed.contains(id)).collect();
+        answered.iter().filter(|(id, _)| !listed.contains(id.as_str())).collect();
     assert!(lost.is_empty(), "answered 2xx and lost: {lost:?}");
 
     let owed: BTreeSet<&str> = answered

@@ -11,6 +11,7 @@ mod letters;
 mod mails;
 mod others;
 mod places;
+mod random_faults;
 mod rate;
 mod recorded;
 mod sending;

@@ -316,10 +316,11 @@ fn believed_after(
     match said.news {
         News::Firing | News::HadNotEnded | News::StillFiring => Some((said.interval, said.from)),
         News::Over | News::Withdrawn => None,
-        // Of an earlier stretch than the one that fires.
-        News::BeganAndEnded | News::Happened => {
-            before.filter(|(id, from)| *from >= hearing.until && *id != said.interval)
-        }
+        // Of an earlier stretch than the one that fires, be it that this one is what that was first
+        // taken for.
+        News::BeganAndEnded | News::Happened => before.filter(|(id, from)| {
+            *from > hearing.until || (*from == hearing.until && *id != said.interval)
+        }),
     }
 }
 

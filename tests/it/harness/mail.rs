@@ -81,6 +81,13 @@ impl MailServer {
         )
     }
 
+    /// What was answered at random or to a whole mail, in order: `at` (Unix seconds), `stage`,
+    /// `answer`, `from`, and of a mail `id` and `text`.
+    pub fn log(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.folder.path().join("log.jsonl")).unwrap_or_default();
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// Every RCPT so far, whatever was answered.
     pub fn recipients(&self) -> Vec<String> {
         let log = fs::read_to_string(self.folder.path().join("rcpt.log")).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! A running tocsin and the places it tells, each on a free port and in a folder of its own.
 
 mod alertmanager;
+mod faults;
 mod mail;
 mod postfix;
 mod python;
@@ -18,10 +19,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use alertmanager::Alertmanager;
+pub use faults::{Fate, Faults};
 pub use mail::{Mail, MailServer};
 pub use postfix::Postfix;
 pub use python::python;
-pub use sink::{Answer, Sink};
+pub use sink::{Answer, Exchange, Sink};
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -191,6 +193,17 @@ impl Tocsin {
         let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
         let next = link.map(|link| link.split(['<', '>']).nth(1).unwrap().to_owned());
         (serde_json::from_str(&answer.text().unwrap()).unwrap(), next)
+    }
+
+    /// The whole of a list, page by page.
+    pub fn all(&self, path: &str) -> Vec<Value> {
+        let (mut all, mut next) = (Vec::new(), Some(path.to_owned()));
+        while let Some(path) = next {
+            let page;
+            (page, next) = self.page(&path);
+            all.extend(page);
+        }
+        all
     }
 
     /// Asks again until `wanted` finds what it wants.

@@ -1,7 +1,7 @@
 //! An HTTP sink that stands for Slack or another place, and fails as it is told.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::faults::{Fate, Faults};
 use super::wait_until;
 
 /// What the sink does with a request.
@@ -22,10 +23,17 @@ pub enum Answer {
     Hang,
     /// Reads the request and resets the connection.
     Reset,
+    /// Answers as when all is well, but so slowly that nobody waits for the end.
+    Drip,
+    /// Begins to answer as when all is well, and closes the connection in the middle of it.
+    Cut,
 }
 
 /// What Slack says when all is well.
 const OK: Answer = Answer::Status(200, "", "ok");
+
+/// Between two bytes of an answer that is so slow that nobody waits for its end.
+const DRIP: Duration = Duration::from_millis(100);
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -48,6 +56,15 @@ impl Request {
     }
 }
 
+/// A request, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// When it had come.
+    pub at: Instant,
+    pub request: Request,
+    pub fate: Fate,
+}
+
 /// A sink on a free port. It answers `ok` unless it was told otherwise.
 pub struct Sink {
     port: u16,
@@ -57,8 +74,8 @@ pub struct Sink {
 struct State {
     usual: Answer,
     script: VecDeque<Answer>,
-    received: Vec<(Instant, Request)>,
-    taken: Vec<Value>,
+    faults: Option<Faults<Answer>>,
+    exchanges: Vec<Exchange>,
 }
 
 impl Sink {
@@ -71,8 +88,8 @@ impl Sink {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let usual = Answer::Status(status, "", body);
-        let (script, received, taken) = (VecDeque::new(), Vec::new(), Vec::new());
-        let state = Arc::new(Mutex::new(State { usual, script, received, taken }));
+        let (script, exchanges) = (VecDeque::new(), Vec::new());
+        let state = Arc::new(Mutex::new(State { usual, script, faults: None, exchanges }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -99,6 +116,17 @@ impl Sink {
         self
     }
 
+    /// Has it fail at random.
+    pub fn failing(self, faults: Faults<Answer>) -> Sink {
+        self.state.lock().unwrap().faults = Some(faults);
+        self
+    }
+
+    /// Every request so far, with what became of it.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.state.lock().unwrap().exchanges.clone()
+    }
+
     /// Every request so far, with when it came.
     pub fn requests(&self) -> Vec<(Instant, Value)> {
         self.heard().into_iter().map(|(at, request)| (at, request.json())).collect()
@@ -106,12 +134,14 @@ impl Sink {
 
     /// Every request so far, whole.
     pub fn heard(&self) -> Vec<(Instant, Request)> {
-        self.state.lock().unwrap().received.clone()
+        self.exchanges().into_iter().map(|exchange| (exchange.at, exchange.request)).collect()
     }
 
     /// The bodies that were answered as when all is well.
     pub fn taken(&self) -> Vec<Value> {
-        self.state.lock().unwrap().taken.clone()
+        let exchanges = self.exchanges().into_iter();
+        let taken = exchanges.filter(|exchange| exchange.fate == Fate::Taken);
+        taken.map(|exchange| exchange.request.json()).collect()
     }
 
     /// Waits until so many were taken.
@@ -131,54 +161,76 @@ impl Sink {
     }
 }
 
+impl State {
+    /// Keeps a request. Answers what to do with it, and what would be done if all were well.
+    fn receive(&mut self, request: Request) -> (Answer, Answer) {
+        let fault = || self.faults.as_mut().and_then(Faults::next).flatten();
+        let answer = self.script.pop_front().or_else(fault).unwrap_or_else(|| self.usual.clone());
+        let fate = answer.fate(&self.usual);
+        self.exchanges.push(Exchange { at: Instant::now(), request, fate });
+        (answer, self.usual.clone())
+    }
+}
+
+impl Answer {
+    /// What it says of a request, where all is well if it is as `usual`.
+    fn fate(&self, usual: &Answer) -> Fate {
+        match (self, usual) {
+            (Answer::OkAfter(_), _) => Fate::Taken,
+            (Answer::Status(status, _, body), Answer::Status(usual, _, usual_body))
+                if (status, body) == (usual, usual_body) =>
+            {
+                Fate::Taken
+            }
+            (Answer::Status(status, ..), _) => Fate::Refused(status.to_string()),
+            (Answer::Hang | Answer::Reset | Answer::Drip | Answer::Cut, _) => Fate::Lost,
+        }
+    }
+
+    /// As it is written, if it is something to write.
+    fn bytes(&self) -> Vec<u8> {
+        let Answer::Status(status, headers, text) = self else { return Vec::new() };
+        let length = text.len();
+        format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{text}").into()
+    }
+}
+
 fn serve(stream: TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader) {
-        let answer = {
-            let mut state = state.lock().unwrap();
-            state.received.push((Instant::now(), request.clone()));
-            let answer = state.script.pop_front().unwrap_or_else(|| state.usual.clone());
-            let well = match (&answer, &state.usual) {
-                (Answer::OkAfter(_), _) => true,
-                (Answer::Status(status, _, body), Answer::Status(usual, _, usual_body)) => {
-                    (status, body) == (usual, usual_body)
-                }
-                _ => false,
-            };
-            if well {
-                state.taken.push(request.json());
-            }
-            answer
-        };
-        let answer = match answer {
+        let (answer, usual) = state.lock().unwrap().receive(request);
+        let usual = usual.bytes();
+        let stream = reader.get_mut();
+        let written = match answer {
             Answer::OkAfter(millis) => {
                 thread::sleep(Duration::from_millis(millis));
-                OK
+                stream.write_all(&OK.bytes())
             }
-            answer => answer,
-        };
-        match answer {
-            Answer::OkAfter(_) => unreachable!("it became an answer above"),
-            Answer::Status(status, headers, text) => {
-                let answer = format!(
-                    "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{text}",
-                    text.len()
-                );
-                if reader.get_mut().write_all(answer.as_bytes()).is_err() {
-                    return;
-                }
+            Answer::Status(..) => stream.write_all(&answer.bytes()),
+            Answer::Drip => drip(stream, &usual),
+            Answer::Cut => {
+                let _ = stream.write_all(&usual[..usual.len() / 2]);
+                return;
             }
             Answer::Hang => {
                 // Until the other side gives up.
                 let _ = reader.read(&mut [0]);
                 return;
             }
-            Answer::Reset => {
-                reset(reader.into_inner());
-                return;
-            }
+            Answer::Reset => return reset(reader.into_inner()),
+        };
+        if written.is_err() {
+            return;
         }
     }
+}
+
+/// Writes a byte now and then, until the other side gives up.
+fn drip(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    bytes.iter().try_for_each(|byte| {
+        thread::sleep(DRIP);
+        stream.write_all(&[*byte])
+    })
 }
 
 /// Closes a connection with RST instead of FIN.
