@@ -309,6 +309,7 @@ fn come_to_rest(world: &mut World) {
 
 /// Which stretch of an alert fires, and since when, as its receiver believes after this as well.
 fn believed_after(
+    world: &World,
     before: Option<(IntervalId, Timestamp)>,
     hearing: &Hearing,
 ) -> Option<(IntervalId, Timestamp)> {
@@ -317,9 +318,10 @@ fn believed_after(
         News::Firing | News::HadNotEnded | News::StillFiring => Some((said.interval, said.from)),
         News::Over | News::Withdrawn => None,
         // Of an earlier stretch than the one that fires, be it that this one is what that was first
-        // taken for.
+        // taken for. Of two within one instant, the other is another only while it is there.
         News::BeganAndEnded | News::Happened => before.filter(|(id, from)| {
-            *from > hearing.until || (*from == hearing.until && *id != said.interval)
+            let is_another = *id != said.interval && world.intervals.contains_key(id);
+            *from > hearing.until || (*from == hearing.until && is_another)
         }),
     }
 }
@@ -435,7 +437,9 @@ proptest! {
                     hearing.receiver == *receiver && hearing.alert == interval.alert
                 });
                 let heard_any = heard_by.clone().next().is_some();
-                let believed = heard_by.clone().fold(None, believed_after);
+                let believed = heard_by
+                    .clone()
+                    .fold(None, |before, hearing| believed_after(&world, before, hearing));
                 let alert_fires =
                     of_alert().any(|other| other.role != Role::Part && other.end.is_none());
                 let held_back = entries().any(|entry| entry.held.is_some());
