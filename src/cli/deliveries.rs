@@ -174,6 +174,8 @@ fn lines(row: &DeliveryRow, now: Timestamp) -> Vec<String> {
         format!("    {}{of}", one_line(&row.rule)),
         format!("    for {}, made {}, {tried}", one_line(&row.receiver), time(row.created_at)),
     ];
+    let instead_of = row.instead_of.as_ref();
+    lines.extend(instead_of.map(|name| format!("    instead of {}", one_line(name))));
     lines.extend(row.digest.as_ref().map(|digest| format!("    in digest {}", one_line(digest))));
     lines.extend(row.last_error.as_ref().map(|error| format!("    {}", one_line(error))));
     output::cut(lines)

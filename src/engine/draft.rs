@@ -2,11 +2,9 @@
 //!
 //! Whatever is asked for and was not read is noted, and the decision is run again with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-
-use foldhash::HashMap;
 
 use super::health::Health;
 use super::silence::Silence;
@@ -95,7 +93,7 @@ pub(super) struct Shared {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, now: Timestamp) -> Draft<'a> {
-        let mut of_container: HashMap<&str, Vec<IntervalId>> = HashMap::default();
+        let mut of_container: HashMap<&str, Vec<IntervalId>> = HashMap::new();
         let of_containers =
             snapshot.intervals.values().filter(|interval| interval.role != Role::Whole);
         for interval in of_containers {
@@ -106,7 +104,7 @@ impl<'a> Draft<'a> {
             snapshot,
             need: Keys::default(),
             of_container,
-            new_intervals: HashMap::default(),
+            new_intervals: HashMap::new(),
             last_interval: 0,
             events: Vec::new(),
             failed: Vec::new(),

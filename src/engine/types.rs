@@ -1,10 +1,9 @@
 //! What the store keeps and the engine decides on. Plain data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::claim::Lease;

@@ -448,6 +448,8 @@ pub struct DeliveryRow {
     pub id: String,
     /// The receiver.
     pub receiver: String,
+    /// Whom it was for, if it goes to another instead.
+    pub instead_of: Option<String>,
     /// How far it is.
     pub status: Status,
     /// The rule that speaks.

@@ -59,7 +59,10 @@ impl Place for PagerDuty {
 /// The event, without its key.
 fn event(envelope: &Envelope) -> Value {
     let Envelope { notification, message, .. } = envelope;
-    let fires = notification.firing > 0 || notification.firing_in_group > 0;
+    // That it is back, and what it missed, ends no incident that it was ever told of.
+    let is_told_of_itself =
+        notification.notice.as_ref().is_some_and(|it| it.receiver == notification.receiver);
+    let fires = notification.firing > 0 || notification.firing_in_group > 0 || is_told_of_itself;
     let mut event = json!({
         "event_action": if fires { "trigger" } else { "resolve" },
         "dedup_key": envelope.thread,

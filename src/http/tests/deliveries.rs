@@ -52,7 +52,7 @@ async fn a_delivery_is_shown_with_its_attempts_and_what_it_says() {
     let edge = Edge::start().await;
     assert_eq!(
         edge.get("/api/deliveries/d1").await.body,
-        r#"{"id":"d1","receiver":"ops","status":"dead","rule":"crashed","labels":{},"digest":null,"attempts":4,"last_error":"no_service","next_attempt_at":null,"created_at":"1970-01-01T00:00:05Z","ended_at":"1970-01-01T00:00:06Z","title":"1 crash","text":"of a","history":[{"number":1,"started_at":"1970-01-01T00:00:05Z","ended_at":null,"outcome":"destination","detail":"no_service"}]}"#
+        r#"{"id":"d1","receiver":"ops","instead_of":null,"status":"dead","rule":"crashed","labels":{},"digest":null,"attempts":4,"last_error":"no_service","next_attempt_at":null,"created_at":"1970-01-01T00:00:05Z","ended_at":"1970-01-01T00:00:06Z","title":"1 crash","text":"of a","history":[{"number":1,"started_at":"1970-01-01T00:00:05Z","ended_at":null,"outcome":"destination","detail":"no_service"}]}"#
     );
     let unknown = edge.get("/api/deliveries/nobody").await;
     assert_eq!(unknown.status, 404);

@@ -262,6 +262,7 @@ fn delivery() -> DeliveryRow {
     DeliveryRow {
         id: "d1".into(),
         receiver: "ops".into(),
+        instead_of: None,
         status: Status::Dead,
         rule: "crashed".into(),
         labels: BTreeMap::new(),
@@ -420,8 +421,8 @@ impl Store for FakeStore {
     }
 
     fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
-        let deliveries = self.letters.lock().unwrap().clone().into_iter().collect();
-        let mut snapshot = Snapshot { asked: keys, deliveries, ..Snapshot::default() };
+        let letters = self.letters.lock().unwrap().clone();
+        let mut snapshot = Snapshot { asked: keys, deliveries: letters, ..Snapshot::default() };
         let changes = loop {
             match decide(&snapshot) {
                 Step::Read(keys) => snapshot.asked.extend(keys),

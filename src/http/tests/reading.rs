@@ -163,7 +163,7 @@ async fn every_key_of_a_row_is_there() {
         ),
         (
             "/api/deliveries",
-            r#"[{"id":"d1","receiver":"ops","status":"dead","rule":"crashed","labels":{},"digest":null,"attempts":4,"last_error":"no_service","next_attempt_at":null,"created_at":"1970-01-01T00:00:05Z","ended_at":"1970-01-01T00:00:06Z"}]"#,
+            r#"[{"id":"d1","receiver":"ops","instead_of":null,"status":"dead","rule":"crashed","labels":{},"digest":null,"attempts":4,"last_error":"no_service","next_attempt_at":null,"created_at":"1970-01-01T00:00:05Z","ended_at":"1970-01-01T00:00:06Z"}]"#,
         ),
     ] {
         assert_eq!(edge.get(path).await.body, body, "{path}");

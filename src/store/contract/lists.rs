@@ -235,7 +235,11 @@ pub(crate) async fn what_never_fired_is_listed_with_the_reason(store: &dyn Store
 pub(crate) async fn deliveries_are_listed_latest_first(store: &dyn Store) {
     let mut dead = delivery("dead", "ops", 1);
     (dead.status, dead.last_error) = (Status::Dead, Some("no_service".into()));
-    let p2 = Delivery { digest: Some(DeliveryId("many".into())), ..delivery("p2", "mail", 3) };
+    let p2 = Delivery {
+        to: "spare".into(),
+        digest: Some(DeliveryId("many".into())),
+        ..delivery("p2", "mail", 3)
+    };
     let deliveries = vec![dead.clone(), delivery("p1", "ops", 2), p2];
     write(store, Changes { deliveries, ..Changes::default() }).await.unwrap();
     // Putting it again does not make it a later one.
@@ -246,7 +250,9 @@ pub(crate) async fn deliveries_are_listed_latest_first(store: &dyn Store) {
     let ids: Vec<_> = page.items.iter().map(|row| &*row.id).collect();
     assert_eq!(ids, ["p2", "p1"]);
     assert_eq!(page.items[0].next_attempt_at, Some(at(3)));
-    assert_eq!((&*page.items[0].receiver, page.items[0].status), ("mail", Status::Pending));
+    assert_eq!((&*page.items[0].receiver, page.items[0].status), ("spare", Status::Pending));
+    let instead_of: Vec<_> = page.items.iter().map(|row| row.instead_of.as_deref()).collect();
+    assert_eq!(instead_of, [Some("mail"), None]);
     let rest = PageQuery { limit: 2, cursor: page.next };
     let page = store.deliveries(query_of(None, rest)).await.unwrap();
     assert_eq!((&*page.items[0].id, page.next), ("dead", None));

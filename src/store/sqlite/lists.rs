@@ -239,7 +239,7 @@ fn alert(
 /// The columns of [`delivery_of`], and then the key and the notification.
 macro_rules! deliveries {
     () => {
-        "select d.id, d.receiver, d.status, g.rule, g.labels, d.digest, d.attempts, d.last_error,
+        "select d.id, d.receiver, nullif(g.receiver, d.receiver), d.status, g.rule, g.labels, d.digest, d.attempts, d.last_error,
                 case when d.status = 'pending' and d.lease_token is null then d.next_due_at end,
                 d.created_at, d.ended_at, d.key, d.notification
          from deliveries d join group_keys g on g.id = d.group_key"
@@ -342,6 +342,7 @@ fn delivery_of(columns: &mut Columns<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
         id: columns.take()?,
         receiver: columns.take()?,
+        instead_of: columns.take()?,
         status: columns.take()?,
         rule: columns.take()?,
         labels: columns.take::<Json<_>>()?.0,

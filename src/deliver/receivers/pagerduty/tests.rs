@@ -1,10 +1,11 @@
 use insta::assert_json_snapshot;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::deliver::receivers::tests::{
     alert, envelope, judged, message, monsters, notification, section, told,
 };
-use crate::engine::News;
+use crate::engine::{News, Notice};
 
 fn pagerduty() -> PagerDuty {
     PagerDuty {
@@ -18,6 +19,22 @@ fn of(alerts: &[News]) -> Envelope {
     let alerts: Vec<_> = alerts.iter().map(|news| alert("c1", *news)).collect();
     envelope.notification = notification(&alerts);
     envelope
+}
+
+#[test]
+fn what_it_missed_itself_is_an_incident_and_that_another_is_back_ends_one() {
+    for (receiver, action) in [("ops", "trigger"), ("other", "resolve")] {
+        let mut envelope = of(&[News::Over]);
+        assert_eq!(envelope.notification.receiver, "ops");
+        envelope.notification.notice = Some(Notice {
+            receiver: receiver.into(),
+            reason: "401".into(),
+            back_at: Some(Timestamp::default()),
+            missed: Vec::new(),
+            missed_in_all: 5,
+        });
+        assert_eq!(told(&pagerduty(), &envelope)["event_action"], action);
+    }
 }
 
 #[test]
