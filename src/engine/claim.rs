@@ -169,7 +169,6 @@ fn make_ready(
                 waiting_since: delivery.waiting_since,
                 failures: delivery.failures,
                 last_error: delivery.last_error.clone(),
-                doubtful: delivery.doubtful,
                 notification: Some(notification),
                 ..group::speak(&mut group, delivery.due_at, now)
             };
@@ -330,7 +329,9 @@ fn compose(
             from: interval.start,
             until: interval.end.as_ref().map(|end| end.at),
             waiting_since: waiting_since(delivery, interval.id, *news, draft.now),
+            doubtful: false,
         })
+        .map(|saying| Saying { doubtful: may_have_been_said(delivery, &saying), ..saying })
         .collect();
 
     let mut by_alert: BTreeMap<&AlertKey, Vec<&(Interval, News)>> = BTreeMap::new();
@@ -428,6 +429,13 @@ fn states_of(draft: &mut Draft<'_>, container: &Arc<str>) -> Result<Vec<StateSin
     let mut states: Vec<StateSince> = first.into_iter().chain(events.iter().map(since)).collect();
     states.dedup_by(|next, before| next.state == before.state && before.since.is_some());
     Ok(states)
+}
+
+/// Whether this was in a message that may have been heard, before it was found to be out of date.
+fn may_have_been_said(delivery: &Delivery, saying: &Saying) -> bool {
+    let before = delivery.notification.iter().flat_map(|before| &before.says);
+    let mut doubtful = before.filter(|said| delivery.doubtful || said.doubtful);
+    doubtful.any(|said| said.is_of_same(saying))
 }
 
 /// Since when this waits to be said: what was not said by the attempt before is new.

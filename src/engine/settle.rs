@@ -330,6 +330,10 @@ fn resolve_doubt(
         }
         let entry = &mut interval.ledger[index];
         for (saying, maybe) in said {
+            // That it was refused now says nothing of whether it was heard before.
+            if !was_told && saying.doubtful {
+                continue;
+            }
             entry.maybe.forget(|other| *other == maybe);
             if !was_told {
                 continue;

@@ -730,13 +730,24 @@ pub struct Saying {
     pub until: Option<Timestamp>,
     /// Since when this waits to be said; `give_up_after` counts from here.
     pub waiting_since: Timestamp,
+    /// Whether a delivery that this one took the place of may have been heard to say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubtful: bool,
 }
 
 impl Saying {
-    /// Whether both say the same, however long they have been waiting to.
+    /// Whether both say the same, however long they have been waiting to, and be it for the first time.
     #[must_use]
     pub fn says_as(&self, other: &Saying) -> bool {
-        Saying { waiting_since: other.waiting_since, ..self.clone() } == *other
+        let Saying { waiting_since, doubtful, .. } = *other;
+        Saying { waiting_since, doubtful, ..self.clone() } == *other
+    }
+
+    /// Whether both speak of the same stretch, be it that an open one has grown since.
+    #[must_use]
+    pub fn is_of_same(&self, other: &Saying) -> bool {
+        let until = |saying: &Saying| saying.until.filter(|_| !saying.news.is_firing());
+        self.alert == other.alert && self.from == other.from && until(self) == until(other)
     }
 
     /// The stretch that is spoken of, if it is said now.

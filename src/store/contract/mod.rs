@@ -240,6 +240,7 @@ fn notification(interval: IntervalId) -> Notification {
             from: at(100),
             until: None,
             waiting_since: at(105),
+            doubtful: true,
         }],
     }
 }
