@@ -5,18 +5,17 @@
 //! says something on any machine.
 
 mod load;
+mod process;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
-use tempfile::TempDir;
 use warp::Filter;
 
 use load::{Load, Report};
+use process::Process;
 
 const CONNECTIONS: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -33,9 +32,6 @@ const MOST_MEMORY: f64 = 20.0;
 /// Has this program be the bare handler.
 const BARE: &str = "bare";
 
-/// What a process says once it listens, before its address.
-const LISTENING: &str = "listening on http://";
-
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|argument| argument == BARE) {
@@ -50,10 +46,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn measure() -> anyhow::Result<()> {
-    // Not the system's temporary folder: that may be in memory, where a sync costs nothing.
-    let folder = TempDir::with_prefix_in("ingest-", env!("CARGO_TARGET_TMPDIR"))?;
+    let folder = process::folder("ingest-")?;
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.yaml");
     let mut bare = Target::start("bare warp", Command::new(std::env::current_exe()?).arg(BARE))?;
-    let mut tocsin = Target::start("tocsin", &mut tocsin_in(folder.path()))?;
+    let mut tocsin = Target::start("tocsin", &mut process::tocsin_in(folder.path(), &rules))?;
     tokio::time::sleep(IDLE).await;
     let idle = tocsin.memory()?;
 
@@ -68,17 +64,17 @@ async fn measure() -> anyhow::Result<()> {
     );
     for _ in 0..ROUNDS {
         for target in [&mut bare, &mut tocsin] {
-            let before = target.cpu()?;
+            let before = target.process.cpu()?;
             let mut round = target.load().run(ROUND).await?;
-            let cpu = target.cpu()? - before;
-            print_rates(target.name, &mut round, cpu);
+            let cpu = target.process.cpu()? - before;
+            print_rates(target.process.name, &mut round, cpu);
             target.total.add(round);
             target.total_cpu += cpu;
         }
     }
     println!("\nall rounds");
     for target in [&mut bare, &mut tocsin] {
-        print_rates(target.name, &mut target.total, target.total_cpu);
+        print_rates(target.process.name, &mut target.total, target.total_cpu);
     }
     tokio::time::sleep(IDLE).await;
 
@@ -97,68 +93,22 @@ fn print_rates(name: &str, report: &mut Report, cpu: Duration) {
     println!("{name:>12} {rate:>10.0} {p50:>9.2} {p99:>9.2} {cpu:>14.1}");
 }
 
-/// The command for tocsin as it is installed, with its database in `folder`.
-fn tocsin_in(folder: &Path) -> Command {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.yaml");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
-    command.arg("serve").arg(rules).args(["--listen", "127.0.0.1:0"]).current_dir(folder);
-    for variable in ["TOCSIN_LISTEN", "TOCSIN_STORAGE", "SLACK_WEBHOOK_URL", "SMTP_URL", "RUST_LOG"]
-    {
-        command.env_remove(variable);
-    }
-    command
-}
-
-/// A process to be measured; it ends when this is dropped.
+/// A process to be measured.
 struct Target {
-    name: &'static str,
-    process: Child,
-    address: SocketAddr,
+    process: Process,
     load: Option<Load>,
     total: Report,
     total_cpu: Duration,
 }
 
 impl Target {
-    /// Starts a process and waits until it says where it listens. Whatever troubles it after that
-    /// goes to our standard error.
     fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Target> {
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut target = Target {
-            name,
-            process,
-            address: unknown,
-            load: None,
-            total: Report::default(),
-            total_cpu: Duration::ZERO,
-        };
-        let said = target.process.stderr.take().context("its standard error is not piped")?;
-        let mut lines = BufReader::new(said).lines();
-        target.address = loop {
-            let line = lines.next().with_context(|| format!("{name} ended at once"))??;
-            if let Some((_, after)) = line.split_once(LISTENING) {
-                let address = after.split_whitespace().next().unwrap_or_default();
-                break address
-                    .parse()
-                    .with_context(|| format!("{name} listens nowhere: {line}"))?;
-            }
-        };
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok).filter(|line| !line.contains(" INFO ")) {
-                eprintln!("{name}: {line}");
-            }
-        });
-        Ok(target)
+        let process = Process::start(name, command)?;
+        Ok(Target { process, load: None, total: Report::default(), total_cpu: Duration::ZERO })
     }
 
     async fn connect(&mut self) -> anyhow::Result<()> {
-        self.load = Some(Load::connect(self.address, CONNECTIONS).await?);
+        self.load = Some(Load::connect(self.process.address, CONNECTIONS).await?);
         Ok(())
     }
 
@@ -166,26 +116,9 @@ impl Target {
         self.load.as_mut().expect("every target is connected before it is loaded")
     }
 
-    /// How long processors have worked for the process: unlike its rate, this hardly depends on
-    /// what else the machine has to do.
-    fn cpu(&self) -> anyhow::Result<Duration> {
-        /// Linux counts in hundredths of a second here, whatever the kernel's own tick (`proc(5)`).
-        const TICK: Duration = Duration::from_millis(10);
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The second field is a name in brackets, and may hold anything.
-        let (_, fields) = stat.rsplit_once(')').context("the system does not name the process")?;
-        let ticks: u32 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u32>)
-            .sum::<Result<_, _>>()?;
-        Ok(TICK * ticks)
-    }
-
     /// The resident memory of the process, in MB.
     fn memory(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
         let kib = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -195,20 +128,12 @@ impl Target {
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// The least that a warp server can do with an event: it parses the JSON and forgets it.
 fn serve_bare() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        writeln!(std::io::stderr(), "{LISTENING}{}", listener.local_addr()?)?;
+        process::announce(listener.local_addr()?)?;
         let forget = warp::path!("api" / "post")
             .and(warp::post())
             .and(warp::body::json())

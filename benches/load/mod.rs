@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
+use crate::process::percentile;
 use fleet::Fleet;
 
 /// How long an answer may take before the run is called off.
@@ -102,10 +103,7 @@ impl Report {
 
     /// Within what time, in milliseconds, this share of the answers came.
     pub(crate) fn percentile(&mut self, share: f64) -> f64 {
-        self.latencies.sort_unstable();
-        let place = (self.latencies.len() as f64 * share) as usize;
-        let at = self.latencies.get(place).or(self.latencies.last());
-        at.map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
+        percentile(&mut self.latencies, share)
     }
 }
 

@@ -1,0 +1,123 @@
+//! What the benchmarks share that measure whole programs: a process that listens, tocsin as it is
+//! installed, and how long things took. Knows nothing of what is sent to them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+/// What a process says once it listens, before its address.
+const LISTENING: &str = "listening on http://";
+
+/// A process that listens; it ends when this is dropped.
+pub(crate) struct Process {
+    /// What it is called where it is named.
+    pub(crate) name: &'static str,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// The process itself.
+    pub(crate) child: Child,
+}
+
+impl Process {
+    /// Starts a process and waits until it says where it listens. Whatever troubles it after that
+    /// goes to our standard error.
+    ///
+    /// # Errors
+    /// If it cannot be started, or ends without having listened.
+    pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Process> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut process = Process { name, address: unknown, child };
+        let said = process.child.stderr.take().context("its standard error is not piped")?;
+        let mut lines = BufReader::new(said).lines();
+        process.address = loop {
+            let line = lines.next().with_context(|| format!("{name} ended at once"))??;
+            if let Some((_, after)) = line.split_once(LISTENING) {
+                let address = after.split_whitespace().next().unwrap_or_default();
+                break address
+                    .parse()
+                    .with_context(|| format!("{name} listens nowhere: {line}"))?;
+            }
+        };
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok).filter(|line| !line.contains(" INFO ")) {
+                eprintln!("{name}: {line}");
+            }
+        });
+        Ok(process)
+    }
+
+    /// How long processors have worked for the process: unlike its rate, this hardly depends on
+    /// what else the machine has to do.
+    ///
+    /// # Errors
+    /// If the process is gone, or the system is not Linux.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        /// Linux counts in hundredths of a second here, whatever the kernel's own tick (`proc(5)`).
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The second field is a name in brackets, and may hold anything.
+        let (_, fields) = stat.rsplit_once(')').context("the system does not name the process")?;
+        let ticks: u32 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u32>)
+            .sum::<Result<_, _>>()?;
+        Ok(TICK * ticks)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says where this process listens, as [`Process::start`] waits for it.
+///
+/// # Errors
+/// If nobody hears it.
+pub(crate) fn announce(address: SocketAddr) -> std::io::Result<()> {
+    writeln!(std::io::stderr(), "{LISTENING}{address}")
+}
+
+/// A folder for a database, which goes when this is dropped. It is not the system's temporary one:
+/// that may be in memory, where a sync costs nothing.
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn folder(prefix: &str) -> std::io::Result<TempDir> {
+    TempDir::with_prefix_in(prefix, env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// The command for tocsin as it is installed, with these rules and its database in `folder`.
+pub(crate) fn tocsin_in(folder: &Path, rules: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+    command.arg("serve").arg(rules).args(["--listen", "127.0.0.1:0"]).current_dir(folder);
+    for variable in ["TOCSIN_LISTEN", "TOCSIN_STORAGE", "SLACK_WEBHOOK_URL", "SMTP_URL", "RUST_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Within what time, in milliseconds, this share of what took so many microseconds was done.
+pub(crate) fn percentile(micros: &mut [u32], share: f64) -> f64 {
+    micros.sort_unstable();
+    let place = (micros.len() as f64 * share) as usize;
+    let at = micros.get(place).or(micros.last());
+    at.map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
+}
