@@ -754,13 +754,12 @@ impl Saying {
     #[must_use]
     pub fn told(&self, now: Timestamp) -> Told {
         let over = !self.news.is_firing();
-        Told {
-            from: self.from,
-            until: self.until.unwrap_or(now),
-            over,
-            goes_on: false,
-            because: None,
-        }
+        let until = match self.news {
+            // It takes back all that was said until it was found to be wrong.
+            News::Withdrawn => self.waiting_since.max(self.from),
+            _ => self.until.unwrap_or(now),
+        };
+        Told { from: self.from, until, over, goes_on: false, because: None }
     }
 }
 

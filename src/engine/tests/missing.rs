@@ -333,6 +333,19 @@ fn what_fires_is_told_though_it_was_withdrawn_while_it_began() {
 }
 
 #[test]
+fn what_fires_after_it_was_perhaps_withdrawn_is_said_not_to_have_ended() {
+    let mut world = told_silent();
+    world.hear("a", "DELETED", 5);
+    world.wait(301);
+    assert_eq!(said(&world.deliver(&lost())), [[("a".into(), News::Withdrawn)]]);
+    world.hear("b", "RUNNING", 60);
+    world.wait(301);
+    assert_eq!(said(&world.deliver(&SENT)), [[("b".into(), News::HadNotEnded)]]);
+    world.wait(301);
+    assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
 fn a_late_sign_that_joins_two_lives_undoes_the_silence_between_them() {
     let mut world = silences_of_applications();
     world.wait(10 * HOUR);
