@@ -192,6 +192,16 @@ fn lease_all(
         let key = |one: &Ready| (one.delivery.waiting_since, one.delivery.id.clone());
         key(a).cmp(&key(b))
     });
+    // A message goes to whom it has not reached yet, and that has to be the same for all that it tells.
+    let reached = ready.first().map(|first| first.delivery.reached.clone());
+    let (mut ready, later): (Vec<Ready>, Vec<Ready>) =
+        ready.into_iter().partition(|one| Some(&one.delivery.reached) == reached.as_ref());
+    for Ready { delivery, group } in later {
+        draft.put_delivery(Delivery { lease: None, digest: None, ..delivery });
+        if let Some(group) = group {
+            draft.put_group(group);
+        }
+    }
     let ids = ready.iter().map(|one| &one.delivery.id);
     let digest = (ready.len() > 1).then(|| group::digest_id(ids));
     for Ready { delivery, group } in &mut ready {

@@ -95,6 +95,29 @@ fn a_digest_that_would_say_something_else_is_another() {
 }
 
 #[test]
+fn what_is_new_is_told_to_those_whom_the_digest_had_reached_before() {
+    let mut world = world();
+    let first = digest(&mut world);
+    let settlement = Settlement {
+        deliveries: first.deliveries().map(|delivery| delivery.id.clone()).collect(),
+        token: first.delivery.lease.clone().unwrap().token,
+        outcome: failed(),
+        reached: vec!["one@example.com".into()],
+        backoff: Duration::from_secs(30),
+        give_up_after: Duration::from_secs(DAY),
+    };
+    let (rules, now) = (world.rules.clone(), world.now);
+    world.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now));
+    world.hear("a", "RUNNING", 10);
+    world.wait(30);
+    let rest = claimed(&mut world);
+    assert_eq!((containers(&rest), rest.delivery.reached.len()), (vec!["b", "c"], 1));
+    let changed = claimed(&mut world);
+    assert_eq!(changed.notification.alerts[0].container, "a");
+    assert!(changed.delivery.reached.is_empty());
+}
+
+#[test]
 fn a_digest_that_is_refused_is_told_apart_in_plain_words() {
     let mut world = world();
     let first = digest(&mut world);
