@@ -26,7 +26,7 @@ impl Bucket {
     /// How many messages may go now.
     pub(super) fn available(&mut self, now: Instant) -> usize {
         self.fill(now);
-        // Never negative, and no larger than a rate.
+        // No larger than a rate; of more taken than there were, none.
         self.tokens as usize
     }
 
@@ -34,6 +34,11 @@ impl Bucket {
     pub(super) fn take(&mut self, count: usize, now: Instant) {
         self.fill(now);
         self.tokens -= count as f64;
+    }
+
+    /// Gives one back that was taken for nothing.
+    pub(super) fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(size(self.rate));
     }
 
     /// When there is one.

@@ -35,7 +35,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How much longer than an attempt its lease holds, so that settling is not raced.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// What would have to wait for longer behind the receiver's rate is told in one digest.
+/// Where some would have to wait for longer behind the receiver's rate, all that waits is told in one
+/// digest.
 const DIGEST_AFTER: Duration = Duration::from_secs(5);
 
 /// How much one digest tells at most: it is one decision, and others wait for that.
@@ -200,7 +201,8 @@ impl Worker {
     async fn claim_and_send(&self, ids: Vec<DeliveryId>) {
         let receiver = self.receiver.name.as_str();
         match self.claim(ids.clone()).await {
-            Ok(None) => {}
+            // It goes elsewhere or later, or not at all: nothing was sent.
+            Ok(None) => self.bucket.iter().for_each(|bucket| lock(bucket).give_back()),
             Ok(Some(claimed)) => {
                 // A digest may hold more, and an expired lease does not free what this very process
                 // still sends.

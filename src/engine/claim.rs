@@ -113,9 +113,12 @@ fn together(draft: &mut Draft<'_>, ids: &[DeliveryId]) -> Result<Vec<Delivery>, 
         told_before.retain(is_free);
         return Ok(told_before);
     }
-    // What was refused in full words is tried by itself, and a notice is no news of a group.
-    let is_digestible =
-        |delivery: &Delivery| delivery.digest.is_none() && !delivery.plain && !delivery.is_notice();
+    // What was refused in full words is tried by itself, what may have been heard keeps its id, and a
+    // notice is no news of a group.
+    let is_digestible = |delivery: &Delivery| {
+        let is_fresh = delivery.digest.is_none() && !delivery.plain && !delivery.doubtful;
+        is_fresh && !delivery.is_notice()
+    };
     match is_digestible(first) {
         true => free.retain(is_digestible),
         false => free.truncate(1),

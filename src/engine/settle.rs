@@ -226,7 +226,9 @@ fn settle_one(
         Outcome::Sent { handle, .. } => {
             resolve_doubt(draft, rules, &delivery, true)?;
             health::note_missed(draft, &delivery)?;
-            let handle = handle.as_ref().filter(|_| delivery.instead_of().is_none());
+            // A digest is no message of the group's own, and another place's is none here.
+            let is_its_own = delivery.instead_of().is_none() && delivery.digest.is_none();
+            let handle = handle.as_ref().filter(|_| is_its_own);
             if let (Some(handle), Some(group)) = (handle, draft.group(&delivery.group)?) {
                 draft.put_group(Group { handle: Some(handle.clone()), ..group });
             }

@@ -17,8 +17,10 @@ pub(super) fn words(
     context: &Context<'_>,
 ) -> Message {
     let Notification { severity, firing, resolved, .. } = *notification;
+    let recovered = |said: &Notification| words::status(said) == Status::Over;
     let (status, word) = match (firing, resolved) {
-        (0, _) => (Status::Over, "OVER".to_owned()),
+        (0, _) if digest.of.iter().all(recovered) => (Status::Over, "OVER".to_owned()),
+        (0, _) => (Status::Ended, "ENDED".to_owned()),
         (_, 0) => (Status::Firing, severity.as_str().to_uppercase()),
         _ => (Status::Mixed, severity.as_str().to_uppercase()),
     };
@@ -63,13 +65,12 @@ pub(super) fn words(
     }
 }
 
-/// What one notification says, in a line: its title, what happened first of all, and whom it was for
-/// if for another.
+/// What one notification says, in a line: its title, what happened, and whom it was for if for another.
 fn line(said: &Notification, receiver: &str, context: &Context<'_>) -> String {
     let whole = words::built_in(said, context);
     let mut parts = vec![whole.title];
     if let Body::Sections(sections) = &whole.body {
-        parts.extend(sections.first().map(|section| section.heading.clone()));
+        parts.extend(sections.iter().map(|section| section.heading.clone()));
     }
     if said.receiver != receiver {
         parts.push(format!("for {}", name(&said.receiver)));

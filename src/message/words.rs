@@ -58,7 +58,7 @@ pub(super) fn name(text: &str) -> String {
     shorten(&one_line(text), NAME).into_owned()
 }
 
-fn status(notification: &Notification) -> Status {
+pub(super) fn status(notification: &Notification) -> Status {
     let all = |news: News| notification.alerts.iter().all(|alert| alert.news == news);
     let recovered = |alert: &AlertNews| {
         alert.news != News::Withdrawn

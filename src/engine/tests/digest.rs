@@ -63,6 +63,29 @@ fn a_digest_tells_all_that_waits_the_most_severe_first_and_settles_it_as_a_whole
 }
 
 #[test]
+fn the_place_s_name_for_a_digest_is_no_group_s() {
+    let mut world = world();
+    let claimed = digest(&mut world);
+    let outcome = Outcome::Sent { complaint: None, handle: Some("170.1".into()) };
+    world.settle(&claimed, &outcome);
+    assert!(world.groups.values().all(|group| group.handle.is_none()));
+}
+
+#[test]
+fn what_may_have_been_heard_by_itself_is_told_by_itself_again() {
+    let mut world = world();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&lost());
+    let first = world.deliveries.keys().next().unwrap().clone();
+    world.hear("b", "CRASHED", 5);
+    world.hear("c", "STOPPED", 5);
+    world.wait(30);
+    assert_eq!(*claimed(&mut world).id(), first);
+    assert_eq!(containers(&claimed(&mut world)), ["b", "c"]);
+}
+
+#[test]
 fn a_digest_that_says_the_same_again_keeps_its_id() {
     for outcome in [failed(), lost()] {
         let mut world = world();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::{ID, alert, at, context, map, notification};
-use crate::engine::{AlertNews, DeliveryId, Digest, News, Notification};
+use crate::engine::{AlertNews, Cause, DeliveryId, Digest, News, Notification};
 use crate::message::{Context, Message, Status, Templates, word};
 use crate::rules::Severity;
 
@@ -48,7 +48,7 @@ fn a_digest_has_a_line_for_each_group_with_counts_and_exits() {
     CRITICAL digest: 2 messages in one, 2 firing, 2 over
 
     critical
-      CRITICAL crashed: 2 containers of shop/web, 1 over · RUNNING → CRASHED, exited with status 1
+      CRITICAL crashed: 2 containers of shop/web, 1 over · RUNNING → CRASHED, exited with status 1 · over: RUNNING → CRASHED, exited with status 1
 
     warning
       OVER crashed: 1 container of shop/cart · over: RUNNING → CRASHED, exited with status 1 · for oncall
@@ -71,6 +71,16 @@ fn a_digest_lists_twenty_and_counts_the_rest() {
     assert!(text.contains("and 17 more"), "{text}");
     assert_eq!(message.title, "OVER digest: 37 messages in one, 37 over");
     assert_eq!(message.status, Status::Over);
+}
+
+#[test]
+fn a_digest_of_what_only_ended_is_no_recovery() {
+    let expired = AlertNews { cause: Some(Cause::Expired), ..alert(ID, News::Over) };
+    let of =
+        vec![of_service("web", vec![expired]), of_service("cart", vec![alert(ID, News::Over)])];
+    let message = worded(&digest_of(of), &context());
+    assert_eq!(message.status, Status::Ended);
+    assert_eq!(message.title, "ENDED digest: 2 messages in one, 2 over");
 }
 
 #[test]
