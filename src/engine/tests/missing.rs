@@ -346,6 +346,28 @@ fn what_fires_after_it_was_perhaps_withdrawn_is_said_not_to_have_ended() {
 }
 
 #[test]
+fn what_was_perhaps_told_is_withdrawn_though_something_else_was_refused_since() {
+    let signs = Condition::states(&[State::Running, State::Deleted]);
+    let rule = Rule { when: signs, per: vec![Field::Application], ..silent() };
+    let mut world = World::new(Rules::new(vec![rule]));
+    world.wait(48 * HOUR);
+    world.hear("a", "RUNNING", 0);
+    world.wait(100);
+    assert_eq!(said(&world.deliver(&lost())), [[("a".into(), News::Firing)]]);
+    // It ended, and began again later.
+    world.hear("b", "DELETED", 4 * HOUR);
+    world.wait(30);
+    let refused = Outcome::Message { detail: "no".into() };
+    assert_eq!(said(&world.deliver(&refused)), [[("b".into(), News::Firing)]]);
+    // It never happened at all.
+    world.hear("a", "DELETED", 1);
+    world.wait(301);
+    let told: Vec<News> =
+        said(&world.deliver(&SENT)).concat().into_iter().map(|(_, news)| news).collect();
+    assert_eq!(told, [News::Withdrawn]);
+}
+
+#[test]
 fn a_late_sign_that_joins_two_lives_undoes_the_silence_between_them() {
     let mut world = silences_of_applications();
     world.wait(10 * HOUR);
