@@ -191,9 +191,8 @@ fn lease_all(
     lease: &Lease,
 ) -> Result<Option<Claimed>, Missing> {
     let now = draft.now;
-    ready.sort_by(|a, b| {
-        let key = |one: &Ready| (one.delivery.waiting_since, one.delivery.id.clone());
-        key(a).cmp(&key(b))
+    ready.sort_by(|Ready { delivery: a, .. }, Ready { delivery: b, .. }| {
+        (a.waiting_since, &a.id).cmp(&(b.waiting_since, &b.id))
     });
     // A message goes to whom it has not reached yet, and that has to be the same for all that it tells.
     let reached = ready.first().map(|first| first.delivery.reached.clone());
