@@ -27,8 +27,9 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     let mut speaking = group("ops");
     speaking.waiting = Some(DeliveryId("d1".into()));
     speaking.last_told = Some(at(101));
+    speaking.firing = 0;
     let mut quiet = group("mail");
-    quiet.timer = None;
+    (quiet.timer, quiet.news) = (None, 0);
     let attempt = Attempt {
         delivery: sent.id.clone(),
         number: 1,

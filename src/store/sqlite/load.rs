@@ -138,7 +138,7 @@ fn extend(
         }
     }
     for key in &keys.groups {
-        if let Some(group) = group(connection, memory, key)? {
+        if let Some(group) = memory.group(connection, key)? {
             snapshot.groups.insert(key.clone(), group);
         }
     }
@@ -380,7 +380,7 @@ fn intervals_with_news(
         "i.id in (select interval from ledger
                   where group_key = ?1 and alive and news is not null)"
     );
-    match memory.group(connection, key)? {
+    match memory.group_number(connection, key)? {
         Some(number) => intervals(connection, WITH_NEWS, [number]),
         None => Ok(Vec::new()),
     }
@@ -395,7 +395,7 @@ fn intervals_firing(
         "i.id in (select interval from ledger
                       where group_key = ?1 and alive and firing)"
     );
-    match memory.group(connection, key)? {
+    match memory.group_number(connection, key)? {
         Some(number) => intervals(connection, FIRING, [number]),
         None => Ok(Vec::new()),
     }
@@ -495,36 +495,38 @@ pub(super) fn group_key_of(columns: &mut Columns<'_>) -> rusqlite::Result<GroupK
     })
 }
 
-fn group(
+/// The group of this number, if it lives. What is told of it is counted in its ledger.
+pub(super) fn counted_group(
     connection: &Connection,
-    memory: &mut Memory,
     key: &GroupKey,
+    number: i64,
 ) -> Result<Option<Group>, Failure> {
-    match memory.group(connection, key)? {
-        Some(number) => numbered_group(connection, key, number),
-        None => Ok(None),
-    }
+    let Some(group) = numbered_group(connection, key, number)? else { return Ok(None) };
+    let mut statement = connection.prepare_cached(
+        "select count(*) filter (where news is not null and held is null),
+                count(*) filter (where firing)
+         from ledger where group_key = ?1 and alive",
+    )?;
+    let counted = statement
+        .query_row([number], |row| Ok(Group { news: row.get(0)?, firing: row.get(1)?, ..group }))?;
+    Ok(Some(counted))
 }
 
-/// The group of this number, if it lives.
+/// The group of this number, if it lives, its counts left at zero.
 pub(super) fn numbered_group(
     connection: &Connection,
     key: &GroupKey,
     number: i64,
 ) -> Result<Option<Group>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select opened_at, last_told, news, firing, waiting, spoken, handle, timer_set_at,
-                timer_due_at
+        "select opened_at, last_told, waiting, spoken, handle, timer_set_at, timer_due_at
          from groups where key = ?1",
     )?;
     let found = statement.query_row([number], |row| {
         let mut columns = Columns::of(row);
         Ok(Group {
-            key: key.clone(),
             opened_at: columns.take()?,
             last_told: columns.take()?,
-            news: columns.take()?,
-            firing: columns.take()?,
             waiting: columns.take()?,
             spoken: columns.take()?,
             handle: columns.take()?,
@@ -532,6 +534,7 @@ pub(super) fn numbered_group(
                 let (set_at, due_at): (Option<_>, Option<_>) = (columns.take()?, columns.take()?);
                 set_at.zip(due_at).map(|(set_at, due_at)| Timer { set_at, due_at })
             },
+            ..Group::new(key.clone(), Timestamp::default())
         })
     });
     Ok(found.optional()?)

@@ -1,4 +1,5 @@
-//! What the thread that writes keeps in memory: the containers in use, and the numbers of names.
+//! What the thread that writes keeps in memory: the containers and groups in use, and the numbers of
+//! names.
 //!
 //! What is kept of a container changes with every event, and rows all over a table are dear to
 //! write. So what a commit changed goes into one row of `container_log`, and from time to time
@@ -13,10 +14,10 @@ use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
-use super::silences;
 use super::values::{Columns, Json};
+use super::{load, save, silences};
 use crate::clock::Timestamp;
-use crate::engine::{Container, GroupKey, Interval, IntervalId, Role, Silence};
+use crate::engine::{Container, Group, GroupKey, Interval, IntervalId, Role, Silence};
 use crate::event::State;
 
 /// A query for what `$states` has of the container with this id.
@@ -84,12 +85,21 @@ impl Kept {
 
 type Facet = (Option<Arc<str>>, Option<Arc<str>>, State);
 
+/// What is known of a group.
+#[derive(Clone, Debug)]
+struct KeptGroup {
+    /// The number of its name, if it has one.
+    number: Option<i64>,
+    /// It itself or that there is none, if that is known here.
+    group: Option<Option<Group>>,
+}
+
 /// What is in memory of a database.
 #[derive(Default)]
 pub(super) struct Memory {
     rows: HashMap<Arc<str>, Kept>,
     facets: HashMap<Facet, i64>,
-    groups: HashMap<GroupKey, i64>,
+    groups: HashMap<GroupKey, KeptGroup>,
     /// The last number that was given to an interval.
     last_interval: Option<i64>,
     /// Every silence, if they are known here.
@@ -160,36 +170,98 @@ impl Memory {
     }
 
     /// The number under which a group's key is kept, if it is.
-    pub(super) fn group(
+    pub(super) fn group_number(
         &mut self,
         connection: &Connection,
         key: &GroupKey,
     ) -> Result<Option<i64>, Failure> {
-        if let Some(known) = self.groups.get(key) {
-            return Ok(Some(*known));
-        }
-        let number = group_number(connection, key)?;
-        if let Some(number) = number {
-            self.keep_group(key, number);
-        }
-        Ok(number)
+        Ok(self.kept_group(connection, key)?.number)
     }
 
     /// The same; it is kept from now on, if it was not.
-    pub(super) fn group_or_new(
+    pub(super) fn group_number_or_new(
         &mut self,
         connection: &Connection,
         key: &GroupKey,
     ) -> Result<i64, Failure> {
-        if let Some(number) = self.group(connection, key)? {
+        let kept = self.kept_group(connection, key)?;
+        if let Some(number) = kept.number {
             return Ok(number);
         }
         connection
             .prepare_cached("insert into group_keys (rule, receiver, labels) values (?1, ?2, ?3)")?
             .execute(params![key.rule, key.receiver, Json(&key.labels)])?;
         let number = connection.last_insert_rowid();
-        self.keep_group(key, number);
+        *kept = KeptGroup { number: Some(number), group: Some(None) };
         Ok(number)
+    }
+
+    /// A group, if it lives.
+    pub(super) fn group(
+        &mut self,
+        connection: &Connection,
+        key: &GroupKey,
+    ) -> Result<Option<Group>, Failure> {
+        let kept = self.kept_group(connection, key)?;
+        if let Some(known) = &kept.group {
+            return Ok(known.clone());
+        }
+        let group = match kept.number {
+            Some(number) => load::counted_group(connection, key, number)?,
+            None => None,
+        };
+        kept.group = Some(group.clone());
+        Ok(group)
+    }
+
+    /// Puts a group. Its counts are those of its ledger and are stored nowhere else, so that nothing
+    /// is written of a group where nothing but these change, as with most events.
+    pub(super) fn put_group(
+        &mut self,
+        connection: &Connection,
+        group: &Group,
+    ) -> Result<(), Failure> {
+        let number = self.group_number_or_new(connection, &group.key)?;
+        let kept = self.kept_group(connection, &group.key)?;
+        let is_stored = kept.group.iter().flatten().any(|stored| {
+            *stored == Group { news: stored.news, firing: stored.firing, ..group.clone() }
+        });
+        if !is_stored {
+            save::group(connection, number, group)?;
+        }
+        kept.group = Some(Some(group.clone()));
+        Ok(())
+    }
+
+    /// Removes a group. The number of its name stays.
+    pub(super) fn remove_group(
+        &mut self,
+        connection: &Connection,
+        key: &GroupKey,
+    ) -> Result<(), Failure> {
+        let kept = self.kept_group(connection, key)?;
+        if let Some(number) = kept.number {
+            connection.prepare_cached("delete from groups where key = ?1")?.execute([number])?;
+        }
+        kept.group = Some(None);
+        Ok(())
+    }
+
+    fn kept_group(
+        &mut self,
+        connection: &Connection,
+        key: &GroupKey,
+    ) -> Result<&mut KeptGroup, Failure> {
+        if self.groups.len() >= KEPT && !self.groups.contains_key(key) {
+            self.groups.clear();
+        }
+        Ok(match self.groups.entry(key.clone()) {
+            Entry::Occupied(kept) => kept.into_mut(),
+            Entry::Vacant(place) => {
+                let number = group_number(connection, key)?;
+                place.insert(KeptGroup { number, group: None })
+            }
+        })
     }
 
     /// A number for an interval: one that none ever had.
@@ -239,13 +311,6 @@ impl Memory {
     /// To be called when a silence is changed.
     pub(super) fn forget_silences(&mut self) {
         self.silences = None;
-    }
-
-    fn keep_group(&mut self, key: &GroupKey, number: i64) {
-        if self.groups.len() >= KEPT {
-            self.groups.clear();
-        }
-        self.groups.insert(key.clone(), number);
     }
 
     /// A point to which [`Memory::roll_back`] goes.

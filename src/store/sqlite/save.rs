@@ -9,7 +9,7 @@ use super::load;
 use super::memory::{Kept, Memory};
 use super::values::{Json, count};
 use crate::engine::{
-    Attempt, Belief, Changes, Container, Delivery, Entry, Group, GroupKey, Health, Heard, Interval,
+    Attempt, Belief, Changes, Container, Delivery, Entry, Group, Health, Heard, Interval,
     IntervalId,
 };
 
@@ -37,8 +37,8 @@ pub(super) fn changes(
         .try_for_each(|container| put_container(connection, memory, container))?;
     changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, memory, *id))?;
     changes.intervals.iter().try_for_each(|interval| put_interval(connection, memory, interval))?;
-    changes.groups_removed.iter().try_for_each(|key| remove_group(connection, memory, key))?;
-    changes.groups.iter().try_for_each(|group| put_group(connection, memory, group))?;
+    changes.groups_removed.iter().try_for_each(|key| memory.remove_group(connection, key))?;
+    changes.groups.iter().try_for_each(|group| memory.put_group(connection, group))?;
     changes
         .deliveries
         .iter()
@@ -208,7 +208,7 @@ fn put_entry(
     entry: &Entry,
     is_new: bool,
 ) -> Result<(), Failure> {
-    let group = memory.group_or_new(connection, &entry.group)?;
+    let group = memory.group_number_or_new(connection, &entry.group)?;
     let alive = entry.news.is_some() || entry.firing;
     let columns = params![
         interval,
@@ -250,14 +250,12 @@ fn remove_interval(
     Ok(())
 }
 
-fn put_group(connection: &Connection, memory: &mut Memory, group: &Group) -> Result<(), Failure> {
-    let number = memory.group_or_new(connection, &group.key)?;
+/// Writes the group of this number, but for its counts.
+pub(super) fn group(connection: &Connection, number: i64, group: &Group) -> Result<(), Failure> {
     let columns = params![
         number,
         group.opened_at,
         group.last_told,
-        group.news,
-        group.firing,
         group.waiting,
         group.spoken,
         group.handle,
@@ -265,30 +263,19 @@ fn put_group(connection: &Connection, memory: &mut Memory, group: &Group) -> Res
         group.timer.map(|timer| timer.due_at),
     ];
     let update = "update groups set
-                 opened_at = ?2, last_told = ?3, news = ?4, firing = ?5, waiting = ?6, spoken = ?7,
-                 handle = ?8, timer_set_at = ?9
-             where key = ?1 and timer_due_at is ?10";
+                 opened_at = ?2, last_told = ?3, waiting = ?4, spoken = ?5, handle = ?6,
+                 timer_set_at = ?7
+             where key = ?1 and timer_due_at is ?8";
     let insert = "insert into groups
-                     (key, opened_at, last_told, news, firing, waiting, spoken, handle,
-                      timer_set_at, timer_due_at)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                     (key, opened_at, last_told, waiting, spoken, handle, timer_set_at,
+                      timer_due_at)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  on conflict (key) do update set
                      opened_at = excluded.opened_at, last_told = excluded.last_told,
-                     news = excluded.news, firing = excluded.firing, waiting = excluded.waiting,
-                     spoken = excluded.spoken, handle = excluded.handle,
-                     timer_set_at = excluded.timer_set_at, timer_due_at = excluded.timer_due_at";
+                     waiting = excluded.waiting, spoken = excluded.spoken,
+                     handle = excluded.handle, timer_set_at = excluded.timer_set_at,
+                     timer_due_at = excluded.timer_due_at";
     put(connection, Some(update), insert, columns)
-}
-
-fn remove_group(
-    connection: &Connection,
-    memory: &mut Memory,
-    key: &GroupKey,
-) -> Result<(), Failure> {
-    if let Some(number) = memory.group(connection, key)? {
-        connection.prepare_cached("delete from groups where key = ?1")?.execute([number])?;
-    }
-    Ok(())
 }
 
 fn put_delivery(
@@ -296,7 +283,7 @@ fn put_delivery(
     memory: &mut Memory,
     delivery: &Delivery,
 ) -> Result<(), Failure> {
-    let group = memory.group_or_new(connection, &delivery.group)?;
+    let group = memory.group_number_or_new(connection, &delivery.group)?;
     let lease = delivery.lease.as_ref();
     connection
         .prepare_cached(

@@ -147,8 +147,6 @@ create table groups (
     key          integer primary key references group_keys,
     opened_at    integer not null,
     last_told    integer,
-    news         integer not null,
-    firing       integer not null,
     waiting      text,
     spoken       integer not null,
     handle       text,
