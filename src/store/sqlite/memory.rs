@@ -331,6 +331,12 @@ impl Memory {
         self.silences = None;
     }
 
+    /// An open interval of a container as it is stored, if it is known here.
+    pub(super) fn open_interval(&self, container: &str, id: IntervalId) -> Option<&Interval> {
+        let open = self.rows.get(container)?.open.as_ref()?;
+        open.iter().find(|interval| interval.id == id)
+    }
+
     /// Notes an interval as it is stored now.
     pub(super) fn put_interval(&mut self, interval: Interval) {
         if interval.role == Role::Whole {

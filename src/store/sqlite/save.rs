@@ -189,11 +189,15 @@ fn put_interval(
                  end_timestamp = excluded.end_timestamp, end_identity = excluded.end_identity,
                  due = excluded.due";
     put(connection, (!is_new).then_some(update), insert, columns)?;
+    let stored = memory.open_interval(&interval.container, id).cloned();
     for (place, entry) in interval.ledger.iter().enumerate() {
-        put_entry(connection, memory, (id, count(place)), entry, is_new)?;
+        if stored.as_ref().and_then(|stored| stored.ledger.get(place)) != Some(entry) {
+            put_entry(connection, memory, (id, count(place)), entry, is_new)?;
+        }
     }
     memory.put_interval(Interval { id, ..interval.clone() });
-    if !is_new {
+    // What is not in memory may have had any number of them.
+    if stored.map_or(!is_new, |stored| stored.ledger.len() > interval.ledger.len()) {
         connection
             .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
             .execute(params![id, count(interval.ledger.len())])?;
