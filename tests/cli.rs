@@ -47,6 +47,8 @@ fn the_help_is_as_pinned() {
         ("help-deliveries-show", &["deliveries", "show", "--help"]),
         ("help-deliveries-retry", &["deliveries", "retry", "--help"]),
         ("help-deliveries-discard", &["deliveries", "discard", "--help"]),
+        ("help-backup", &["backup", "--help"]),
+        ("help-restore", &["restore", "--help"]),
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{name}");
@@ -79,6 +81,10 @@ fn wrong_usage_ends_with_2() {
         &["deliveries", "retry"],
         &["deliveries", "retry", "a", "--receiver", "ops"],
         &["deliveries", "discard"],
+        &["backup"],
+        &["backup", "a", "b"],
+        &["backup", "a", "--storage", "mysql://db"],
+        &["restore"],
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{args:?}");

@@ -1,5 +1,6 @@
 //! The command: a file a subcommand. Data goes to stdout, diagnostics to stderr.
 
+mod backup;
 mod check;
 mod client;
 mod deliveries;
@@ -56,6 +57,10 @@ enum Command {
     Silences(silences::Silences),
     /// List what a running tocsin tells, and send again or discard what it could not.
     Deliveries(deliveries::Deliveries),
+    /// Copy the database to a file, also while tocsin runs; exit 1 if no sound copy was made.
+    Backup(backup::Backup),
+    /// Put a backup in the database's place, while tocsin does not run.
+    Restore(backup::Restore),
     /// Print the JSON Schema of a rules file, for editors.
     Schema,
 }
@@ -92,6 +97,8 @@ impl Cli {
             Command::Send { rules, receiver } => send::run(&rules, &receiver),
             Command::Silences(silences) => silences.run(),
             Command::Deliveries(deliveries) => deliveries.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
             Command::Schema => schema::run(),
         };
         ended.unwrap_or_else(|error| {

@@ -75,7 +75,7 @@ fn listen(text: &str) -> Result<String, String> {
 }
 
 /// A place to keep things, likewise.
-fn storage(text: &str) -> Result<String, String> {
+pub(super) fn storage(text: &str) -> Result<String, String> {
     if !text.is_empty() {
         text.parse::<Storage>().map_err(|error| format!("it {error}"))?;
     }

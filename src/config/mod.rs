@@ -109,6 +109,38 @@ pub type Validate<'a> = dyn Fn(&Receiver) -> Vec<(&'static str, String)> + 'a;
 /// # Errors
 /// All that is wrong with it, or why it cannot be read.
 pub fn load(path: &Path, env: &Env<'_>, validate: &Validate<'_>) -> Result<Config, Problems> {
+    parse(&path.display().to_string(), &text_of(path)?, env, validate)
+}
+
+/// Where a rules file says that things are kept. What else is wrong with it is not looked at, and
+/// what else it takes from the environment need not be there: whoever saves the database at night
+/// knows no secrets.
+///
+/// # Errors
+/// What is wrong with `storage`, or why the file cannot be read.
+pub fn load_storage(path: &Path, env: &Env<'_>) -> Result<Storage, Problems> {
+    let (name, text) = (path.display().to_string(), text_of(path)?);
+    let mut source = Source { name: &name, text: &text, secrets: Vec::new() };
+    let mut root = yaml::parse(&text).map_err(|error| {
+        Problems::in_source(&source, vec![(error.offset, error.message)], |offset| offset)
+    })?;
+    let report = Report::default();
+    if let Value::Mapping(entries) = &mut root.value {
+        for (_, node) in entries.iter_mut().filter(|(key, _)| key.text == "storage") {
+            prepare(node, env, &report, &mut source.secrets);
+        }
+    }
+    let storage = Fields::of(&root, "a rules file", &report)
+        .map(|mut fields| server::storage(fields.get("storage"), &report));
+    let (wrong, _) = report.into_parts();
+    match storage {
+        Some(storage) if wrong.is_empty() => Ok(storage),
+        _ => Err(Problems::in_source(&source, wrong, |place| yaml::offset(&text, place))),
+    }
+}
+
+/// The text of a rules file, without a mark of its encoding.
+fn text_of(path: &Path) -> Result<String, Problems> {
     let bytes = std::fs::read(path).map_err(|error| {
         let message = match error.kind() {
             ErrorKind::NotFound => "there is no such file; name the rules file".into(),
@@ -119,7 +151,7 @@ pub fn load(path: &Path, env: &Env<'_>, validate: &Validate<'_>) -> Result<Confi
     })?;
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&name, &text, env, validate),
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
         Err(error) => {
             let offset = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());

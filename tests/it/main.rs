@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "the harness has no other crate to be reached from")]
 
+mod backups;
 mod bad_input;
 mod fallback;
 mod harness;

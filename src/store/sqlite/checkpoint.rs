@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use rusqlite::Connection;
 use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode};
 use tracing::{error, warn};
+
+use super::failure::Failure;
+use super::trouble::Trouble;
 
 /// The thread that folds in what one connection writes.
 pub(super) struct Checkpoints(JoinHandle<()>);
@@ -24,24 +27,29 @@ impl Checkpoints {
         writer: &mut Connection,
         helper: Connection,
         pages: i32,
+        trouble: &Arc<Trouble>,
     ) -> io::Result<Checkpoints> {
         let done = Arc::new(AtomicBool::new(false));
         let (ask, asked) = mpsc::channel();
         let thread = {
-            let done = Arc::clone(&done);
+            let (done, trouble) = (Arc::clone(&done), Arc::clone(trouble));
             thread::Builder::new().name("store-folder".into()).spawn(move || {
                 for () in asked {
                     let passive = "pragma wal_checkpoint(passive)";
-                    said(helper.query_row(passive, [], |_| Ok(())));
+                    said(helper.query_row(passive, [], |_| Ok(())), &trouble);
+                    // After what failed, if it did: the writer is not to fold in more.
                     done.store(true, Ordering::Release);
                 }
             })?
         };
         let mut under_way = false;
+        let trouble = Arc::clone(trouble);
         let hook = move |log: &mut Wal, length: i32| {
-            if under_way && done.swap(false, Ordering::Acquire) {
+            if trouble.in_doubt() || trouble.damage().is_some() {
+                // The writer sees to that.
+            } else if under_way && done.swap(false, Ordering::Acquire) {
                 under_way = false;
-                said(log.checkpoint());
+                said(log.checkpoint(), &trouble);
             } else if !under_way && length >= pages {
                 under_way = ask.send(()).is_ok();
             }
@@ -65,8 +73,14 @@ impl Checkpoints {
 }
 
 /// What was committed is in the log, whether it is folded in or not.
-fn said(result: rusqlite::Result<()>) {
-    if let Err(error) = result {
-        warn!(%error, "the write-ahead log could not be folded into the database; it grows");
+fn said(result: rusqlite::Result<()>, trouble: &Trouble) {
+    let Err(error) = result else { return };
+    warn!(%error, "the write-ahead log could not be folded into the database; it grows");
+    match error.sqlite_error_code() {
+        Some(ErrorCode::SystemIoFailure) => trouble.doubt(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            trouble.note(Failure::Sql(error));
+        }
+        _ => {}
     }
 }

@@ -2,8 +2,6 @@
 
 use rusqlite::ErrorCode;
 
-use crate::store::StoreError;
-
 /// Why a piece of work could not be done.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -19,22 +17,13 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> StoreError {
-        match failure {
-            Failure::Refused(why) => StoreError::Refused(why),
-            Failure::Sql(error) if is_the_works_fault(&error) => {
-                StoreError::Refused(error.to_string())
-            }
-            Failure::Sql(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => {
-                    StoreError::Unavailable(format!("{error}; free some space"))
-                }
-                Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                    StoreError::Unavailable(format!("{error}; make it writable"))
-                }
-                _ => StoreError::Unavailable(error.to_string()),
-            },
+impl Failure {
+    /// Why this work alone was refused; or else what is wrong with the store, and so with all work.
+    pub(super) fn refusal(self) -> Result<String, rusqlite::Error> {
+        match self {
+            Failure::Refused(why) => Ok(why),
+            Failure::Sql(error) if is_the_works_fault(&error) => Ok(error.to_string()),
+            Failure::Sql(error) => Err(error),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! One connection writes, one reads, and one folds the log of what was written into the database. What is absent on purpose: a pool, since SQLite has one
 //! writer at a time, and any SQL that another backend shares.
 
+pub mod backup;
+mod check;
 mod checkpoint;
 mod due;
 mod failure;
@@ -14,6 +16,7 @@ mod reader;
 mod rules;
 mod save;
 mod silences;
+mod trouble;
 mod values;
 mod writer;
 
@@ -25,9 +28,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
@@ -40,41 +42,38 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys, SilenceId};
-use checkpoint::Checkpoints;
 use failure::Failure;
 use memory::Memory;
+use trouble::Trouble;
 
 /// A store in one SQLite file, for one process.
 pub struct SqliteStore {
     reader: Worker<reader::Question>,
     writer: Worker<writer::Unit>,
     lock: Mutex<Option<File>>,
-    /// When a commit last failed, and why.
-    last_failure: Mutex<Option<(Instant, String)>>,
+    trouble: Arc<Trouble>,
     /// When it was last asked what is due.
     last_look: Mutex<Timestamp>,
 }
-
-/// For how long a commit that failed says that the next may fail as well.
-const RECENT: Duration = Duration::from_secs(10);
 
 impl SqliteStore {
     /// Opens the database at `path`, and makes it if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if it cannot be made, is no database of a known version, or is in use;
-    /// the file is as it was then.
+    /// [`StoreError::Open`] if it cannot be made, is no database of a known version, is damaged, or
+    /// is in use; the file is as it was then.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        let open::Opened { mut writer, reader, helper, lock } = open::open(path)?;
-        let checkpoints = Checkpoints::start(&mut writer, helper, open::CHECKPOINT)
+        let open::Taken { path, lock } = open::take(path)?;
+        let open::Opened { writer, reader, helper } = open::open(&path)?;
+        let trouble = Arc::new(Trouble::new(&path));
+        let reader = Worker::start("store-reader", |queue| reader::serve(reader, &queue))?;
+        let writer = writer::Writer::new(writer, helper, Arc::clone(&reader.queue), &trouble)
             .map_err(|error| no_thread(&error))?;
         Ok(SqliteStore {
-            reader: Worker::start("store-reader", |queue| reader::serve(reader, &queue))?,
-            writer: Worker::start("store-writer", |queue| {
-                writer::serve(writer, checkpoints, &queue);
-            })?,
+            reader,
+            writer: Worker::start("store-writer", |queue| writer.serve(&queue))?,
             lock: Mutex::new(Some(lock)),
-            last_failure: Mutex::new(None),
+            trouble,
             // Nothing is known of the clock before the start.
             last_look: Mutex::new(Timestamp::FOR_EVER),
         })
@@ -102,11 +101,7 @@ impl SqliteStore {
             Ok(())
         });
         self.writer.send(writer::Unit { work, answer })?;
-        let result = committed.await.map_err(|_| StoreError::Closed)?;
-        if let Err(StoreError::Unavailable(reason)) = &result {
-            *lock(&self.last_failure) = Some((Instant::now(), reason.clone()));
-        }
-        result?;
+        committed.await.map_err(|_| StoreError::Closed)??;
         outcome.try_recv().map_err(|_| StoreError::Closed)
     }
 
@@ -116,17 +111,23 @@ impl SqliteStore {
         question: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
+        let trouble = Arc::clone(&self.trouble);
         self.reader.send(Box::new(move |connection| {
             if answer.is_closed() {
                 return;
             }
+            let Some(connection) = connection else {
+                let why = "the database is being opened anew".to_owned();
+                let _ = answer.send(Err(trouble.recent().unwrap_or(StoreError::Unavailable(why))));
+                return;
+            };
             let ask = || {
                 let transaction = connection.unchecked_transaction()?;
                 let value = question(&transaction)?;
                 transaction.commit()?;
                 Ok(value)
             };
-            let _ = answer.send(ask().map_err(|failure: Failure| failure.into()));
+            let _ = answer.send(ask().map_err(|failure| trouble.note(failure)));
         }))?;
         answered
             .await
@@ -267,12 +268,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             self.write(|connection, _| rules::note_check(connection)).await?;
             // A disk may have room for this one row, and none for what comes in.
-            match &*lock(&self.last_failure) {
-                Some((when, reason)) if when.elapsed() < RECENT => {
-                    Err(StoreError::Unavailable(reason.clone()))
-                }
-                _ => Ok(()),
-            }
+            self.trouble.recent().map_or(Ok(()), Err)
         })
     }
 }
@@ -281,9 +277,12 @@ fn no_thread(error: &io::Error) -> StoreError {
     StoreError::Open(format!("no thread could be started for the store: {error}"))
 }
 
+/// Where work is sent to, until no more is taken.
+type Queue<T> = Mutex<Option<Sender<T>>>;
+
 /// A thread that works off a queue.
 struct Worker<T> {
-    queue: Mutex<Option<Sender<T>>>,
+    queue: Arc<Queue<T>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -297,7 +296,7 @@ impl<T: Send + 'static> Worker<T> {
             .name(name.into())
             .spawn(move || serve(waiting))
             .map_err(|error| no_thread(&error))?;
-        Ok(Worker { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        Ok(Worker { queue: Arc::new(Mutex::new(Some(queue))), thread: Mutex::new(Some(thread)) })
     }
 
     fn send(&self, item: T) -> Result<(), StoreError> {

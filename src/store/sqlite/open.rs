@@ -1,6 +1,7 @@
-//! Opens the database file: for one process alone, of a version that is known, set to be durable.
+//! Opens the database file: for one process alone, of a version that is known, unharmed as far as can
+//! be seen at once, and set to be durable.
 //!
-//! Nothing is written to a file before it is known to be ours.
+//! Nothing is written to a file before it is known to be ours and found in order.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -9,15 +10,16 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use tracing::warn;
 
 #[cfg(doc)]
 use super::checkpoint::Checkpoints;
-use super::memory;
+use super::{check, memory};
 use crate::store::StoreError;
 
 /// Each brings the database from the version that is its index to the next, which `user_version`
 /// keeps.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+pub(super) const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 
 /// "tocs" in ASCII: tells our files from those of other programs.
 const APPLICATION_ID: i32 = 0x746f_6373;
@@ -39,41 +41,114 @@ pub(super) const CHECKPOINT: i32 = (WAL_LIMIT / 4096) as i32;
 /// More than there are different statements.
 const STATEMENTS: usize = 128;
 
-/// The connections to a database, and the lock that keeps others out.
+/// The connections to a database.
 pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) reader: Connection,
     /// For [`Checkpoints`] alone.
     pub(super) helper: Connection,
+}
+
+/// A database that is this process's alone, as long as the lock is kept.
+pub(super) struct Taken {
+    /// The one true path of its file.
+    pub(super) path: PathBuf,
     pub(super) lock: File,
 }
 
-/// Opens the database at `path`, and makes it if there is none.
-pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
+/// Takes the database at `path` for this process, be there one or not.
+pub(super) fn take(path: &Path) -> Result<Taken, StoreError> {
     let path = resolve(path)?;
     let lock = lock(&path)?;
-    let explain = |error: rusqlite::Error| explain(&path, &error);
-    let mut writer = connect(&path).map_err(explain)?;
-    if writer.is_readonly("main").map_err(explain)? {
-        return Err(refuse(&path, "is read-only; let tocsin write it"));
+    Ok(Taken { path, lock })
+}
+
+/// Opens the database at `path`, which is this process's, and makes it if there is none.
+pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
+    let restoring = beside(path, RESTORING);
+    if restoring.exists() {
+        let why = format!(
+            "was being restored, which was broken off; restore it again, or remove {}",
+            restoring.display()
+        );
+        return Err(refuse(path, &why));
     }
-    let version = version(&writer, &path)?;
-    make_durable(&writer, &path)?;
+    let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    let log = beside(path, "-wal");
+    if size(path) == 0 && size(&log) > 0 {
+        let why = format!(
+            "is gone, and its newest commits are there in {}; put it back, or move that away too",
+            log.display()
+        );
+        return Err(refuse(path, &why));
+    }
+    connect(path, OpenFlags::SQLITE_OPEN_CREATE)
+}
+
+/// Opens the database at `path`, which was open before, from its files alone.
+pub(super) fn reopen(path: &Path) -> Result<Opened, StoreError> {
+    connect(path, OpenFlags::empty())
+}
+
+fn connect(path: &Path, more: OpenFlags) -> Result<Opened, StoreError> {
+    let explain = |error: rusqlite::Error| explain(path, &error);
+    let connect = || connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | more).map_err(explain);
+    let mut writer = connect()?;
+    if writer.is_readonly("main").map_err(explain)? {
+        return Err(refuse(path, "is read-only; let tocsin write it"));
+    }
+    let version = version(&writer, path)?;
+    check::at_once(&writer, version).map_err(|damage| damaged(path, &damage))?;
+    make_durable(&writer, path)?;
     migrate(&mut writer, version).map_err(explain)?;
     memory::settle(&writer).map_err(explain)?;
+    fold(&writer).map_err(explain)?;
+    sync_folder(path).map_err(|error| {
+        refuse(path, &format!("cannot be made durable ({}); see to the disk", reason(&error)))
+    })?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(explain)?;
     writer.pragma_update(None, "journal_size_limit", WAL_LIMIT).map_err(explain)?;
+    // What a unit may have to take back is kept in memory: no disk but the database's has to do.
+    writer.pragma_update(None, "temp_store", "memory").map_err(explain)?;
 
-    let reader = connect(&path).map_err(explain)?;
+    let reader = connect()?;
     reader.pragma_update(None, "cache_size", -READER_CACHE).map_err(explain)?;
     reader.pragma_update(None, "query_only", true).map_err(explain)?;
-    let helper = connect(&path).map_err(explain)?;
-    Ok(Opened { writer, reader, helper, lock })
+    let helper = connect()?;
+    Ok(Opened { writer, reader, helper })
+}
+
+/// Folds all of the log that the last process left into the database.
+///
+/// If the disk failed then, some of the log may be in the system's memory and not on the disk, and
+/// no sync would tell. Written to the database and synced there, it is on the disk before anything
+/// that builds on it is accepted.
+fn fold(writer: &Connection) -> rusqlite::Result<()> {
+    let busy: bool = writer.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
+    if busy {
+        warn!("another program reads the database; the write-ahead log grows until it is done");
+    }
+    Ok(())
+}
+
+/// Has the names of the files be as durable as what is in them.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// What the last moment of a restore is known by (`backup.rs`).
+pub(super) const RESTORING: &str = ".restoring";
+
+/// The file beside the database whose name has this end.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }
 
 /// The one true path of the file, so that no second name for it escapes the lock. Also keeps SQLite
 /// from reading a path as a URI.
-fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     if path.is_dir() {
         return Err(refuse(path, "is a directory; name a file in it"));
     }
@@ -105,9 +180,7 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
 /// Takes the database for this process. The lock goes with the file handle, also when the process
 /// is killed; the file of the lock stays.
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let name = beside(path, ".lock");
     let file =
         File::options().create(true).write(true).truncate(false).open(&name).map_err(|error| {
             let why = format!(
@@ -139,11 +212,12 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+/// A connection that changes nothing by being closed: what is damaged stays as it is, and what may
+/// not be on the disk is not folded in as if it were.
+pub(super) fn connection(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -153,7 +227,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// How many migrations the database has had.
-fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     let explain = |error: rusqlite::Error| explain(path, &error);
     let pragma = |name: &str| {
         connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(explain)
@@ -200,6 +274,7 @@ fn make_durable(connection: &Connection, path: &Path) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Each migration is one transaction: killed in the middle of it, the database is as before.
 fn migrate(connection: &mut Connection, from: usize) -> rusqlite::Result<()> {
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(from) {
         let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
@@ -211,14 +286,12 @@ fn migrate(connection: &mut Connection, from: usize) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     let why = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => {
             "is no SQLite database; name another file, or move this one away".to_owned()
         }
-        Some(ErrorCode::DatabaseCorrupt) => {
-            format!("is damaged ({error}); restore it from a backup, or name another file")
-        }
+        Some(ErrorCode::DatabaseCorrupt) => return damaged(path, &error.to_string()),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             format!("cannot be opened for writing ({error}); let tocsin write it and its folder")
         }
@@ -231,12 +304,17 @@ fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     refuse(path, &why)
 }
 
-fn refuse(path: &Path, why: &str) -> StoreError {
+fn damaged(path: &Path, damage: &str) -> StoreError {
+    let why = format!("is damaged ({damage}) and left as it is; restore a backup, or name another");
+    refuse(path, &why)
+}
+
+pub(super) fn refuse(path: &Path, why: &str) -> StoreError {
     StoreError::Open(format!("the database {} {why}", path.display()))
 }
 
 /// What the system says, without the number of the error.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
     words.to_lowercase()

@@ -6,13 +6,15 @@ use std::sync::mpsc::Receiver;
 use rusqlite::Connection;
 use tracing::error;
 
-/// A question to be asked of the database; it answers for itself.
-pub(super) type Question = Box<dyn FnOnce(&Connection) + Send>;
+/// A question to be asked of the database; it answers for itself. There is no connection while the
+/// writer has the database opened anew.
+pub(super) type Question = Box<dyn FnOnce(&mut Option<Connection>) + Send>;
 
 /// Answers until every sender of the queue is gone.
 pub(super) fn serve(connection: Connection, queue: &Receiver<Question>) {
+    let mut connection = Some(connection);
     for question in queue {
-        if catch_unwind(AssertUnwindSafe(|| question(&connection))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| question(&mut connection))).is_err() {
             error!("reading from the database panicked");
         }
     }

@@ -1,5 +1,6 @@
 //! What SQLite alone has to do: files, locks, versions, threads, full disks.
 
+mod damage;
 mod restarts;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use futures_util::future::join_all;
+use rusqlite::OpenFlags;
 use tempfile::TempDir;
 
 use super::*;

@@ -166,9 +166,7 @@ impl Tocsin {
 
     /// Posts a body to `/api/post`: the status and the answer.
     pub fn post(&self, body: impl Into<Vec<u8>>) -> (u16, Value) {
-        let post = client().post(format!("{}/api/post", self.base));
-        let answer = post.body(body.into()).send().unwrap();
-        (answer.status().as_u16(), serde_json::from_str(&answer.text().unwrap()).unwrap())
+        post_to(&self.base, body).unwrap()
     }
 
     /// Posts an event, and sees it recorded.
@@ -250,6 +248,14 @@ pub fn client() -> reqwest::blocking::Client {
             reqwest::blocking::Client::new()
         })
         .clone()
+}
+
+/// Posts a body to the `/api/post` of a tocsin at this base, if it can be reached: the status and the
+/// answer.
+pub fn post_to(base: &str, body: impl Into<Vec<u8>>) -> reqwest::Result<(u16, Value)> {
+    let answer = client().post(format!("{base}/api/post")).body(body.into()).send()?;
+    let status = answer.status().as_u16();
+    Ok((status, serde_json::from_str(&answer.text()?).unwrap()))
 }
 
 fn send_signal(name: &str, process: u32) {
