@@ -5,6 +5,7 @@
 
 mod backups;
 mod bad_input;
+mod disk_faults;
 mod fallback;
 mod harness;
 mod killed;

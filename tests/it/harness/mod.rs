@@ -1,6 +1,7 @@
 //! A running tocsin and the places it tells, each on a free port and in a folder of its own.
 
 mod alertmanager;
+pub mod bad_disk;
 mod faults;
 mod mail;
 mod postfix;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use alertmanager::Alertmanager;
+pub use bad_disk::{BadDisk, Fault, Plan};
 pub use faults::{Fate, Faults};
 pub use mail::{Mail, MailServer};
 pub use postfix::Postfix;
@@ -164,6 +166,13 @@ impl Tocsin {
         panic!("no line with {part:?} in:\n{seen}");
     }
 
+    /// Sees that nothing has panicked so far.
+    pub fn is_well(&self) {
+        let panics: Vec<String> =
+            self.log.try_iter().filter(|line| line.contains("panicked")).collect();
+        assert!(panics.is_empty(), "{panics:#?}");
+    }
+
     /// Posts a body to `/api/post`: the status and the answer.
     pub fn post(&self, body: impl Into<Vec<u8>>) -> (u16, Value) {
         post_to(&self.base, body).unwrap()
@@ -248,6 +257,22 @@ pub fn client() -> reqwest::blocking::Client {
             reqwest::blocking::Client::new()
         })
         .clone()
+}
+
+/// Waits until a process that serves listens, and kills it then, or until it ends: the exit code (-1 if
+/// it was killed) and what it said on standard error.
+pub fn ended_or_listens(mut child: Child) -> Option<(i32, String)> {
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        if line.contains("listening on ") {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return None;
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    Some((child.wait().unwrap().code().unwrap_or(-1), said))
 }
 
 /// Posts a body to the `/api/post` of a tocsin at this base, if it can be reached: the status and the
