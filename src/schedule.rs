@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{debug, error};
 
 use crate::clock;
 use crate::engine::{self, GroupKey, IntervalId, Keys, Snapshot};
@@ -49,7 +49,11 @@ pub async fn run(
                 _ = silences.changed() => silences.mark_changed(),
             },
             Err(reason) => {
-                error!(%reason, "what is due could not be done");
+                if reason.is_said() {
+                    debug!(%reason, "what is due could not be done");
+                } else {
+                    error!(%reason, "what is due could not be done");
+                }
                 rest(AFTER_FAILURE, &stop).await;
             }
         }

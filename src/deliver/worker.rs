@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::bucket::Bucket;
 use super::receivers::{Accepted, Envelope, SendError, Sender};
@@ -118,7 +118,7 @@ impl Worker {
                     _ = deliveries.changed() => {}
                 },
                 Err(reason) => {
-                    error!(receiver = self.receiver.name, %reason, "deliveries could not be claimed");
+                    self.cannot_claim(&reason);
                     let pause = tokio::time::sleep(AFTER_FAILURE);
                     self.bell.life.soft.run_until_cancelled(pause).await;
                 }
@@ -228,12 +228,21 @@ impl Worker {
                 return;
             }
             Err(reason) => {
-                error!(receiver, %reason, "deliveries could not be claimed");
+                self.cannot_claim(&reason);
                 let pause = tokio::time::sleep(AFTER_FAILURE);
                 self.bell.life.soft.run_until_cancelled(pause).await;
             }
         }
         self.let_go(ids);
+    }
+
+    fn cannot_claim(&self, reason: &StoreError) {
+        let receiver = self.receiver.name.as_str();
+        if reason.is_said() {
+            debug!(receiver, %reason, "deliveries could not be claimed");
+        } else {
+            error!(receiver, %reason, "deliveries could not be claimed");
+        }
     }
 
     fn let_go(&self, ids: impl IntoIterator<Item = DeliveryId>) {
@@ -367,6 +376,7 @@ impl Worker {
     /// Settles until the store took it: an answer that is not kept would be a message told twice.
     /// `None` if the store is closed.
     async fn settle(&self, settlement: &Settlement) -> Option<Vec<Settled>> {
+        let mut said = false;
         loop {
             let rules = Arc::clone(&self.bell.rules);
             let deliveries = settlement.deliveries.iter().cloned().collect();
@@ -387,10 +397,12 @@ impl Worker {
                     error!(?ids, reason, "a message could not be settled; it may be told again");
                     return None;
                 }
-                Err(reason) => {
+                Err(reason) if !said => {
+                    said = true;
                     let ids = &settlement.deliveries;
-                    error!(?ids, %reason, "a message could not be settled");
+                    error!(?ids, %reason, "a message could not be settled yet");
                 }
+                Err(_) => {}
             }
             tokio::time::sleep(AFTER_FAILURE).await;
         }

@@ -43,6 +43,15 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether the store says so in the log by itself, when it begins and when it is over: who tries
+    /// again and again says it no louder, or the log fills what is left of a disk.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_))
+    }
+}
+
 /// A decision to be run within a unit of work, as often as the store has to.
 pub type DecideFn = Box<dyn FnMut(&Snapshot) -> Step + Send>;
 

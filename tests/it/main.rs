@@ -6,6 +6,7 @@
 mod backups;
 mod bad_input;
 mod disk_faults;
+mod disk_full;
 mod fallback;
 mod harness;
 mod killed;
@@ -17,6 +18,7 @@ mod random_faults;
 mod rate;
 mod recorded;
 mod sending;
+mod shortages;
 mod silences;
 mod slack_faults;
 mod smtp_faults;

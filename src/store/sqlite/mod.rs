@@ -64,11 +64,12 @@ impl SqliteStore {
     /// is in use; the file is as it was then.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         let open::Taken { path, lock } = open::take(path)?;
-        let open::Opened { writer, reader, helper } = open::open(&path)?;
+        let open::Opened { writer, reader, helper, index } = open::open(&path)?;
         let trouble = Arc::new(Trouble::new(&path));
         let reader = Worker::start("store-reader", |queue| reader::serve(reader, &queue))?;
-        let writer = writer::Writer::new(writer, helper, Arc::clone(&reader.queue), &trouble)
-            .map_err(|error| no_thread(&error))?;
+        let writer =
+            writer::Writer::new(writer, helper, index, Arc::clone(&reader.queue), &trouble)
+                .map_err(|error| no_thread(&error))?;
         Ok(SqliteStore {
             reader,
             writer: Worker::start("store-writer", |queue| writer.serve(&queue))?,

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use tracing::warn;
 
 #[cfg(doc)]
@@ -38,6 +40,13 @@ const WAL_LIMIT: i64 = 16 * 1024 * 1024;
 /// long as it may stay. The longer it is, the more writes of one page become one.
 pub(super) const CHECKPOINT: i32 = (WAL_LIMIT / 4096) as i32;
 
+/// The size of the index of the log, in bytes: enough for a log of 256 MiB, 32 KiB for each 4096 pages
+/// (<https://sqlite.org/walformat.html>).
+const INDEX: u64 = 16 * 32 * 1024;
+
+/// How much room there has to be on the disk for a start, in bytes.
+const ROOM: u64 = 1024 * 1024;
+
 /// More than there are different statements.
 const STATEMENTS: usize = 128;
 
@@ -47,6 +56,14 @@ pub(super) struct Opened {
     pub(super) reader: Connection,
     /// For [`Checkpoints`] alone.
     pub(super) helper: Connection,
+    pub(super) index: Index,
+}
+
+/// Has room on the disk for the index of the log, which SQLite writes as memory: where there is none
+/// when it does, the process is killed. Closed before the last connection, it would take SQLite's
+/// locks along.
+pub(super) struct Index {
+    _file: File,
 }
 
 /// A database that is this process's alone, as long as the lock is kept.
@@ -91,6 +108,10 @@ pub(super) fn reopen(path: &Path) -> Result<Opened, StoreError> {
 }
 
 fn connect(path: &Path, more: OpenFlags) -> Result<Opened, StoreError> {
+    if room(path).is_some_and(|room| room < ROOM) {
+        let why = "cannot be opened while its disk has less than 1 MiB free; free some space";
+        return Err(refuse(path, why));
+    }
     let explain = |error: rusqlite::Error| explain(path, &error);
     let connect = || connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | more).map_err(explain);
     let mut writer = connect()?;
@@ -115,7 +136,25 @@ fn connect(path: &Path, more: OpenFlags) -> Result<Opened, StoreError> {
     reader.pragma_update(None, "cache_size", -READER_CACHE).map_err(explain)?;
     reader.pragma_update(None, "query_only", true).map_err(explain)?;
     let helper = connect()?;
-    Ok(Opened { writer, reader, helper })
+    let index = reserve_index(path).map_err(|error| {
+        refuse(path, &format!("has no room for its -shm ({}); free some space", reason(&error)))
+    })?;
+    Ok(Opened { writer, reader, helper, index })
+}
+
+/// How much room the disk of a database has, in bytes, if that can be known.
+fn room(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path.parent()?).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn reserve_index(path: &Path) -> io::Result<Index> {
+    let file = File::options().write(true).open(beside(path, "-shm"))?;
+    match fallocate(&file, FallocateFlags::empty(), 0, INDEX) {
+        // Some file systems know no such thing.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) | Ok(()) => Ok(Index { _file: file }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Folds all of the log that the last process left into the database.

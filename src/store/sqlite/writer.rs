@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use super::checkpoint::Checkpoints;
 use super::failure::Failure;
 use super::memory::Memory;
+use super::open::Index;
 use super::reader::Question;
 use super::trouble::Trouble;
 use super::{Queue, lock, open};
@@ -52,6 +53,7 @@ struct Open {
     connection: Connection,
     checkpoints: Checkpoints,
     memory: Memory,
+    index: Index,
 }
 
 impl Writer {
@@ -59,11 +61,12 @@ impl Writer {
     pub(super) fn new(
         connection: Connection,
         helper: Connection,
+        index: Index,
         reader: Arc<Queue<Question>>,
         trouble: &Arc<Trouble>,
     ) -> io::Result<Writer> {
         let trouble = Arc::clone(trouble);
-        let open = Some(Open::new(connection, helper, &trouble)?);
+        let open = Some(Open::new(connection, helper, index, &trouble)?);
         Ok(Writer { open, reader, trouble })
     }
 
@@ -129,9 +132,9 @@ impl Writer {
         }
         let trouble = &self.trouble;
         let opened = open::reopen(trouble.path());
-        let open::Opened { writer, reader, helper } =
+        let open::Opened { writer, reader, helper, index } =
             opened.map_err(|error| trouble.unavailable(error.to_string()))?;
-        let open = Open::new(writer, helper, trouble)
+        let open = Open::new(writer, helper, index, trouble)
             .map_err(|error| trouble.unavailable(error.to_string()))?;
         self.ask_reader(|connection| *connection = Some(reader));
         trouble.resolved();
@@ -158,15 +161,16 @@ impl Open {
     fn new(
         mut connection: Connection,
         helper: Connection,
+        index: Index,
         trouble: &Arc<Trouble>,
     ) -> io::Result<Open> {
         let checkpoints = Checkpoints::start(&mut connection, helper, open::CHECKPOINT, trouble)?;
-        Ok(Open { connection, checkpoints, memory: Memory::default() })
+        Ok(Open { connection, checkpoints, memory: Memory::default(), index })
     }
 
     /// Leaves the whole database in its one file, if it is in order; else everything as it is.
     fn close(self, in_order: bool) {
-        let Open { mut connection, checkpoints, mut memory } = self;
+        let Open { mut connection, checkpoints, mut memory, index } = self;
         if in_order {
             memory.settle();
             let settled = within_transaction(&connection, &mut memory, Vec::new());
@@ -181,6 +185,7 @@ impl Open {
         if let Err((_, error)) = connection.close() {
             warn!(%error, "the database could not be closed");
         }
+        drop(index);
     }
 }
 

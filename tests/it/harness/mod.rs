@@ -7,6 +7,7 @@ mod mail;
 mod postfix;
 mod python;
 mod sink;
+mod small_disk;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -26,6 +27,7 @@ pub use mail::{Mail, MailServer};
 pub use postfix::Postfix;
 pub use python::python;
 pub use sink::{Answer, Exchange, Sink};
+pub use small_disk::SmallDisk;
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +37,8 @@ pub struct Place {
     folder: TempDir,
     environment: Vec<(String, String)>,
     file_limit: Option<u32>,
+    descriptor_limit: Option<u32>,
+    disk: Option<SmallDisk>,
 }
 
 /// A running tocsin. Killed when dropped.
@@ -48,7 +52,13 @@ impl Place {
     pub fn new(rules: &str) -> Place {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("rules.yaml"), rules).unwrap();
-        Place { folder, environment: Vec::new(), file_limit: None }
+        Place {
+            folder,
+            environment: Vec::new(),
+            file_limit: None,
+            descriptor_limit: None,
+            disk: None,
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -56,7 +66,20 @@ impl Place {
     }
 
     pub fn database(&self) -> PathBuf {
-        self.path().join("tocsin.db")
+        match &self.disk {
+            None => self.path().join("tocsin.db"),
+            Some(disk) => disk.file("tocsin.db"),
+        }
+    }
+
+    /// The same, with the database on a disk of its own.
+    pub fn on(self, disk: SmallDisk) -> Place {
+        Place { disk: Some(disk), ..self }
+    }
+
+    /// The disk of the database.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("it was put on one")
     }
 
     pub fn with_environment(mut self, name: &str, value: &str) -> Place {
@@ -73,16 +96,24 @@ impl Place {
         self.file_limit = kib;
     }
 
+    /// From now on the program can have so many files and connections open.
+    pub fn limit_descriptors(&mut self, count: u32) {
+        self.descriptor_limit = Some(count);
+    }
+
     /// The program with these arguments, in this folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_tocsin");
-        let mut command = match self.file_limit {
-            None => Command::new(program),
-            Some(kib) => {
-                // The signal is ignored, so that writing fails as it does on a full disk.
-                let limited = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        // The signal is ignored, so that writing fails as it does on a full disk.
+        let files = self.file_limit.map(|kib| format!("trap '' XFSZ; ulimit -f {kib}; "));
+        let descriptors = self.descriptor_limit.map(|count| format!("ulimit -n {count}; "));
+        let limits: String = [files, descriptors].into_iter().flatten().collect();
+        let mut command = match &self.disk {
+            Some(disk) => disk.command(program),
+            None if limits.is_empty() => Command::new(program),
+            None => {
                 let mut shell = Command::new("/bin/bash");
-                shell.args(["-c", &limited, program]);
+                shell.args(["-c", &format!("{limits}exec \"$0\" \"$@\""), program]);
                 shell
             }
         };
@@ -224,6 +255,11 @@ impl Tocsin {
             let mut deliveries = deliveries.as_array().unwrap().iter();
             deliveries.find(|it| it["receiver"] == receiver && it["status"] == status).cloned()
         })
+    }
+
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, name: &str) {
