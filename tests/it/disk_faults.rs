@@ -258,6 +258,9 @@ fn what_the_disk_does_is_said_by_readyz_and_goes_on_by_itself_when_it_is_over() 
     tocsin.wait_for_line("the database can be used again");
 }
 
+/// How many of those each of two clients posts, so that the log is folded in once or twice.
+const LARGE: usize = 45;
+
 /// An event that fills many pages.
 fn large(id: &str) -> Value {
     let mut large = event(id, "STARTING", "RUNNING");
@@ -291,15 +294,15 @@ fn folding_in_fails(plan: Plan) {
     disk.fail(plan);
     let mut taken = Taken::default();
     for round in 0..5 {
-        taken.0.append(&mut post_large(&tocsin, &format!("during-{round}"), 60));
+        taken.0.append(&mut post_large(&tocsin, &format!("during-{round}"), LARGE));
         if disk.failed() == plan.fail {
             break;
         }
     }
     assert_eq!(disk.failed(), plan.fail, "{plan:?}: only {} calls", disk.seen());
     disk.mend();
-    taken.0.append(&mut post_large(&tocsin, "after", 60));
-    assert!(taken.0.len() >= 120, "{plan:?}: only {}", taken.0.len());
+    taken.0.append(&mut post_large(&tocsin, "after", LARGE));
+    assert!(taken.0.len() >= 2 * LARGE, "{plan:?}: only {}", taken.0.len());
     tocsin.is_well();
     taken.is_in(&tocsin, &format!("{plan:?}"));
     tocsin.kill();
@@ -311,7 +314,7 @@ fn folding_in_fails(plan: Plan) {
 
 #[test]
 fn a_failed_sync_of_the_database_loses_nothing_even_by_a_power_cut() {
-    for (skip, fail) in [(0, 1), (1, 1), (0, 3)] {
+    for (skip, fail) in [(0, 1), (1, 1)] {
         let fault = Fault::Eio;
         folding_in_fails(Plan { skip, fail, fault, files: on::DATABASE, calls: at::SYNCS });
     }
@@ -319,7 +322,7 @@ fn a_failed_sync_of_the_database_loses_nothing_even_by_a_power_cut() {
 
 #[test]
 fn a_failed_write_to_the_database_loses_nothing_even_by_a_power_cut() {
-    for (skip, fault) in [(0, Fault::Eio), (100, Fault::Short), (500, Fault::Eio)] {
+    for (skip, fault) in [(0, Fault::Eio), (500, Fault::Short)] {
         folding_in_fails(Plan { skip, fail: 1, fault, files: on::DATABASE, calls: at::WRITES });
     }
 }

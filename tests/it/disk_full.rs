@@ -147,3 +147,23 @@ fn files_that_nobody_may_write_stop_the_taking_until_they_may_be_written_again()
     tocsin.hear(&crash("meanwhile"));
     assert_eq!(tocsin.get("/api/list").as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_database_that_is_moved_away_takes_nothing_until_it_is_back() {
+    let place = Place::new("rules: []");
+    let mut tocsin = place.serve();
+    tocsin.hear(&crash("before"));
+    let away = place.path().join("away.db");
+    std::fs::rename(place.database(), &away).unwrap();
+    tocsin.wait_for("/readyz", |it| it["error"].as_str()?.contains("was moved").then_some(()));
+    let (status, answer) = tocsin.post(crash("meanwhile").to_string());
+    assert_eq!(status, 503, "{answer}");
+    // Not even one that is whole: it is not the one that is open.
+    std::fs::copy(&away, place.database()).unwrap();
+    assert_eq!(tocsin.post(crash("meanwhile").to_string()).0, 503);
+    std::fs::rename(&away, place.database()).unwrap();
+    tocsin.hear(&crash("meanwhile"));
+    tocsin.signal("TERM");
+    assert_eq!(tocsin.wait().code(), Some(0));
+    assert_eq!(place.serve().get("/api/list").as_array().unwrap().len(), 2);
+}

@@ -3,7 +3,8 @@
 //!
 //! Damage is the end of all writing: what is added to a damaged database may be lost with it.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -23,6 +24,8 @@ const RECENT: Duration = Duration::from_secs(10);
 /// What is known to be wrong with the database at a path.
 pub(super) struct Trouble {
     path: PathBuf,
+    /// Which file it is: its device and its number there.
+    file: Option<(u64, u64)>,
     /// When it last could not be used, and why.
     last: Mutex<Option<(Instant, String)>>,
     damage: OnceLock<String>,
@@ -35,6 +38,7 @@ impl Trouble {
     pub(super) fn new(path: &Path) -> Trouble {
         Trouble {
             path: path.to_owned(),
+            file: file_at(path),
             last: Mutex::new(None),
             damage: OnceLock::new(),
             in_doubt: AtomicBool::new(false),
@@ -44,6 +48,22 @@ impl Trouble {
     /// Where the database is.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Sees whether the file that is open is still the database: what is written to one that was moved
+    /// or removed is kept nowhere.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub(super) fn still_there(&self) -> Result<(), StoreError> {
+        if file_at(&self.path) == self.file {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(self.unavailable(format!(
+            "the database {path} was moved, removed or replaced while it was in use; put it back, or \
+             restart tocsin to go on with what is there"
+        )))
     }
 
     /// Takes note of a failure, and answers what to say of it.
@@ -144,6 +164,10 @@ impl Trouble {
         let cause = probe.err().map(|error| format!(": {}", reason(&error))).unwrap_or_default();
         format!("{error}{doing}{cause}; see to the disk")
     }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(test)]

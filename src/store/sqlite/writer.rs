@@ -12,6 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -46,7 +47,12 @@ pub(super) struct Writer {
     /// Who reads, and has to let go of the database for that.
     reader: Arc<Queue<Question>>,
     trouble: Arc<Trouble>,
+    /// When it was last seen that the database is still there.
+    seen: Instant,
 }
+
+/// How long that holds. A commit is not to wait for it.
+const SEEN_HOLDS: Duration = Duration::from_secs(1);
 
 /// An open database.
 struct Open {
@@ -67,7 +73,7 @@ impl Writer {
     ) -> io::Result<Writer> {
         let trouble = Arc::clone(trouble);
         let open = Some(Open::new(connection, helper, index, &trouble)?);
-        Ok(Writer { open, reader, trouble })
+        Ok(Writer { open, reader, trouble, seen: Instant::now() })
     }
 
     /// Works until every sender of the queue is gone, then leaves the whole database in its one file.
@@ -96,6 +102,10 @@ impl Writer {
     fn commit(&mut self, works: Vec<Work>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         if let Some(damage) = self.trouble.damage() {
             return Err(damage);
+        }
+        if self.seen.elapsed() >= SEEN_HOLDS {
+            self.trouble.still_there()?;
+            self.seen = Instant::now();
         }
         let Open { connection, memory, .. } = match &mut self.open {
             Some(open) if !self.trouble.in_doubt() => open,
@@ -176,6 +186,10 @@ impl Open {
             let settled = within_transaction(&connection, &mut memory, Vec::new());
             if let Err(error) = settled {
                 warn!(?error, "the log of containers stays in the database until the next start");
+                if !connection.is_autocommit() {
+                    // What cannot be rolled back is rolled back by the next start.
+                    let _ = command(&connection, "rollback");
+                }
             }
         }
         checkpoints.stop(&mut connection);
