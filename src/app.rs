@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, in_parts, transact};
+use crate::supervisor::Supervisor;
 use crate::wake::Wake;
 use crate::{ingest, schedule};
 
@@ -61,7 +62,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let listener = listen(&config.server).await?;
     let Storage::Sqlite(path) = &config.storage;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path)?);
-    ring(config, Arc::clone(&store), listener, &life).await?;
+    let serving = ring(config, Arc::clone(&store), listener, &life).await?;
+    attended(Arc::clone(&store), serving, &life);
     if !life.stopped_within(options.stop_timeout).await {
         bail!(
             "stopped before all was done; what was accepted is kept, and goes on at the next start"
@@ -78,7 +80,7 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Starts every task of the bridge.
+/// Starts every task of the bridge, and answers in words what it does.
 ///
 /// # Errors
 /// If the store cannot be brought into line with the rules, or a receiver cannot be built.
@@ -87,7 +89,7 @@ pub async fn ring(
     store: Arc<dyn Store>,
     listener: TcpListener,
     life: &Lifecycle,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     // Before anything runs that would have to be stopped again.
     let senders: Vec<_> = config
         .receivers
@@ -136,8 +138,25 @@ pub async fn ring(
         stop: life.soft.clone(),
     };
     life.spawn_vital("http", http::serve(listener, api, Limits::default()));
-    info!(rules = rules.iter().count(), "listening on http://{address}");
-    Ok(())
+    let rules = rules.iter().count();
+    info!(rules, "listening on http://{address}");
+    Ok(format!("listening on http://{address}, {rules} rule{}", if rules == 1 { "" } else { "s" }))
+}
+
+/// Lets the service manager know how the program stands, if one started it.
+fn attended(store: Arc<dyn Store>, serving: String, life: &Lifecycle) {
+    let supervisor = match Supervisor::from_environment(&environment) {
+        Ok(None) => return,
+        Ok(Some(supervisor)) => supervisor,
+        Err(error) => {
+            warn!(%error, "NOTIFY_SOCKET cannot be used; the service manager hears nothing");
+            return;
+        }
+    };
+    let stop = life.soft.clone();
+    life.spawn_vital("supervisor", async move {
+        supervisor.attend(&*store, &serving, &stop).await;
+    });
 }
 
 /// How notifications are worded for people who look them up: as they are sent.

@@ -22,4 +22,5 @@ pub mod rules;
 pub mod schedule;
 pub mod simulation;
 pub mod store;
+pub mod supervisor;
 pub mod wake;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate, and those that each may name beside itself.
-const MODULES: [(&str, &[&str]); 14] = [
+const MODULES: [(&str, &[&str]); 15] = [
     ("clock", &[]),
     ("event", &["clock"]),
     ("rules", &["event", "clock"]),
@@ -16,6 +16,7 @@ const MODULES: [(&str, &[&str]); 14] = [
     ("message", &["engine", "rules", "event", "clock"]),
     ("config", &["simulation", "message", "rules", "event", "clock"]),
     ("store", &["engine", "rules", "event", "clock"]),
+    ("supervisor", &["store"]),
     ("wake", &["engine"]),
     ("metrics", &[]),
     ("ingest", &["metrics", "wake", "store", "engine", "rules", "event", "clock"]),

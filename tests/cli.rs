@@ -49,6 +49,7 @@ fn the_help_is_as_pinned() {
         ("help-deliveries-discard", &["deliveries", "discard", "--help"]),
         ("help-backup", &["backup", "--help"]),
         ("help-restore", &["restore", "--help"]),
+        ("help-health", &["health", "--help"]),
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{name}");
@@ -75,6 +76,7 @@ fn wrong_usage_ends_with_2() {
         &["silences", "add", "--match", "a=b", "--match", "a=c", "--for", "2h"],
         &["silences", "end", "x"],
         &["silences", "list", "--url", "localhost:8080"],
+        &["health", "--url", "localhost:8080"],
         &["deliveries"],
         &["deliveries", "list", "--status", "lost"],
         &["deliveries", "show"],

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Exit, output};
-use crate::deliver::receivers::{install_tls, with_causes};
+use crate::deliver::receivers::{host, install_tls, is_loopback, with_causes};
 
 /// How long an answer may take: the store behind it may be busy.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,10 +46,15 @@ impl Client {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .user_agent(concat!("tocsin/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            .timeout(TIMEOUT)
+            .timeout(TIMEOUT);
+        if is_loopback(&host(&address.url)) {
+            // No proxy reaches what listens on this machine only.
+            http = http.no_proxy();
+        }
+        let http = http
             .build()
             .map_err(|error| anyhow!("cannot ask over HTTP: {}", with_causes(&error)))?;
         Ok(Client { http, runtime, url: address.url })

@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod client;
 mod deliveries;
+mod health;
 mod output;
 mod schema;
 mod send;
@@ -61,6 +62,8 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup in the database's place, while tocsin does not run.
     Restore(backup::Restore),
+    /// Ask a running tocsin whether it is well; exit 1 if it is not.
+    Health(health::Health),
     /// Print the JSON Schema of a rules file, for editors.
     Schema,
 }
@@ -99,6 +102,7 @@ impl Cli {
             Command::Deliveries(deliveries) => deliveries.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::Health(health) => health.run(),
             Command::Schema => schema::run(),
         };
         ended.unwrap_or_else(|error| {

@@ -152,6 +152,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits nothing, durably: whether the store can be written.
     fn check_writable(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Why the store does nothing more until the program is started again, if that is so. A disk
+    /// that is full or slow is no such reason: a start would not better it.
+    fn stuck(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Runs a decision as a unit of work of `store`, and answers what came of it.

@@ -30,6 +30,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
@@ -54,7 +55,13 @@ pub struct SqliteStore {
     trouble: Arc<Trouble>,
     /// When it was last asked what is due.
     last_look: Mutex<Timestamp>,
+    /// Since when the writer has been at one decision, while it is at one.
+    deciding: Arc<Mutex<Option<Instant>>>,
 }
+
+/// How long one decision may take before it counts as one that never ends. Those of alerts that
+/// thousands of containers hold up take seconds.
+const DECIDES_WITHIN: Duration = Duration::from_secs(60);
 
 impl SqliteStore {
     /// Opens the database at `path`, and makes it if there is none.
@@ -77,6 +84,7 @@ impl SqliteStore {
             trouble,
             // Nothing is known of the clock before the start.
             last_look: Mutex::new(Timestamp::FOR_EVER),
+            deciding: Arc::default(),
         })
     }
 
@@ -104,6 +112,15 @@ impl SqliteStore {
         self.writer.send(writer::Unit { work, answer })?;
         committed.await.map_err(|_| StoreError::Closed)??;
         outcome.try_recv().map_err(|_| StoreError::Closed)
+    }
+
+    /// As [`Store::stuck`], where a decision may take so long.
+    fn stuck_for(&self, limit: Duration) -> Option<String> {
+        if self.writer.ended() || self.reader.ended() {
+            return Some("a thread of the store has ended".into());
+        }
+        let since = (*lock(&self.deciding))?;
+        (since.elapsed() > limit).then(|| format!("a decision takes longer than {limit:?}"))
     }
 
     /// Asks `question` of one state of the database.
@@ -144,6 +161,11 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
+        let deciding = Arc::clone(&self.deciding);
+        let mut decide: DecideFn = Box::new(move |snapshot| {
+            let _until_decided = Deciding::begin(&deciding);
+            decide(snapshot)
+        });
         Box::pin(self.write(move |connection, memory| {
             let changes = load::decided(connection, memory, keys, &mut decide)?;
             save::changes(connection, memory, &changes)
@@ -272,6 +294,26 @@ impl Store for SqliteStore {
             self.trouble.recent().map_or(Ok(()), Err)
         })
     }
+
+    fn stuck(&self) -> Option<String> {
+        self.stuck_for(DECIDES_WITHIN)
+    }
+}
+
+/// Notes that the writer decides, and, once dropped, that it does not.
+struct Deciding<'a>(&'a Mutex<Option<Instant>>);
+
+impl Deciding<'_> {
+    fn begin(since: &Mutex<Option<Instant>>) -> Deciding<'_> {
+        *lock(since) = Some(Instant::now());
+        Deciding(since)
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
+    }
 }
 
 fn no_thread(error: &io::Error) -> StoreError {
@@ -304,6 +346,11 @@ impl<T: Send + 'static> Worker<T> {
         let queue = lock(&self.queue);
         let queue = queue.as_ref().ok_or(StoreError::Closed)?;
         queue.send(item).map_err(|_| StoreError::Closed)
+    }
+
+    /// Whether nothing will be worked off any more.
+    fn ended(&self) -> bool {
+        lock(&self.thread).as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits until what is queued is done and the thread has ended.

@@ -406,3 +406,30 @@ async fn an_event_takes_little_more_than_its_payload() {
     let ratio = file as f64 / payload_bytes as f64;
     assert!(ratio < 1.45, "{ratio}");
 }
+
+#[tokio::test]
+async fn a_decision_that_does_not_end_is_found_and_a_lock_that_others_hold_is_no_such_thing() {
+    let (store, folder) = open_new();
+    assert_eq!(store.stuck(), None);
+    let other = Connection::open(folder.path().join("tocsin.db")).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    let (begun, begins) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let decide = Box::new(move |_: &Snapshot| {
+        begun.send(()).unwrap();
+        let _ = goes_on.recv();
+        Step::Write(Changes::default())
+    });
+    let mut work = std::pin::pin!(store.run(Keys::default(), decide));
+    // It goes into the queue.
+    assert!(futures_util::poll!(work.as_mut()).is_pending());
+    assert!(begins.recv_timeout(Duration::from_millis(100)).is_err(), "the other holds the lock");
+    assert_eq!(store.stuck_for(Duration::ZERO), None, "the writer waits, and for no decision");
+    other.execute_batch("rollback").unwrap();
+    begins.recv().unwrap();
+    assert!(store.stuck_for(Duration::ZERO).is_some());
+    assert_eq!(store.stuck(), None, "it may still end");
+    drop(go_on);
+    work.await.unwrap();
+    assert_eq!(store.stuck_for(Duration::ZERO), None);
+}

@@ -319,7 +319,7 @@ pub fn post_to(base: &str, body: impl Into<Vec<u8>>) -> reqwest::Result<(u16, Va
     Ok((status, serde_json::from_str(&answer.text()?).unwrap()))
 }
 
-fn send_signal(name: &str, process: u32) {
+pub fn send_signal(name: &str, process: u32) {
     let status =
         Command::new("kill").args([format!("-{name}"), process.to_string()]).status().unwrap();
     assert!(status.success());
