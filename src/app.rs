@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use futures_util::FutureExt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -16,7 +17,7 @@ use crate::clock;
 use crate::config::{self, Config, Storage};
 use crate::deliver::{Bell, Worker, receivers};
 use crate::engine::{self, DeliveryId, Keys, Snapshot};
-use crate::http::{self, Api, Limits, Wording, Words};
+use crate::http::{self, Api, Guard, Limits, Wording, Words};
 use crate::lifecycle::Lifecycle;
 use crate::message;
 use crate::metrics::Metrics;
@@ -25,7 +26,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, in_parts, transact};
 use crate::supervisor::Supervisor;
 use crate::wake::Wake;
-use crate::{ingest, schedule};
+use crate::{ingest, schedule, tls};
 
 /// What `tocsin serve` was asked to do.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ pub async fn ring(
         metrics: metrics.clone(),
         rules: Arc::clone(&rules),
         templates: config.templates,
-        external_url: config.server.external_url,
+        external_url: config.server.external_url.clone(),
         wake: Arc::clone(&wake),
         life: life.clone(),
     });
@@ -137,10 +138,13 @@ pub async fn ring(
         words,
         stop: life.soft.clone(),
     };
-    life.spawn_vital("http", http::serve(listener, api, Limits::default()));
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    let guard = guard(config.server, life)?;
+    life.spawn_vital("http", http::serve(listener, api, guard, limits()));
     let rules = rules.iter().count();
-    info!(rules, "listening on http://{address}");
-    Ok(format!("listening on http://{address}, {rules} rule{}", if rules == 1 { "" } else { "s" }))
+    info!(rules, "listening on {scheme}://{address}");
+    let noun = if rules == 1 { "rule" } else { "rules" };
+    Ok(format!("listening on {scheme}://{address}, {rules} {noun}"))
 }
 
 /// Lets the service manager know how the program stands, if one started it.
@@ -157,6 +161,49 @@ fn attended(store: Arc<dyn Store>, serving: String, life: &Lifecycle) {
     life.spawn_vital("supervisor", async move {
         supervisor.attend(&*store, &serving, &stop).await;
     });
+}
+
+/// Who may call, as the file has it.
+fn guard(server: config::Server, life: &Lifecycle) -> anyhow::Result<Guard> {
+    let tls = server.tls.map(|files| tls::keep_current(files, life.soft.clone())).transpose();
+    let tls = tls.map_err(|wrong| anyhow!("in `server.tls`, {wrong}"))?;
+    let tls = tls.map(|(current, follow)| {
+        life.spawn_vital("tls", follow);
+        current
+    });
+    Ok(Guard {
+        receive_tokens: server.receive_tokens,
+        receive_rate: server.receive_rate,
+        admin: server.admin.map(|admin| (admin.user, admin.password)),
+        trusted_proxies: server.trusted_proxies,
+        tls,
+    })
+}
+
+/// The limits of the edge: clients never have all the descriptors that the system lets us open, so
+/// that the store and the deliveries can always have theirs.
+fn limits() -> Limits {
+    const OTHERS: u64 = 512;
+    let usual = Limits::default();
+    let wanted = usual.connections as u64 + OTHERS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let mut allowed = current.unwrap_or(wanted);
+    if allowed < wanted {
+        let more = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(more), maximum }).is_ok() {
+            allowed = more;
+        }
+    }
+    if allowed >= wanted {
+        return usual;
+    }
+    let connections = usize::try_from(allowed / 2).unwrap_or(usual.connections);
+    warn!(
+        descriptors = allowed,
+        connections, "few files may be open at once: fewer connections are taken"
+    );
+    let connections_each = usual.connections_each.min(connections.div_ceil(2));
+    Limits { connections, connections_each, ..usual }
 }
 
 /// How notifications are worded for people who look them up: as they are sent.
@@ -248,13 +295,8 @@ async fn listen(server: &config::Server) -> anyhow::Result<TcpListener> {
         .await
         .with_context(|| format!("cannot listen on {}: no such address", server.listen))?
         .collect();
-    let exposed = addresses.iter().find(|address| !address.ip().is_loopback());
-    if let (Some(address), false) = (exposed, server.open) {
-        bail!(
-            "refusing to listen on {address}: anyone who reaches it could post events and read \
-             them; listen on 127.0.0.1 behind a proxy that asks for credentials, or set \
-             `server.open: true` in the rules file"
-        );
+    if let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+        allow_others(server, address)?;
     }
     TcpListener::bind(&addresses[..]).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow!(
@@ -263,4 +305,35 @@ async fn listen(server: &config::Server) -> anyhow::Result<TcpListener> {
         ),
         _ => anyhow!(error).context(format!("cannot listen on {}", server.listen)),
     })
+}
+
+/// Whether tocsin may listen where others than this machine reach it.
+fn allow_others(server: &config::Server, address: &SocketAddr) -> anyhow::Result<()> {
+    let missing = match (server.receive_tokens.is_empty(), server.admin.is_none()) {
+        (true, true) => "`server.receive_token` and `server.admin`",
+        (true, false) => "`server.receive_token`",
+        (false, true) => "`server.admin`",
+        (false, false) => "",
+    };
+    if !missing.is_empty() && !server.open {
+        bail!(
+            "refusing to listen on {address}, where others reach it, without {missing}: set what is \
+             missing in the rules file, or listen on 127.0.0.1, or say `server.open: true` if \
+             everyone there may post events and read them"
+        );
+    }
+    if !missing.is_empty() {
+        warn!(
+            %address,
+            "everyone who reaches this address may call: {missing} is not set, and `server.open` is"
+        );
+    }
+    if server.tls.is_none() && server.trusted_proxies.is_empty() {
+        warn!(
+            %address,
+            "what is sent to this address can be read on its way, passwords too: set `server.tls`, \
+             or name the proxy that encrypts in `server.trusted_proxies`"
+        );
+    }
+    Ok(())
 }

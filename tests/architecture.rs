@@ -7,14 +7,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate, and those that each may name beside itself.
-const MODULES: [(&str, &[&str]); 15] = [
+const MODULES: [(&str, &[&str]); 18] = [
     ("clock", &[]),
+    ("password", &[]),
+    ("rate", &[]),
+    ("tls", &[]),
     ("event", &["clock"]),
     ("rules", &["event", "clock"]),
     ("engine", &["rules", "event", "clock"]),
     ("simulation", &["engine", "rules", "event", "clock"]),
     ("message", &["engine", "rules", "event", "clock"]),
-    ("config", &["simulation", "message", "rules", "event", "clock"]),
+    ("config", &["simulation", "message", "password", "rate", "rules", "tls", "event", "clock"]),
     ("store", &["engine", "rules", "event", "clock"]),
     ("supervisor", &["store"]),
     ("wake", &["engine"]),
@@ -31,12 +34,19 @@ const MODULES: [(&str, &[&str]); 15] = [
             "engine",
             "message",
             "config",
+            "rate",
             "rules",
             "event",
             "clock",
         ],
     ),
-    ("http", &["ingest", "metrics", "wake", "store", "engine", "rules", "event", "clock"]),
+    (
+        "http",
+        &[
+            "ingest", "metrics", "password", "rate", "tls", "wake", "store", "engine", "rules",
+            "event", "clock",
+        ],
+    ),
 ];
 
 /// Where the pieces are put together: these may name any module.
@@ -44,7 +54,8 @@ const ROOTS: [&str; 5] = ["app", "cli", "lib", "lifecycle", "main"];
 
 /// What only these places may name. What is told over HTTP and what is asked over HTTP share
 /// nothing but the library: a message is tried once and judged, a command waits for its answer.
-const OWNED: [(&str, &[&str]); 10] = [
+const OWNED: [(&str, &[&str]); 13] = [
+    ("argon2", &["password"]),
     ("schemars", &["config/schema"]),
     ("prometheus_client", &["metrics"]),
     ("rusqlite", &["store/sqlite"]),
@@ -54,6 +65,8 @@ const OWNED: [(&str, &[&str]); 10] = [
     ("warp", &["http"]),
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
+    ("rustls", &["deliver/receivers", "password", "tls"]),
+    ("tokio_rustls", &["http/handshake"]),
     ("std::time::SystemTime", &["clock"]),
 ];
 

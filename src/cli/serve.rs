@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Exit;
 use crate::app;
@@ -41,7 +40,6 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        open_all_that_may_be();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers())
             // What the store answers comes from its own thread: it is to be passed on at once.
@@ -59,14 +57,6 @@ impl Serve {
         runtime.shutdown_background();
         ended.map(|()| Exit::Done)
     }
-}
-
-/// Has as many files and connections open as the system lets a process have, which is often many more
-/// than it begins with: those of clients are not to keep messages from being sent.
-fn open_all_that_may_be() {
-    let limit = getrlimit(Resource::Nofile);
-    // What cannot be raised stays as it is, and is enough for most.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// How many threads serve: one for each processor, but for the one that the store's writer keeps

@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 /// The keys whose values are secrets, now or in a version to come.
-pub(super) const SECRET_KEYS: [&str; 9] = [
+pub(super) const SECRET_KEYS: [&str; 10] = [
     "webhook_url",
     "smtp_url",
     "receive_token",
     "password",
+    "password_hash",
     "bot_token",
     "routing_key",
     "secret",

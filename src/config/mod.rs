@@ -15,6 +15,7 @@ mod receivers;
 mod report;
 mod rules;
 mod schema;
+mod secrets;
 mod server;
 mod variables;
 mod yaml;
@@ -24,12 +25,18 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+use secrecy::SecretString;
+
 use crate::message::Templates;
+use crate::password::Password;
 use crate::rules::Rules;
 use crate::simulation::Suite;
+use crate::tls;
 use fields::Fields;
 use problem::Source;
 use report::{Report, quoted};
+use secrets::Secrets;
 use yaml::{Node, Value};
 
 pub use duration::{parse as parse_duration, write as write_duration};
@@ -58,8 +65,8 @@ pub struct Config {
     pub notes: Vec<String>,
 }
 
-/// How to be reached.
-#[derive(Clone, Debug)]
+/// How to be reached, and by whom.
+#[derive(Debug)]
 pub struct Server {
     /// `host:port` to listen on.
     pub listen: String,
@@ -67,6 +74,25 @@ pub struct Server {
     pub external_url: Option<String>,
     /// Whether it may listen on more than loopback though anyone may call.
     pub open: bool,
+    /// Any of which lets events in; none lets anyone post.
+    pub receive_tokens: Vec<SecretString>,
+    /// How many requests one such token lets in.
+    pub receive_rate: Option<Rate>,
+    /// Who may do all else; anyone may if there is none.
+    pub admin: Option<Admin>,
+    /// Who is believed where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What to serve TLS with, instead of plain HTTP.
+    pub tls: Option<tls::Files>,
+}
+
+/// Who may see and do everything.
+#[derive(Debug)]
+pub struct Admin {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: Password,
 }
 
 /// Where to keep things.
@@ -243,9 +269,10 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
         return None;
     }
     let mut fields = Fields::of(root, "a rules file", report)?;
-    let server = server::server(fields.get("server"), report);
+    let secrets = Secrets { folder, report };
+    let server = server::server(fields.get("server"), secrets, report);
     let storage = server::storage(fields.get("storage"), report);
-    let reader = receivers::Reader::new(folder, validate, report);
+    let reader = receivers::Reader::new(secrets, validate, report);
     let mut receivers = reader.read(fields.get("receivers"));
     let mute_times = mutes::read(fields.get("mute_times"), report);
     let reader = rules::Reader { receivers: &receivers, mute_times: &mute_times, report };

@@ -2,37 +2,8 @@
 
 use std::time::Duration;
 
-/// The units, with their seconds.
-const UNITS: [(&str, u64); 3] = [("s", 1), ("min", 60), ("h", 3600)];
-
-/// How often something may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// So many times, at least once.
-    pub count: u32,
-    /// In this time.
-    pub per: Duration,
-}
-
-impl Rate {
-    /// So many times a second.
-    #[must_use]
-    pub const fn per_second(count: u32) -> Rate {
-        Rate { count, per: Duration::from_secs(1) }
-    }
-
-    /// So many times a minute.
-    #[must_use]
-    pub const fn per_minute(count: u32) -> Rate {
-        Rate { count, per: Duration::from_secs(60) }
-    }
-
-    /// How many times in so many seconds.
-    #[must_use]
-    pub fn times_in(self, seconds: f64) -> f64 {
-        f64::from(self.count) * seconds / self.per.as_secs_f64()
-    }
-}
+pub use crate::rate::Rate;
+use crate::rate::UNITS;
 
 /// The rate that this text writes.
 ///
@@ -65,10 +36,5 @@ mod tests {
             assert!(parse(text).unwrap_err().starts_with("is no rate"), "{text}");
         }
         assert!(parse("0/s").unwrap_err().starts_with("lets nothing through"));
-    }
-
-    #[test]
-    fn a_rate_gives_so_many_in_a_time() {
-        assert_eq!(Rate::per_minute(30).times_in(4.0), 2.0);
     }
 }

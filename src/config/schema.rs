@@ -56,6 +56,50 @@ struct Server {
     external_url: Option<String>,
     /// Whether it may listen on more than loopback though anyone may call.
     open: Option<Flag>,
+    /// What lets events in at /api/post: as ?token=, as a Bearer token, or as a Basic password. A
+    /// list while one takes the place of another; anyone may post if it is empty.
+    receive_token: Option<OneOrMany>,
+    /// Files with nothing but a token in each.
+    receive_token_file: Option<OneOrMany>,
+    /// How many requests one token lets in; any number unless given.
+    receive_rate: Option<Rate>,
+    /// Who may see and do everything else.
+    admin: Option<Admin>,
+    /// Addresses and networks of the proxies in front, whose X-Forwarded-For is believed.
+    trusted_proxies: Option<OneOrMany>,
+    /// What to serve TLS with, instead of plain HTTP.
+    tls: Option<Tls>,
+}
+
+/// Who may see and do everything.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&[
+    "password", "password_file", "password_hash", "password_hash_file",
+])))]
+struct Admin {
+    /// The name.
+    user: Text,
+    /// The password; anyone may call if it is empty.
+    password: Option<Text>,
+    /// A file with nothing but the password in it.
+    password_file: Option<String>,
+    /// Its argon2id hash, `$argon2id$…`.
+    password_hash: Option<String>,
+    /// A file with nothing but the hash in it.
+    password_hash_file: Option<String>,
+}
+
+/// Files of PEM, read again whenever they change.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Tls {
+    /// The certificate, and those between it and its authority.
+    cert_file: String,
+    /// Its private key.
+    key_file: String,
+    /// Authorities: only clients with a certificate of one of them are let in.
+    client_ca_file: Option<String>,
 }
 
 #[derive(JsonSchema)]

@@ -1,21 +1,38 @@
-//! `server` and `storage`: how to be reached, and where to keep things.
+//! `server` and `storage`: how to be reached and by whom, and where to keep things.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::fields::Fields;
 use super::report::Report;
+use super::secrets::Secrets;
 use super::yaml::Node;
-use super::{Server, Storage};
+use super::{Admin, Server, Storage};
+use crate::password::Password;
+use crate::tls;
+
+/// What is shorter can be guessed, by someone with many addresses and a few weeks.
+const SHORT_TOKEN: usize = 16;
 
 /// Keys that a later version has.
-const SERVER_LATER: [&str; 6] =
-    ["receive_token", "receive_token_file", "admin", "trusted_proxies", "tls", "tls_cert"];
 const STORAGE_LATER: [&str; 2] = ["keep", "url_file"];
 
 impl Default for Server {
     fn default() -> Server {
-        Server { listen: "127.0.0.1:8080".into(), external_url: None, open: false }
+        Server {
+            listen: "127.0.0.1:8080".into(),
+            external_url: None,
+            open: false,
+            receive_tokens: Vec::new(),
+            receive_rate: None,
+            admin: None,
+            trusted_proxies: Vec::new(),
+            tls: None,
+        }
     }
 }
 
@@ -62,7 +79,7 @@ impl FromStr for Storage {
     }
 }
 
-pub(super) fn server(node: Option<&Node>, report: &Report) -> Server {
+pub(super) fn server(node: Option<&Node>, secrets: Secrets<'_>, report: &Report) -> Server {
     let mut server = Server::default();
     let Some(mut fields) = node.and_then(|node| Fields::of(node, "\"server\"", report)) else {
         return server;
@@ -77,8 +94,137 @@ pub(super) fn server(node: Option<&Node>, report: &Report) -> Server {
     server.external_url =
         fields.web_url("external_url").map(|url| url.trim_end_matches('/').to_owned());
     server.open = fields.bool("open").unwrap_or_default();
-    fields.finish(&SERVER_LATER);
+    server.receive_tokens = receive_tokens(&mut fields, secrets, report);
+    server.receive_rate = fields.rate("receive_rate");
+    server.admin = fields.get("admin").and_then(|node| admin(node, secrets, report));
+    server.trusted_proxies = trusted_proxies(&mut fields, report);
+    server.tls = fields.get("tls").and_then(|node| tls(node, secrets.folder, report));
+    fields.finish(&[]);
     server
+}
+
+fn receive_tokens(
+    fields: &mut Fields<'_>,
+    secrets: Secrets<'_>,
+    report: &Report,
+) -> Vec<SecretString> {
+    let is_given = fields.get("receive_token").or(fields.get("receive_token_file")).is_some();
+    let tokens = secrets.many(fields, "receive_token", "receive_token_file");
+    let Some(tokens) = tokens else { return Vec::new() };
+    if is_given && tokens.is_empty() {
+        report.note("anyone may post events: \"receive_token\" is empty".into());
+    }
+    if tokens.iter().any(|token| token.expose_secret().len() < SHORT_TOKEN) {
+        report.note(format!(
+            "a \"receive_token\" can be guessed: it has fewer than {SHORT_TOKEN} characters; \
+             `openssl rand -hex 16` makes one that cannot"
+        ));
+    }
+    tokens
+}
+
+fn admin(node: &Node, secrets: Secrets<'_>, report: &Report) -> Option<Admin> {
+    let mut fields = Fields::of(node, "\"admin\"", report)?;
+    let place = fields.get("user").map_or(fields.place, |node| node.place);
+    let user = fields.text("user");
+    let user_is_missing = fields.get("user").is_none();
+    // Each is asked for, so that none is taken for unknown.
+    let given = [
+        ("password", fields.get("password").is_some()),
+        ("password_file", fields.get("password_file").is_some()),
+        ("password_hash", fields.get("password_hash").is_some()),
+        ("password_hash_file", fields.get("password_hash_file").is_some()),
+    ];
+    let given: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(key, _)| *key).collect();
+    let hash_place = fields.get("password_hash").or(fields.get("password_hash_file"));
+    let hash_place = hash_place.map(|node| node.place);
+    let secret = match given.as_slice() {
+        [key] if key.starts_with("password_hash") => {
+            secrets.one(&mut fields, "password_hash", "password_hash_file")
+        }
+        [_] => secrets.one(&mut fields, "password", "password_file"),
+        [] => {
+            let message = "\"admin\" needs a \"password\", a \"password_hash\", or a file with one";
+            report.wrong(fields.place, message);
+            None
+        }
+        several => {
+            let several = several.join("\" and \"");
+            report.wrong(fields.place, format!("\"{several}\" are given; keep one"));
+            None
+        }
+    };
+    if user_is_missing {
+        report.wrong(fields.place, "\"admin\" needs a \"user\"");
+    }
+    fields.finish(&[]);
+    let (user, secret) = (user?, secret?);
+    if secret.expose_secret().is_empty() {
+        report.note("anyone may see and do everything: the password of \"admin\" is empty".into());
+        return None;
+    }
+    if user.is_empty() || user.contains(|char: char| char == ':' || char.is_control()) {
+        report.wrong(place, "\"user\" must be a name without a colon, like ops");
+        return None;
+    }
+    let password = match hash_place {
+        None => Password::plain(&secret),
+        Some(place) => Password::hashed(&secret)
+            .map_err(|error| report.wrong(place, format!("\"password_hash\" {error}")))
+            .ok()?,
+    };
+    Some(Admin { user, password })
+}
+
+fn trusted_proxies(fields: &mut Fields<'_>, report: &Report) -> Vec<IpNet> {
+    let mut proxies = Vec::new();
+    for (place, text) in fields.texts("trusted_proxies").unwrap_or_default() {
+        match network(text.value.trim()) {
+            Ok(network) => proxies.push(network),
+            Err(error) => report.wrong(place, format!("a trusted proxy {error}")),
+        }
+    }
+    proxies
+}
+
+/// The network that this text writes, or that of one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network: IpNet = match text.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().into(),
+        Err(_) => text.parse().map_err(|_| {
+            "must be an address or a network, like 10.0.0.7 or 10.0.0.0/8".to_owned()
+        })?,
+    };
+    match network.prefix_len() {
+        0 => Err("cannot be anyone: everyone could pretend to be somebody else; name those \
+                  that are in front of tocsin"
+            .into()),
+        _ => Ok(network.trunc()),
+    }
+}
+
+fn tls(node: &Node, folder: &Path, report: &Report) -> Option<tls::Files> {
+    let before = report.count();
+    let mut fields = Fields::of(node, "\"tls\"", report)?;
+    let places = ["cert_file", "key_file", "client_ca_file"]
+        .map(|key| (key, fields.get(key).map(|node| node.place)));
+    let [cert, key, client_ca] = places.map(|(key, place)| {
+        if place.is_none() && key != "client_ca_file" {
+            report.wrong(fields.place, format!("\"tls\" needs \"{key}\""));
+        }
+        fields.filled(key).map(|path| folder.join(path))
+    });
+    fields.finish(&[]);
+    if report.count() > before {
+        return None;
+    }
+    let files = tls::Files { cert: cert?, key: key?, client_ca };
+    if let Err(wrong) = files.check() {
+        let place = places.iter().find(|(name, _)| *name == wrong.key);
+        let place = place.and_then(|(_, place)| *place);
+        report.wrong(place.unwrap_or(node.place), wrong.to_string());
+    }
+    Some(files)
 }
 
 pub(super) fn storage(node: Option<&Node>, report: &Report) -> Storage {

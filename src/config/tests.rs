@@ -153,7 +153,7 @@ fn all_errors_are_printed_at_once_each_with_its_place() {
     let text = r#"
 server:
   listen: "8080"
-  receive_token: abc
+  receive_tokn: abc
 receivers:
   ops-slack: { slack: { webhook_url: "${HOOK}" } }
   mail:
@@ -182,8 +182,8 @@ rules:
     rules.yaml:3:11: "listen" must be host:port, like 127.0.0.1:8080
           listen: "8080"
                   ^
-    rules.yaml:4:3: "receive_token" is not supported yet
-          receive_token: ***
+    rules.yaml:4:3: unknown key "receive_tokn"; did you mean "receive_token"?
+          receive_tokn: ***
           ^
     rules.yaml:8:24: the environment variable NONE is not set; set it, or give a default: ${NONE:-…}
             email: { smtp_url: "${NONE}", from: a@x.org, to: 5 }
@@ -583,8 +583,13 @@ fn secrets_cannot_be_printed() {
         "receivers: { a: { slack_api: { bot_tokn: hush } } }",
         "receivers: { a: [{ pagerduty: { routing_key: hush } }, { pagerduty: { routing_ky: hush } }] }",
         "receivers: { a: { discord: { webhook_url: hush, webhook_url_file: x } } }",
-        "server: { receive_token: hush }",
-        "server: { admin: { user: a, password: hush } }",
+        "server: { receive_token: hush, x: 1 }",
+        "server: { receive_token: [hush-a-bye, hush-b-bye], x: [hush-a-bye] }",
+        "server: { admin: { user: a, password: hush, x: 1 } }",
+        "server: { admin: { user: a, password_hash: hush } }",
+        "server: { admin: { user: a, password_hash: '$argon2id$hush', passwrd: hush } }",
+        "server: { trusted_proxies: '${SECRET}' }",
+        "server: { tls: { cert_file: 'x/${SECRET}', key_file: '/${SECRET}' } }",
         "rules: [{ name: a, when: {}, notify: ['${SECRET}'], severity: '${SECRET}' }]",
         "rules: [{ name: '${SECRET}', description: [] }, { name: '${SECRET}', when: {} }]",
         "rules: [{ name: a, when: { state: CRASHED }, group_by: ['${SECRET}'] }]",
@@ -931,4 +936,92 @@ fn each_bad_mute_time_and_inhibit_gets_one_clear_sentence() {
     );
     assert!(printed.contains("2:44: unknown mute time \"nihgts\"; did you mean \"nights\"?"));
     assert!(printed.contains("2:52: unknown mute time \"weekends\"; name it under \"mute_times\""));
+}
+
+#[test]
+fn who_may_call_is_read_with_its_secrets_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "a-token-from-a-file\n").unwrap();
+    std::fs::write(folder.path().join("password"), "hush\n").unwrap();
+    let rules = folder.path().join("rules.yaml");
+    let text = "server:\n  receive_token_file: [token]\n  receive_rate: 100/s\n  \
+                admin: { user: ops, password_file: password }\n  \
+                trusted_proxies: [127.0.0.1, 10.1.2.3/8, '::1', '::ffff:192.0.2.1']\n";
+    std::fs::write(&rules, text).unwrap();
+    let Config { server, notes, .. } = load(&rules, &env, &|_| Vec::new()).unwrap();
+    assert_eq!(notes, ["there are no rules: nothing will be told"]);
+    let tokens: Vec<&str> = server.receive_tokens.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(tokens, ["a-token-from-a-file"]);
+    assert_eq!(server.receive_rate, Some(Rate::per_second(100)));
+    let admin = server.admin.unwrap();
+    assert_eq!((admin.user.as_str(), admin.password.is(b"hush")), ("ops", true));
+    let proxies: Vec<String> = server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["127.0.0.1/32", "10.0.0.0/8", "::1/128", "192.0.2.1/32"]);
+}
+
+#[test]
+fn a_token_or_a_password_that_comes_out_empty_is_none_and_said_to_be() {
+    let config = config(
+        "server:\n  receive_token: ['${NONE:-}', '']\n  \
+         admin: { user: ops, password: '${NONE:-}' }\n",
+    );
+    assert!(config.server.receive_tokens.is_empty() && config.server.admin.is_none());
+    assert_eq!(
+        config.notes[..2],
+        [
+            "anyone may post events: \"receive_token\" is empty",
+            "anyone may see and do everything: the password of \"admin\" is empty"
+        ]
+    );
+    let short = self::config("server: { receive_token: [abc, '0123456789abcdef'] }");
+    assert_eq!(short.server.receive_tokens.len(), 2);
+    assert!(short.notes[0].starts_with("a \"receive_token\" can be guessed"), "{:?}", short.notes);
+}
+
+#[test]
+fn what_is_wrong_with_who_may_call_is_said_at_its_place() {
+    for (text, wrong) in [
+        (
+            "server: { receive_token: a, receive_token_file: b }",
+            "rules.yaml:1:49: \"receive_token\" and \"receive_token_file\" are both given; keep one",
+        ),
+        (
+            "server: { admin: { user: a } }",
+            "rules.yaml:1:18: \"admin\" needs a \"password\", a \"password_hash\", or a file with one",
+        ),
+        ("server: { admin: { password: a } }", "rules.yaml:1:18: \"admin\" needs a \"user\""),
+        (
+            "server: { admin: { user: a, password: a, password_hash: b } }",
+            "rules.yaml:1:18: \"password\" and \"password_hash\" are given; keep one",
+        ),
+        (
+            "server: { admin: { user: 'a:b', password: a } }",
+            "rules.yaml:1:26: \"user\" must be a name without a colon, like ops",
+        ),
+        (
+            "server: { admin: { user: a, password_hash: b } }",
+            "rules.yaml:1:44: \"password_hash\" is no hash by argon2id, which begins with $argon2id$",
+        ),
+        (
+            "server: { trusted_proxies: [proxy.example.com] }",
+            "rules.yaml:1:29: a trusted proxy must be an address or a network, like 10.0.0.7",
+        ),
+        (
+            "server: { trusted_proxies: 0.0.0.0/0 }",
+            "rules.yaml:1:28: a trusted proxy cannot be anyone",
+        ),
+        (
+            "server: { receive_rate: 5 }",
+            "rules.yaml:1:25: \"receive_rate\" is a number; write a rate",
+        ),
+        ("server: { tls: { cert_file: a } }", "rules.yaml:1:16: \"tls\" needs \"key_file\""),
+        (
+            "server: { tls: { cert_file: /no/cert, key_file: /no/key } }",
+            "rules.yaml:1:29: \"cert_file\" cannot be read: No such file",
+        ),
+        ("server: { tls: { cert: a } }", "unknown key \"cert\"; known here: cert_file"),
+    ] {
+        let printed = printed(text);
+        assert!(printed.contains(wrong), "{text}\n{printed}");
+    }
 }

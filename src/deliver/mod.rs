@@ -1,6 +1,5 @@
 //! Gets notifications out: claims a lease, sends, settles. Never a transaction across the network.
 
-mod bucket;
 pub mod receivers;
 pub mod retry;
 mod worker;

@@ -10,7 +10,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::bucket::Bucket;
 use super::receivers::{Accepted, Envelope, SendError, Sender};
 use super::retry;
 use crate::clock::{self, Timestamp};
@@ -22,6 +21,7 @@ use crate::engine::{
 use crate::lifecycle::Lifecycle;
 use crate::message::{self, Context, Templates};
 use crate::metrics::Metrics;
+use crate::rate::Bucket;
 use crate::rules::Rules;
 use crate::store::{Store, StoreError, transact};
 use crate::wake::{Stirred, Wake};

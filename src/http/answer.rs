@@ -1,9 +1,12 @@
 //! Answers: JSON, or one sentence on what is wrong and what to do.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
-use warp::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use warp::http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use warp::http::{Response as HttpResponse, StatusCode};
 pub(super) use warp::reply::Response;
 
@@ -93,6 +96,11 @@ impl Refusal {
         )
     }
 
+    /// There is no room for the body among those that are being read.
+    pub(super) fn crowded() -> Refusal {
+        Refusal::unavailable("too much is being sent at once; send it again in a while", 1)
+    }
+
     /// The rest of the body is not read, so that nothing more can be asked on this connection.
     fn closing(status: StatusCode, sentence: String) -> Refusal {
         Refusal {
@@ -106,6 +114,31 @@ impl Refusal {
         Refusal {
             header: Some((RETRY_AFTER, HeaderValue::from(retry_after))),
             ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, sentence)
+        }
+    }
+
+    /// Nobody is let in so; `challenge` says how (RFC 9110 §11.6.1).
+    pub(super) fn unauthorized(
+        sentence: impl Into<Cow<'static, str>>,
+        challenge: HeaderValue,
+    ) -> Refusal {
+        Refusal {
+            header: Some((WWW_AUTHENTICATE, challenge)),
+            ..Refusal::new(StatusCode::UNAUTHORIZED, sentence)
+        }
+    }
+
+    /// This is for nobody to ask.
+    pub(super) fn forbidden(sentence: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::new(StatusCode::FORBIDDEN, sentence)
+    }
+
+    /// It was asked too often; the client may ask again after `wait`.
+    pub(super) fn too_many(sentence: impl Into<Cow<'static, str>>, wait: Duration) -> Refusal {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Refusal {
+            header: Some((RETRY_AFTER, HeaderValue::from(seconds.max(1)))),
+            ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, sentence)
         }
     }
 

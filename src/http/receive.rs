@@ -1,11 +1,14 @@
 //! `POST /api/post`: from a body to a recorded event. It is answered 2xx only after the commit.
 
 use std::fmt::Display;
+use std::ops::Deref;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::BufMut;
 use futures_util::StreamExt;
 use serde::{Serialize, Serializer};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use warp::{Buf, Stream};
 
 use super::answer::{self, Refusal, Response, STORE_RETRY};
@@ -44,11 +47,11 @@ impl<T: Display> Serialize for Displayed<T> {
 
 pub(super) async fn post<I: Intake>(
     api: &Api<I>,
-    limits: &Limits,
+    reading: &Reading,
     length: Option<u64>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Refusal> {
-    let body = whole(body, length, limits).await?;
+    let body = reading.whole(body, length).await?;
     let event = event::decode(&body).map_err(|error| Refusal::malformed(error.to_string()))?;
     // That events are missing, or that none comes, is seen in no single event.
     let of_events = api.rules.matching(&event).filter(|rule| rule.on == On::Event);
@@ -65,42 +68,87 @@ pub(super) async fn post<I: Intake>(
     })))
 }
 
-/// The whole body, within the limits.
-pub(super) async fn whole(
-    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-    length: Option<u64>,
-    limits: &Limits,
-) -> Result<Vec<u8>, Refusal> {
-    tokio::time::timeout(limits.body_within, read(body, length, limits.body))
-        .await
-        .map_err(|_| Refusal::too_slow(limits.body_within.as_secs_f64()))?
+/// How bodies are read.
+pub(super) struct Reading {
+    /// How long a body may be, in bytes.
+    most: usize,
+    /// How long a whole one may take.
+    within: Duration,
+    /// For how many bytes there is room, in all bodies together.
+    room: Semaphore,
 }
 
-/// The whole body, of at most `limit` bytes. `length` is what the headers say of it, if they do;
-/// that saves reading what is too long anyway, and nothing else rests on it.
-async fn read(
-    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-    length: Option<u64>,
-    limit: usize,
-) -> Result<Vec<u8>, Refusal> {
-    let length = usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX);
-    if length > limit {
-        return Err(Refusal::too_large(limit));
+/// A whole body. There is room for another when it is dropped.
+pub(super) struct Body<'a> {
+    bytes: Vec<u8>,
+    room: Option<SemaphorePermit<'a>>,
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
-    let mut body = pin!(body);
-    let mut bytes = Vec::with_capacity(length);
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| {
-            Refusal::malformed(format!(
-                "the body cannot be read to its end: {error}; send it again"
-            ))
-        })?;
-        if bytes.len() + chunk.remaining() > limit {
-            return Err(Refusal::too_large(limit));
+}
+
+impl Reading {
+    pub(super) fn new(limits: &Limits) -> Reading {
+        let room = Semaphore::new(limits.bodies);
+        Reading { most: limits.body, within: limits.body_within, room }
+    }
+
+    /// The whole body, within the limits.
+    pub(super) async fn whole(
+        &self,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+        length: Option<u64>,
+    ) -> Result<Body<'_>, Refusal> {
+        tokio::time::timeout(self.within, self.read(body, length))
+            .await
+            .map_err(|_| Refusal::too_slow(self.within.as_secs_f64()))?
+    }
+
+    /// `length` is what the headers say of the body, if they do; that saves reading what is too
+    /// long anyway, and nothing else rests on it.
+    async fn read(
+        &self,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+        length: Option<u64>,
+    ) -> Result<Body<'_>, Refusal> {
+        let length = usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX);
+        if length > self.most {
+            return Err(Refusal::too_large(self.most));
         }
-        bytes.put(chunk);
+        let mut body = pin!(body);
+        let mut whole = Body { bytes: Vec::new(), room: None };
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| {
+                Refusal::malformed(format!(
+                    "the body cannot be read to its end: {error}; send it again"
+                ))
+            })?;
+            if whole.bytes.len() + chunk.remaining() > self.most {
+                return Err(Refusal::too_large(self.most));
+            }
+            whole.makeroom(&self.room, chunk.remaining())?;
+            // Room is made for what came, not for what somebody says that he is going to send.
+            whole.bytes.put(chunk);
+        }
+        Ok(whole)
     }
-    Ok(bytes)
+}
+
+impl<'a> Body<'a> {
+    fn makeroom(&mut self, room: &'a Semaphore, length: usize) -> Result<(), Refusal> {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let more = room.try_acquire_many(length).map_err(|_| Refusal::crowded())?;
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            None => self.room = Some(more),
+        }
+        Ok(())
+    }
 }
 
 /// Each is a 503: the producer keeps the event, and tries again.

@@ -1,6 +1,7 @@
 //! From method and path to the one function that answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use warp::http::Method;
 use warp::path::FullPath;
@@ -9,7 +10,7 @@ use warp::{Buf, Filter, Rejection, Stream};
 use super::answer::{Refusal, Response};
 use super::health::Readiness;
 use super::params::{Given, closest};
-use super::receive::{self, Intake};
+use super::receive::{self, Intake, Reading};
 use super::{Api, Limits, deliveries, health, lists, receivers, silences};
 
 /// The paths there are, for those who mistype one.
@@ -48,7 +49,8 @@ enum Resource<'a> {
 /// What outlives a request.
 struct Shared<I> {
     api: Api<I>,
-    limits: Limits,
+    reading: Reading,
+    ready_within: Duration,
     readiness: Readiness,
 }
 
@@ -58,7 +60,12 @@ pub(super) fn filter<I: Intake>(
     api: Api<I>,
     limits: Limits,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    let shared = Arc::new(Shared { api, limits, readiness: Readiness::default() });
+    let shared = Arc::new(Shared {
+        api,
+        reading: Reading::new(&limits),
+        ready_within: limits.ready_within,
+        readiness: Readiness::default(),
+    });
     warp::method()
         .and(warp::path::full())
         .and(warp::query::<Given>())
@@ -81,11 +88,11 @@ async fn answer<I: Intake>(
     length: Option<u64>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Refusal> {
-    let Shared { api, limits, readiness } = shared;
+    let Shared { api, reading, ready_within, readiness } = shared;
     let resource = find(path)?;
     resource.check(method)?;
     match resource {
-        Resource::Post => receive::post(api, limits, length, body).await,
+        Resource::Post => receive::post(api, reading, length, body).await,
         Resource::List => lists::events(&*api.store, path, given).await,
         Resource::Containers => lists::containers(&*api.store, path, given).await,
         Resource::Container(id) => lists::container(&*api.store, id, given).await,
@@ -100,12 +107,12 @@ async fn answer<I: Intake>(
         Resource::Retry(id) => deliveries::retry(api, id, given).await,
         Resource::RetryAll => deliveries::retry_all(api, given).await,
         Resource::Silences if method == Method::POST => {
-            silences::add(api, limits, length, body).await
+            silences::add(api, reading, length, body).await
         }
         Resource::Silences => lists::silences(&*api.store, path, given).await,
         Resource::Silence(id) => silences::end(api, id).await,
         Resource::Health => Ok(health::alive()),
-        Resource::Ready => readiness.answer(&*api.store, &api.stop, limits.ready_within).await,
+        Resource::Ready => readiness.answer(&*api.store, &api.stop, *ready_within).await,
     }
 }
 

@@ -6,10 +6,10 @@ use serde_json::Value;
 use tracing::{info, warn};
 use warp::{Buf, Stream};
 
+use super::Api;
 use super::answer::{self, Refusal, Response};
 use super::params::{closest, quoted};
-use super::receive;
-use super::{Api, Limits};
+use super::receive::Reading;
 use crate::clock::{self, Timestamp};
 use crate::engine::SilenceId;
 use crate::rules::{Matchers, WrongMatchers};
@@ -24,11 +24,11 @@ struct Receipt {
 
 pub(super) async fn add<I>(
     api: &Api<I>,
-    limits: &Limits,
+    reading: &Reading,
     length: Option<u64>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Refusal> {
-    let body = receive::whole(body, length, limits).await?;
+    let body = reading.whole(body, length).await?;
     let now = clock::now();
     let silence = decode(&body, now)?;
     let (starts_at, ends_at) = (silence.starts_at, silence.ends_at);

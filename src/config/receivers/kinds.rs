@@ -2,9 +2,9 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::super::fields::{self, Fields};
+use super::super::fields::Fields;
 use super::super::rate::Rate;
-use super::super::yaml::{Node, Value};
+use super::super::yaml::Node;
 use super::Reader;
 
 /// What a receiver is. What its secrets and URLs are worth is for `deliver` to say.
@@ -200,51 +200,65 @@ impl Reader<'_> {
                 Some(ReceiverKind::Slack { webhook_url: webhook_url?, blocks })
             }
             "slack_api" => {
-                let bot_token = self.secret(fields, "bot_token", "bot_token_file");
+                let bot_token = self.secrets.one(fields, "bot_token", "bot_token_file");
                 let channel = self.needed(fields, kind, "channel");
                 let url = fields.web_url("url");
                 Some(ReceiverKind::SlackApi { bot_token: bot_token?, channel: channel?, url })
             }
             "email" => self.email(fields),
             "webhook" => {
-                let url = self.secret(fields, "url", "url_file");
-                let secrets = self.secrets(fields);
+                let url = self.secrets.one(fields, "url", "url_file");
+                let secrets = self.signed_with(fields);
                 Some(ReceiverKind::Webhook { url: url?, secrets: secrets? })
             }
             "pagerduty" => {
-                let routing_key = self.secret(fields, "routing_key", "routing_key_file");
+                let routing_key = self.secrets.one(fields, "routing_key", "routing_key_file");
                 let url = fields.web_url("url");
                 Some(ReceiverKind::PagerDuty { routing_key: routing_key?, url })
             }
             "teams" => Some(ReceiverKind::Teams { webhook_url: self.webhook_url(fields)? }),
             "discord" => Some(ReceiverKind::Discord { webhook_url: self.webhook_url(fields)? }),
             "telegram" => {
-                let bot_token = self.secret(fields, "bot_token", "bot_token_file");
+                let bot_token = self.secrets.one(fields, "bot_token", "bot_token_file");
                 let chat_id = self.needed(fields, kind, "chat_id");
                 let url = fields.web_url("url");
                 Some(ReceiverKind::Telegram { bot_token: bot_token?, chat_id: chat_id?, url })
             }
             "ntfy" => {
-                let url = self.secret(fields, "url", "url_file");
+                let url = self.secrets.one(fields, "url", "url_file");
                 let given = fields.get("token").or(fields.get("token_file")).is_some();
-                let token = given.then(|| self.secret(fields, "token", "token_file"));
+                let token = given.then(|| self.secrets.one(fields, "token", "token_file"));
                 let token = token.map_or(Some(None), |token| token.map(Some))?;
                 let token = token.filter(|token| !token.expose_secret().is_empty());
                 Some(ReceiverKind::Ntfy { url: url?, token })
             }
             _ => {
-                let url = self.secret(fields, "url", "url_file");
+                let url = self.secrets.one(fields, "url", "url_file");
                 Some(ReceiverKind::Alertmanager { url: url? })
             }
         }
     }
 
+    /// The secrets to sign with. If all come out empty, someone meant to sign and would not.
+    fn signed_with(&self, fields: &mut Fields<'_>) -> Option<Vec<SecretString>> {
+        let given = fields.get("secret").or(fields.get("secret_file"));
+        let secrets = self.secrets.many(fields, "secret", "secret_file")?;
+        match given {
+            Some(node) if secrets.is_empty() => {
+                let message = "\"secret\" is empty; leave it out if nothing is to be signed";
+                self.report.wrong(node.place, message);
+                None
+            }
+            _ => Some(secrets),
+        }
+    }
+
     fn webhook_url(&self, fields: &mut Fields<'_>) -> Option<SecretString> {
-        self.secret(fields, "webhook_url", "webhook_url_file")
+        self.secrets.one(fields, "webhook_url", "webhook_url_file")
     }
 
     fn email(&self, fields: &mut Fields<'_>) -> Option<ReceiverKind> {
-        let smtp_url = self.secret(fields, "smtp_url", "smtp_url_file");
+        let smtp_url = self.secrets.one(fields, "smtp_url", "smtp_url_file");
         let from = self.needed(fields, "email", "from");
         let to = fields.texts("to");
         if fields.get("to").is_none() {
@@ -261,78 +275,5 @@ impl Reader<'_> {
             self.report.wrong(fields.place, format!("\"{kind}\" needs \"{key}\""));
         }
         Some(fields.text(key)?.trim().to_owned())
-    }
-
-    /// A secret given as such or in a file, whose trailing newline does not belong to it.
-    fn secret(
-        &self,
-        fields: &mut Fields<'_>,
-        key: &'static str,
-        file_key: &'static str,
-    ) -> Option<SecretString> {
-        let (here, file) = (fields.get(key), fields.get(file_key));
-        match (here, file) {
-            (Some(_), None) => Some(SecretString::from(fields.text(key)?.trim().to_owned())),
-            (None, Some(node)) => self.secret_in(node, file_key),
-            (Some(_), Some(file)) => self.both(file, key, file_key),
-            (None, None) => {
-                let message = format!("\"{key}\" or \"{file_key}\" is missing");
-                self.report.wrong(fields.place, message);
-                None
-            }
-        }
-    }
-
-    /// The secrets to sign with: one or a list, given as such or in files. Those that come out
-    /// empty are left out; if all do, someone meant to sign and would not.
-    fn secrets(&self, fields: &mut Fields<'_>) -> Option<Vec<SecretString>> {
-        let (here, files) = (fields.get("secret"), fields.get("secret_file"));
-        let (key, node) = match (here, files) {
-            (None, None) => return Some(Vec::new()),
-            (Some(_), Some(file)) => return self.both(file, "secret", "secret_file"),
-            (Some(node), None) => ("secret", node),
-            (None, Some(node)) => ("secret_file", node),
-        };
-        let items = match &node.value {
-            Value::List(items) => items.as_slice(),
-            _ => std::slice::from_ref(node),
-        };
-        let read = |item: &Node| match key {
-            "secret" => {
-                let text = fields::text(item, key, self.report)?;
-                Some(SecretString::from(text.trim().to_owned()))
-            }
-            _ => self.secret_in(item, key),
-        };
-        let read: Vec<Option<SecretString>> = items.iter().map(read).collect();
-        let mut secrets = read.into_iter().collect::<Option<Vec<SecretString>>>()?;
-        secrets.retain(|secret| !secret.expose_secret().is_empty());
-        if secrets.is_empty() {
-            let message = format!("\"{key}\" is empty; leave it out if nothing is to be signed");
-            self.report.wrong(node.place, message);
-            return None;
-        }
-        Some(secrets)
-    }
-
-    fn both<T>(&self, file: &Node, key: &str, file_key: &str) -> Option<T> {
-        let message = format!("\"{key}\" and \"{file_key}\" are both given; keep one");
-        self.report.wrong(file.place, message);
-        None
-    }
-
-    fn secret_in(&self, node: &Node, key: &str) -> Option<SecretString> {
-        let path = fields::text(node, key, self.report)?;
-        if path.trim().is_empty() {
-            return Some(SecretString::default());
-        }
-        match std::fs::read_to_string(self.folder.join(path)) {
-            Ok(secret) => Some(SecretString::from(secret.trim().to_owned())),
-            Err(error) => {
-                let written = node.value.written();
-                self.report.wrong(node.place, format!("cannot read {written}: {error}"));
-                None
-            }
-        }
     }
 }

@@ -5,12 +5,12 @@ mod kinds;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::fields::{self, Fields};
 use super::report::{self, Report, quoted};
+use super::secrets::Secrets;
 use super::yaml::{Key, Node, Place, Value};
 use super::{CONSOLE, Receiver, Validate};
 use kinds::KINDS;
@@ -22,8 +22,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// What reading a receiver needs to know.
 pub(super) struct Reader<'a> {
-    /// The folder that `…_file` is relative to.
-    folder: &'a Path,
+    secrets: Secrets<'a>,
     validate: &'a Validate<'a>,
     report: &'a Report,
     /// The fallbacks that receivers name, with their places.
@@ -32,11 +31,11 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
-        folder: &'a Path,
+        secrets: Secrets<'a>,
         validate: &'a Validate<'a>,
         report: &'a Report,
     ) -> Reader<'a> {
-        Reader { folder, validate, report, fallbacks: RefCell::default() }
+        Reader { secrets, validate, report, fallbacks: RefCell::default() }
     }
 }
 

@@ -9,9 +9,11 @@ use crate::config::{conditions, parse};
 const UNKNOWN: &str = "zzzzzzzzzzzzzzzz";
 
 /// Each mapping of the schema, and a file with a key in it that nobody knows.
-const MAPPINGS: [(&str, &str); 22] = [
+const MAPPINGS: [(&str, &str); 24] = [
     ("", "KEY: 1"),
     ("Server", "server: { KEY: 1 }"),
+    ("Admin", "server: { admin: { KEY: 1 } }"),
+    ("Tls", "server: { tls: { KEY: 1 } }"),
     ("Storage", "storage: { KEY: 1 }"),
     ("Receiver", "receivers: { r: { KEY: 1 } }"),
     ("Slack", "receivers: { r: { slack: { KEY: 1 } } }"),

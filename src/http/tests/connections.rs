@@ -15,10 +15,10 @@ async fn edge_within(limits: Limits) -> Edge {
 }
 
 /// An edge whose events wait until the gate is opened.
-async fn gated() -> (Edge, Arc<Semaphore>) {
+async fn gated(limits: Limits) -> (Edge, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let intake = FakeIntake { gate: Some(Arc::clone(&gate)), ..FakeIntake::default() };
-    (Edge::with(FakeStore::default(), intake, Limits::default()).await, gate)
+    (Edge::with(FakeStore::default(), intake, limits).await, gate)
 }
 
 /// Everything until the server closes.
@@ -66,22 +66,75 @@ async fn headers_over_the_limit_are_431() {
 }
 
 #[tokio::test]
-async fn a_connection_over_the_cap_waits_for_its_turn() {
-    let edge = edge_within(Limits { connections: 1, ..Limits::default() }).await;
+async fn a_connection_over_the_cap_takes_the_place_of_one_that_asks_nothing() {
+    let edge = edge_within(Limits { connections: 2, ..Limits::default() }).await;
+    let mut silent = edge.connect().await;
+    let mut slow = edge.connect().await;
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost:").await.unwrap();
+    let mut good = [edge.connect().await, edge.connect().await];
+    for stream in &mut good {
+        stream.write_all(posting(EVENT).as_bytes()).await.unwrap();
+        assert_eq!(read(stream).await.status, 200);
+    }
+    assert_eq!(rest(&mut silent).await, "");
+    assert_eq!(rest(&mut slow).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_over_the_cap_waits_while_all_are_being_answered() {
+    let (edge, gate) = gated(Limits { connections: 1, ..Limits::default() }).await;
     let mut first = edge.connect().await;
     first.write_all(posting(EVENT).as_bytes()).await.unwrap();
-    assert_eq!(read(&mut first).await.status, 200);
-
+    edge.until_handed_in(1).await;
     let mut second = edge.connect().await;
-    second.write_all(posting(EVENT).as_bytes()).await.unwrap();
+    second.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert!(timeout(SOON, second.readable()).await.is_err());
-    drop(first);
+    gate.add_permits(1);
+    assert_eq!(read(&mut first).await.status, 200, "what was begun is answered");
     assert_eq!(timeout(LATER, read(&mut second)).await.unwrap().status, 200);
 }
 
 #[tokio::test]
+async fn one_address_does_not_have_all_the_connections() {
+    let limits = Limits { connections_each: 2, ..Limits::default() };
+    let (edge, gate) = gated(limits).await;
+    let mut busy = [edge.connect().await, edge.connect().await];
+    for stream in &mut busy {
+        stream.write_all(posting(EVENT).as_bytes()).await.unwrap();
+    }
+    let from = |address: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        socket.connect(edge.address)
+    };
+    // Until both are being answered, one of them may give way.
+    edge.until_handed_in(2).await;
+    let mut third = from("127.0.0.1").await.unwrap();
+    assert_eq!(rest(&mut third).await, "");
+    let mut other = from("127.0.0.2").await.unwrap();
+    other.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut other).await.status, 200);
+    gate.add_permits(2);
+}
+
+#[tokio::test]
+async fn bodies_together_have_a_limit() {
+    let limits = Limits { bodies: 1000, ..Limits::default() };
+    let (edge, gate) = gated(limits).await;
+    let large = EVENT.replace('}', &format!(", \"x\": \"{}\"}}", "x".repeat(600)));
+    let mut first = edge.connect().await;
+    first.write_all(posting(&large).as_bytes()).await.unwrap();
+    edge.until_handed_in(1).await;
+    let refused = edge.post(&large).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    gate.add_permits(2);
+    assert_eq!(read(&mut first).await.status, 200);
+    assert_eq!(edge.post(&large).await.status, 200, "there is room again");
+}
+
+#[tokio::test]
 async fn a_request_that_runs_is_answered_before_the_end() {
-    let (edge, gate) = gated().await;
+    let (edge, gate) = gated(Limits::default()).await;
     let mut busy = edge.connect().await;
     busy.write_all(posting(EVENT).as_bytes()).await.unwrap();
     let mut idle = edge.connect().await;

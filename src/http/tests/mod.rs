@@ -1,5 +1,6 @@
 //! The edge over a real socket, before a store and an intake that do as they are told.
 
+mod access;
 mod connections;
 mod deliveries;
 mod posting;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Intake, Limits, Place, Words, serve};
+use super::{Api, Guard, Intake, Limits, Place, Words, serve};
 use crate::clock::Timestamp;
 use crate::engine::{
     Delivery, DeliveryId, Down, Heard, Keys, Notification, SilenceId, SilenceStatus, Snapshot,
@@ -44,6 +45,8 @@ struct Edge {
     stop: CancellationToken,
     store: Arc<FakeStore>,
     wake: Arc<Wake>,
+    /// How many events were handed in.
+    handed_in: Arc<AtomicUsize>,
     served: JoinHandle<()>,
 }
 
@@ -64,9 +67,24 @@ impl Edge {
         Edge::with_rules(store, ingest, limits, rules).await
     }
 
+    async fn guarded(guard: Guard) -> Edge {
+        let (store, ingest, rules) = Default::default();
+        Edge::with_all(store, ingest, guard, Limits::default(), rules).await
+    }
+
     async fn with_rules(
         store: FakeStore,
         ingest: FakeIntake,
+        limits: Limits,
+        rules: Rules,
+    ) -> Edge {
+        Edge::with_all(store, ingest, Guard::default(), limits, rules).await
+    }
+
+    async fn with_all(
+        store: FakeStore,
+        ingest: FakeIntake,
+        guard: Guard,
         limits: Limits,
         rules: Rules,
     ) -> Edge {
@@ -74,6 +92,7 @@ impl Edge {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let store = Arc::new(store);
+        let handed_in = Arc::clone(&ingest.handed_in);
         let wake = Arc::new(Wake::default());
         let api = Api {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -88,8 +107,8 @@ impl Edge {
             places: Arc::from([Place { name: "ops".into(), kind: "slack", off: false }]),
             stop: stop.clone(),
         };
-        let served = TaskTracker::new().spawn(serve(listener, api, limits));
-        Edge { address, stop, store, wake, served }
+        let served = TaskTracker::new().spawn(serve(listener, api, guard, limits));
+        Edge { address, stop, store, wake, handed_in, served }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -101,6 +120,13 @@ impl Edge {
         let mut stream = self.connect().await;
         stream.write_all(request).await.unwrap();
         read(&mut stream).await
+    }
+
+    /// Waits until so many events were handed in.
+    async fn until_handed_in(&self, count: usize) {
+        while self.handed_in.load(Ordering::Relaxed) < count {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn get(&self, target: &str) -> Answer {
@@ -169,12 +195,14 @@ impl Answer {
 struct FakeIntake {
     known: Mutex<HashSet<Identity>>,
     refusing: Option<IngestError>,
+    handed_in: Arc<AtomicUsize>,
     /// If there is one, each event waits for a permit of it.
     gate: Option<Arc<Semaphore>>,
 }
 
 impl Intake for FakeIntake {
     async fn submit(&self, event: Event) -> Result<Recorded, IngestError> {
+        self.handed_in.fetch_add(1, Ordering::Relaxed);
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();
         }
