@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use reqwest::header::LINK;
-use reqwest::{Method, Response, Url, redirect};
+use reqwest::{Identity, Method, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Exit, output};
+use crate::app;
 use crate::deliver::receivers::{host, install_tls, is_loopback, with_causes};
 
 /// How long an answer may take: the store behind it may be busy.
@@ -19,7 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Where tocsin runs.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Address {
-    /// Where tocsin runs; http://USER:PASSWORD@… where a proxy asks for them.
+    /// Where tocsin runs: https://USER:PASSWORD@HOST:PORT where it asks for them, or TOCSIN_USER and
+    /// TOCSIN_PASSWORD in the environment.
     #[arg(
         long,
         global = true,
@@ -46,18 +48,36 @@ impl Client {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
-        let mut http = reqwest::Client::builder()
+        let mut url = address.url;
+        let named = |name| app::environment(name).filter(|value| !value.is_empty());
+        if let (Some(password), "") = (named("TOCSIN_PASSWORD"), url.username()) {
+            let user = named("TOCSIN_USER").context(
+                "TOCSIN_PASSWORD is set and TOCSIN_USER is not; set it to the user of `server.admin`",
+            )?;
+            // What has no host was refused as an address.
+            let _ = url.set_username(&user).and_then(|()| url.set_password(Some(&password)));
+        }
+        let mut http = reqwest::Client::builder();
+        if let Some(path) = named("TOCSIN_CLIENT_CERT") {
+            let pem = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
+            let identity = Identity::from_pem(&pem).map_err(|error| {
+                let causes = with_causes(&error);
+                anyhow!("{path} holds no certificate with its key, both as PEM: {causes}")
+            })?;
+            http = http.identity(identity);
+        }
+        http = http
             .user_agent(concat!("tocsin/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .timeout(TIMEOUT);
-        if is_loopback(&host(&address.url)) {
+        if is_loopback(&host(&url)) {
             // No proxy reaches what listens on this machine only.
             http = http.no_proxy();
         }
         let http = http
             .build()
             .map_err(|error| anyhow!("cannot ask over HTTP: {}", with_causes(&error)))?;
-        Ok(Client { http, runtime, url: address.url })
+        Ok(Client { http, runtime, url })
     }
 
     /// Every item of a list, page by page.
@@ -136,6 +156,10 @@ impl Client {
         }
         let status = answer.status();
         match answer.json::<Refusal>().await {
+            Ok(refusal) if status == StatusCode::UNAUTHORIZED => bail!(
+                "{}; they go into --url, or into TOCSIN_USER and TOCSIN_PASSWORD",
+                refusal.error
+            ),
             Ok(refusal) => bail!("{}", refusal.error),
             Err(_) => bail!("{} answered {status}, which is no answer of tocsin's", self.shown()),
         }

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "the harness has no other crate to be reached from")]
 
+mod access;
 mod backups;
 mod bad_input;
 mod disk_faults;
 mod disk_full;
+mod encrypted;
 mod fallback;
 mod harness;
 mod health;

@@ -121,8 +121,8 @@ impl Place {
             .args(arguments)
             .current_dir(self.path())
             .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("RUST_LOG", "info")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
@@ -149,9 +149,12 @@ impl Place {
     }
 
     pub fn serve_with(&self, more: &[&str]) -> Tocsin {
+        self.serve_on("127.0.0.1:0", more)
+    }
+
+    pub fn serve_on(&self, listen: &str, more: &[&str]) -> Tocsin {
         let database = format!("sqlite:{}", self.database().display());
-        let mut arguments =
-            vec!["serve", "rules.yaml", "--listen", "127.0.0.1:0", "--storage", &database];
+        let mut arguments = vec!["serve", "rules.yaml", "--listen", listen, "--storage", &database];
         arguments.extend(more);
         let mut child =
             self.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -176,7 +179,7 @@ impl Place {
 }
 
 impl Tocsin {
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://…`.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -202,6 +205,13 @@ impl Tocsin {
         let panics: Vec<String> =
             self.log.try_iter().filter(|line| line.contains("panicked")).collect();
         assert!(panics.is_empty(), "{panics:#?}");
+    }
+
+    /// Stops it, and answers all that it printed and nobody waited for.
+    pub fn stop(mut self) -> String {
+        self.signal("TERM");
+        self.wait();
+        self.log.iter().map(|line| line + "\n").collect()
     }
 
     /// Posts a body to `/api/post`: the status and the answer.
