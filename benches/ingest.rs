@@ -108,7 +108,7 @@ impl Target {
     }
 
     async fn connect(&mut self) -> anyhow::Result<()> {
-        self.load = Some(Load::connect(self.process.address, CONNECTIONS).await?);
+        self.load = Some(Load::connect(self.process.address, CONNECTIONS, "/api/post").await?);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 //! Puts load on a receiver of webhooks: one event a request, on connections that are kept alive.
+//! Each posts the next after the answer or, if it is paced, when its time has come.
 //!
 //! It is alone on its thread and spends little on each request, since it shares the machine with
 //! what it measures. Knows nothing of what it talks to beyond HTTP.
@@ -13,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout_at;
+use tokio::time::{sleep_until, timeout_at};
 
 use crate::process::percentile;
 use fleet::Fleet;
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The clients of one receiver, each with a connection and containers of its own.
 pub(crate) struct Load {
     clients: Vec<Client>,
+    /// Between two posts of one client; nothing, if it posts as soon as it may.
+    every: Duration,
 }
 
 /// What a run came to.
@@ -40,17 +43,22 @@ pub(crate) struct Report {
 struct Client {
     stream: TcpStream,
     fleet: Fleet,
+    path: &'static str,
     body: Vec<u8>,
     request: Vec<u8>,
     answer: Vec<u8>,
 }
 
 impl Load {
-    /// Opens `connections` to `address`.
+    /// Opens `connections` to `address`, to post to `path`.
     ///
     /// # Errors
     /// If one cannot be opened.
-    pub(crate) async fn connect(address: SocketAddr, connections: usize) -> io::Result<Load> {
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        connections: usize,
+        path: &'static str,
+    ) -> io::Result<Load> {
         let mut clients = Vec::with_capacity(connections);
         for number in 0..connections {
             let stream = TcpStream::connect(address).await?;
@@ -58,12 +66,19 @@ impl Load {
             clients.push(Client {
                 stream,
                 fleet: Fleet::new(number),
+                path,
                 body: Vec::new(),
                 request: Vec::new(),
                 answer: Vec::new(),
             });
         }
-        Ok(Load { clients })
+        Ok(Load { clients, every: Duration::ZERO })
+    }
+
+    /// The same, paced: each client posts once in so long, if it may.
+    #[allow(dead_code, reason = "not every benchmark is paced")]
+    pub(crate) fn paced(self, every: Duration) -> Load {
+        Load { every, ..self }
     }
 
     /// Has every client post one event after the other for so long.
@@ -73,8 +88,10 @@ impl Load {
     pub(crate) async fn run(&mut self, during: Duration) -> anyhow::Result<Report> {
         let began = Instant::now();
         let mut running = JoinSet::new();
-        for client in self.clients.drain(..) {
-            running.spawn(client.post_until(began + during));
+        for (number, client) in self.clients.drain(..).enumerate() {
+            // Paced clients do not all post at once.
+            let first = began + self.every * number as u32 / 16;
+            running.spawn(client.post_until(first, self.every, began + during));
         }
         let mut report = Report::default();
         while let Some(done) = running.join_next().await {
@@ -108,12 +125,22 @@ impl Report {
 }
 
 impl Client {
-    async fn post_until(mut self, end: Instant) -> anyhow::Result<(Client, Report)> {
+    async fn post_until(
+        mut self,
+        first: Instant,
+        every: Duration,
+        end: Instant,
+    ) -> anyhow::Result<(Client, Report)> {
+        let mut next = first;
         let mut report = Report::default();
         // One bound on the whole run: a timer for each request would be a cost of its own.
         let given_up = tokio::time::Instant::from_std(end) + PATIENCE;
         let posting = async {
             while Instant::now() < end {
+                if !every.is_zero() {
+                    sleep_until(next.into()).await;
+                    next += every;
+                }
                 self.write_request()?;
                 let asked = Instant::now();
                 self.stream.write_all(&self.request).await?;
@@ -136,8 +163,9 @@ impl Client {
         self.request.clear();
         write!(
             self.request,
-            "POST /api/post HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+            "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n",
+            self.path,
             self.body.len()
         )?;
         self.request.extend_from_slice(&self.body);

@@ -90,6 +90,7 @@ impl Drop for Process {
 ///
 /// # Errors
 /// If nobody hears it.
+#[allow(dead_code, reason = "not every benchmark is a server as well")]
 pub(crate) fn announce(address: SocketAddr) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{LISTENING}{address}")
 }

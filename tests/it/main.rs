@@ -12,6 +12,8 @@ mod encrypted;
 mod fallback;
 mod harness;
 mod health;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod killed;
 mod letters;
 mod mails;
@@ -28,3 +30,4 @@ mod smtp_faults;
 mod stopping;
 mod supervised;
 mod suppress;
+mod torture;

@@ -276,6 +276,18 @@ impl Tocsin {
         send_signal(name, self.child.id());
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as a power cut would, and answers all that it printed and nobody waited for.
+    pub fn kill_and_read(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.log.iter().map(|line| line + "\n").collect()
+    }
+
     /// Kills it as a power cut would, and waits until it is gone.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
