@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::masking;
+use crate::message::text::is_unseemly;
 
 /// How many problems are listed; the others are counted.
 const LISTED: usize = 100;
@@ -29,7 +30,7 @@ pub struct Problem {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// The offending line, its secrets masked.
+    /// The offending line, its secrets masked; what would move the cursor is replaced.
     pub text: String,
     /// What is wrong, and what to do.
     pub message: String,
@@ -74,11 +75,14 @@ impl Source<'_> {
         let offset = self.text.floor_char_boundary(offset);
         let start = self.text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
         let line = self.text[start..].lines().next().unwrap_or_default();
+        let line = masking::mask(line, self.text[..start].lines().next_back(), &self.secrets);
+        // One character for one, so that the caret stands where it should.
+        let seemly = |char| if char != '\t' && is_unseemly(char) { '\u{fffd}' } else { char };
         Problem {
             file: self.name.to_owned(),
             line: self.text[..start].matches('\n').count() + 1,
             column: self.text[start..offset].chars().count() + 1,
-            text: masking::mask(line, self.text[..start].lines().next_back(), &self.secrets),
+            text: line.chars().map(seemly).collect(),
             message,
         }
     }

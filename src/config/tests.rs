@@ -258,6 +258,13 @@ rules: [{ name: r, when: { state: X }, notify: slack }]",
 }
 
 #[test]
+fn a_line_that_is_shown_moves_no_cursor() {
+    let shown = printed("rules:\n  - { naem: a\u{202e}b\u{9b}2J, x: \u{1b}]0;owned\u{7} }\n");
+    assert!(shown.contains("naem: a\u{fffd}b\u{fffd}2J, x: \u{fffd}]0;owned\u{fffd}"), "{shown}");
+    assert!(!shown.contains(|char: char| char != '\n' && char.is_control()), "{shown:?}");
+}
+
+#[test]
 fn each_bad_file_gets_one_clear_sentence() {
     for (text, expected) in [
         ("", "rules.yaml:1:1: the file is empty; see rules.example.yaml for one to begin with"),

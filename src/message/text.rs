@@ -39,9 +39,19 @@ pub fn lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n").trim_matches('\n').to_owned()
 }
 
-/// Line and paragraph separators and the bidirectional controls of Unicode (UAX #9).
+/// Whether a character does something to a line instead of standing in it: it moves the cursor, or
+/// reorders what is around it.
+#[must_use]
+pub fn is_unseemly(character: char) -> bool {
+    character.is_control() || reorders(character)
+}
+
+/// Line and paragraph separators, and the marks and controls of bidirectional text (UAX #9 §2).
 fn reorders(character: char) -> bool {
-    matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// The text in at most `limit` characters; what is cut off is replaced by [`SHORTENED`].

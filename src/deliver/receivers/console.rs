@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Accepted, Envelope, SendError, Sender};
 use crate::message::Message;
+use crate::message::text::is_unseemly;
 use crate::rules::Severity;
 
 /// Standard output.
@@ -62,12 +63,12 @@ fn style(message: &Message) -> &'static str {
     }
 }
 
-/// Control characters as `\u{1b}`, so that nothing in data moves the cursor.
+/// Control characters as `\u{1b}`, so that nothing in data moves the cursor or turns the line round.
 fn visible(line: &str) -> Cow<'_, str> {
-    if !line.contains(char::is_control) {
+    if !line.contains(is_unseemly) {
         return Cow::Borrowed(line);
     }
-    let escaped = |character: char| match character.is_control() {
+    let escaped = |character: char| match is_unseemly(character) {
         true => character.escape_default().to_string(),
         false => character.to_string(),
     };
@@ -98,11 +99,11 @@ mod tests {
 
     #[test]
     fn control_characters_are_shown_and_not_obeyed() {
-        let mut message = message(vec![section("a\u{1b}[2J\u{7}", &["b\tc"])]);
+        let mut message = message(vec![section("a\u{1b}[2J\u{7}\u{202e}", &["b\tc"])]);
         message.title = "x\u{1b}]0;owned\u{7}".into();
         let text = render(&message, false);
         assert!(!text.contains(|character: char| character.is_control() && character != '\n'));
-        assert!(text.contains("\\u{1b}[2J"), "{text}");
+        assert!(text.contains("\\u{1b}[2J\\u{7}\\u{202e}"), "{text}");
     }
 
     #[test]
