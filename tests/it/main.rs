@@ -18,6 +18,7 @@ mod killed;
 mod letters;
 mod mails;
 mod others;
+mod outbound;
 mod places;
 mod random_faults;
 mod rate;

@@ -4,9 +4,12 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
+use super::outbound;
+
 /// A web address; plain HTTP only to this machine, unless the file allows it.
 pub(super) fn http_url(text: &str, allow_http: bool) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    outbound::check_host(&host(&url))?;
     match url.scheme() {
         "https" => Ok(url),
         "http" if allow_http || is_loopback(&host(&url)) => Ok(url),
@@ -67,6 +70,20 @@ mod tests {
         assert!(http_url("http://example.com/x", false).unwrap_err().contains("allow_http"));
         assert!(http_url("http://example.com/x", true).is_ok());
         assert!(http_url("https://example.com/x", false).is_ok());
+    }
+
+    #[test]
+    fn no_web_address_leads_to_where_a_cloud_gives_credentials_away() {
+        for url in [
+            "http://169.254.169.254/latest/meta-data/s3cret",
+            "https://0xA9.254.43518/s3cret",
+            "http://[::ffff:169.254.169.254]/s3cret",
+            "http://[fd00:ec2::254]/s3cret",
+            "https://metadata.google.internal./s3cret",
+        ] {
+            let error = http_url(url, true).unwrap_err();
+            assert!(error.contains("credentials") && !error.contains("s3cret"), "{url}: {error}");
+        }
     }
 
     #[test]

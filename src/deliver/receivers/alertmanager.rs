@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says, is_page};
-use super::{Envelope, in_a_line, markup};
+use super::{Envelope, markup};
 use crate::clock::Timestamp;
 use crate::engine::{AlertNews, News};
 use crate::message::text::shorten;
@@ -47,7 +47,7 @@ impl Place for Alertmanager {
         };
         let said = answer.json();
         match said.as_str().or(said["message"].as_str()) {
-            Some(words) => Reading { says, words: in_a_line(words), retry_after: None },
+            Some(words) => Reading { says, words: answer.in_a_line(words), retry_after: None },
             None => Reading::of_text(answer, says),
         }
     }

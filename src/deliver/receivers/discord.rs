@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says};
-use super::{Envelope, in_a_line, markup};
+use super::{Envelope, markup};
 use crate::clock::Timestamp;
 use crate::message::{Body, Message};
 use crate::rules::Severity;
@@ -54,8 +54,8 @@ impl Place for Discord {
             _ => Says::Nothing,
         };
         let words = match (says, said["message"].as_str(), said["id"].as_str()) {
-            (Says::Taken, _, Some(id)) => format!("message {}", in_a_line(id)),
-            (_, Some(message), _) => in_a_line(message),
+            (Says::Taken, _, Some(id)) => format!("message {}", answer.in_a_line(id)),
+            (_, Some(message), _) => answer.in_a_line(message),
             _ => return Reading::of_text(answer, says),
         };
         let retry_after = said["retry_after"].as_f64();

@@ -1,8 +1,11 @@
 //! One POST and its answer: how all places are told that are told over HTTP.
 
-use std::sync::OnceLock;
+use std::error::Error;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::fmt::rfc2822;
@@ -12,6 +15,8 @@ use reqwest::header::{
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 
+use super::address::{host, is_loopback, percent_decoded};
+use super::outbound::{Lookup, LookupError};
 use super::verdict::{self, Reading};
 use super::{Accepted, Envelope, SendError, Sender, with_causes};
 use crate::clock::{self, Timestamp};
@@ -57,6 +62,8 @@ pub(super) struct Request {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// What is secret of the body.
+    secret: Option<String>,
 }
 
 impl Request {
@@ -67,6 +74,7 @@ impl Request {
             url: url.clone(),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
             body: body.to_string().into_bytes(),
+            secret: None,
         }
     }
 
@@ -81,18 +89,37 @@ impl Request {
         self.with(AUTHORIZATION, bearer)
     }
 
-    /// What may be secret of it: the token, and of the URL whatever looks random.
+    /// With this in its body, which is secret.
+    pub(super) fn hiding(self, secret: &str) -> Request {
+        Request { secret: Some(secret.to_owned()), ..self }
+    }
+
+    /// What may be secret of it: the token, what is secret of the body, and of the URL the
+    /// password and whatever looks random.
     fn secrets(&self) -> Vec<String> {
         let header = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer "));
         let parts =
             self.url.path().split(['/', ':']).filter(|part| part.contains(char::is_numeric));
         let values = self.url.query().into_iter().flat_map(|query| query.split(['&', '=']).skip(1));
-        let parts = parts.chain(values).chain(self.url.password()).filter(|part| part.len() >= 6);
-        let mut secrets: Vec<String> = parts.chain(token).map(str::to_owned).collect();
+        let parts = parts.chain(values).chain(self.url.password()).map(str::to_owned);
+        // As they were before they were encoded for the URL, and as they are sent.
+        let decoded = |part: String| [percent_decoded(&part).unwrap_or_default(), part];
+        let sent = self.basic();
+        let told = token.map(str::to_owned).into_iter().chain(self.secret.clone()).chain(sent);
+        let mut secrets: Vec<String> = parts.flat_map(decoded).chain(told).collect();
+        // What is shorter is found in innocent words.
+        secrets.retain(|secret| secret.len() >= 6);
         // The longest first, of which others may be a part.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
+    }
+
+    /// The user and the password of the URL, as reqwest sends them (RFC 7617).
+    fn basic(&self) -> Option<String> {
+        let password = self.url.password()?;
+        let decoded = |part| percent_decoded(part).unwrap_or_default();
+        Some(STANDARD.encode(format!("{}:{}", decoded(self.url.username()), decoded(password))))
     }
 }
 
@@ -116,9 +143,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Words of the place, without the secrets of the request: whoever answers may repeat them.
-    pub(super) fn hide(&self, words: &str) -> String {
-        self.secrets.iter().fold(words.to_owned(), |words, secret| words.replace(secret, "***"))
+    /// Words of the place in a line, without the secrets of the request: whoever answers may repeat
+    /// them. They go before the line is cut, which could leave half of one.
+    pub(super) fn in_a_line(&self, words: &str) -> String {
+        let hide = |words: String, secret: &String| words.replace(secret, "***");
+        super::in_a_line(&self.secrets.iter().fold(words.to_owned(), hide))
     }
 
     /// The body as JSON; `null` if it is none.
@@ -132,8 +161,8 @@ impl Answer {
 /// The errors never hold the URL, which is a secret.
 pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, SendError> {
     let secrets = request.secrets();
-    let Request { url, headers, body } = request;
-    let request = client()?.post(url).headers(headers).body(body).timeout(timeout);
+    let Request { url, headers, body, .. } = request;
+    let request = client(&url)?.post(url).headers(headers).body(body).timeout(timeout);
     let mut response = request.send().await.map_err(|error| lost(error, timeout))?;
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), clock::now());
@@ -152,23 +181,30 @@ pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, 
     Ok(Answer { status, retry_after, body, secrets })
 }
 
-/// The one client, built when it is first needed: it loads the machine's certificates.
-fn client() -> Result<&'static Client, SendError> {
-    static CLIENT: OnceLock<Client> = OnceLock::new();
-    if let Some(client) = CLIENT.get() {
+/// The client for this address, built when it is first needed: it loads the machine's certificates.
+fn client(url: &Url) -> Result<&'static Client, SendError> {
+    static PROXIED: OnceLock<Client> = OnceLock::new();
+    static DIRECT: OnceLock<Client> = OnceLock::new();
+    // What is for this machine is sent in the clear, and would leave it through a proxy.
+    let direct = is_loopback(&host(url));
+    let client = if direct { &DIRECT } else { &PROXIED };
+    if let Some(client) = client.get() {
         return Ok(client);
     }
     super::install_tls();
-    let built = Client::builder()
+    let builder = Client::builder()
         .user_agent(concat!("tocsin/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
+        .dns_resolver(Arc::new(Lookup))
         .connect_timeout(CONNECT)
         // A kept connection that the other side has just closed looks as if an answer was lost. At
         // a message a second a new one costs little.
-        .pool_max_idle_per_host(0)
-        .build()
-        .map_err(|error| SendError::transient(with_causes(&error.without_url())))?;
-    Ok(CLIENT.get_or_init(|| built))
+        .pool_max_idle_per_host(0);
+    // Else it takes the proxies of the environment.
+    let builder = if direct { builder.no_proxy() } else { builder };
+    let built =
+        builder.build().map_err(|error| SendError::transient(with_causes(&error.without_url())))?;
+    Ok(client.get_or_init(|| built))
 }
 
 /// What is known where no answer came.
@@ -178,6 +214,9 @@ fn lost(error: reqwest::Error, timeout: Duration) -> SendError {
     if error.is_builder() {
         return SendError::Destination { detail: with_causes(&error) };
     }
+    if let Some(refused) = refused(&error) {
+        return SendError::Destination { detail: refused.to_string() };
+    }
     if error.is_connect() {
         return SendError::transient(format!("cannot connect: {}", with_causes(&error)));
     }
@@ -185,6 +224,19 @@ fn lost(error: reqwest::Error, timeout: Duration) -> SendError {
         return SendError::unknown(format!("no answer within {} s", timeout.as_secs_f32()));
     }
     SendError::unknown(format!("the answer was lost: {}", with_causes(&error)))
+}
+
+/// That what its name stands for is no address to send to.
+fn refused(error: &reqwest::Error) -> Option<&LookupError> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let lookup = error.downcast_ref();
+        if lookup.is_some_and(|lookup| !matches!(lookup, LookupError::Failed(_))) {
+            return lookup;
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
@@ -199,6 +251,8 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::dns::{Name, Resolve, Resolving};
+
     use super::*;
 
     #[test]
@@ -222,13 +276,15 @@ mod tests {
         let hidden = |url: &str, words: &str| {
             let request = Request::json(&url.parse().unwrap(), &Value::Null);
             let request = request.authorized(bearer("tk-s3cret").unwrap());
-            Answer { secrets: request.secrets(), ..Answer::default() }.hide(words)
+            Answer { secrets: request.secrets(), ..Answer::default() }.in_a_line(words)
         };
         for (url, words, shown) in [
             ("https://x/services/T/B/s3cret", "no /services/T/B/s3cret", "no /services/T/B/***"),
             ("https://x/bot123:s3cret/sendMessage", "no s3cret", "no ***"),
             ("https://x/w?v=1&sig=s-ecret", "of sig=s-ecret", "of sig=***"),
             ("https://u:pa-ssword@x/", "not pa-ssword", "not ***"),
+            ("https://u:pa%2Fssword@x/", "not pa%2Fssword or pa/ssword", "not *** or ***"),
+            ("https://u:pa-ssword@x/", "not Basic dTpwYS1zc3dvcmQ=", "not Basic ***"),
             (
                 "https://x/api/v2/alerts",
                 "no tk-s3cret at /api/v2/alerts",
@@ -236,6 +292,17 @@ mod tests {
             ),
         ] {
             assert_eq!(hidden(url, words), shown);
+        }
+    }
+
+    #[test]
+    fn no_half_of_a_secret_is_left_where_words_are_cut() {
+        let request = Request::json(&"https://x/y".parse().unwrap(), &Value::Null);
+        let secrets = request.hiding("s3cret-s3cret-s3cret").secrets();
+        let answer = Answer { secrets, ..Answer::default() };
+        for before in 250..300 {
+            let words = answer.in_a_line(&format!("{} s3cret-s3cret-s3cret", "x".repeat(before)));
+            assert!(!words.contains("s3c"), "{words}");
         }
     }
 
@@ -257,5 +324,24 @@ mod tests {
         assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_a_metadata_service_is_the_destinations_trouble() {
+        struct Rebound;
+
+        impl Resolve for Rebound {
+            fn resolve(&self, _: Name) -> Resolving {
+                // What `getaddrinfo` takes for 169.254.169.254.
+                Lookup.resolve("2852039166".parse().unwrap())
+            }
+        }
+
+        super::super::install_tls();
+        let client = Client::builder().no_proxy().dns_resolver(Arc::new(Rebound)).build().unwrap();
+        let error = client.post("https://places.example.com/s3cret").send().await.unwrap_err();
+        let error = lost(error, Duration::from_secs(5));
+        assert!(matches!(&error, SendError::Destination { .. }), "{error:?}");
+        assert!(error.to_string().starts_with("its name stands for 169.254.169.254"), "{error}");
     }
 }

@@ -9,6 +9,7 @@ mod http;
 mod markup;
 mod ntfy;
 mod off;
+mod outbound;
 mod pagerduty;
 mod signature;
 mod slack;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says};
-use super::{Envelope, in_a_line, markup};
+use super::{Envelope, markup};
 use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::message::text::{one_line, shorten_by};
@@ -49,7 +49,7 @@ impl Place for Ntfy {
     fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
         let mut payload = payload(&envelope.message);
         payload["topic"] = json!(self.topic);
-        let request = Request::json(&self.server, &payload);
+        let request = Request::json(&self.server, &payload).hiding(&self.topic);
         match &self.authorization {
             Some(bearer) => request.authorized(bearer.clone()),
             None => request,
@@ -65,8 +65,8 @@ impl Place for Ntfy {
             _ => Says::Nothing,
         };
         let words = match (says, said["id"].as_str(), said["error"].as_str()) {
-            (Says::Taken, Some(id), _) => format!("message {}", in_a_line(id)),
-            (_, _, Some(error)) => in_a_line(error),
+            (Says::Taken, Some(id), _) => format!("message {}", answer.in_a_line(id)),
+            (_, _, Some(error)) => answer.in_a_line(error),
             _ => return Reading::of_text(answer, says),
         };
         Reading { says, words, retry_after: None }

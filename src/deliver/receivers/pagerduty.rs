@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says, is_page};
-use super::{Envelope, in_a_line, markup};
+use super::{Envelope, markup};
 use crate::clock::Timestamp;
 use crate::message::text::{one_line, shorten};
 use crate::rules::Severity;
@@ -31,8 +31,9 @@ pub(super) struct PagerDuty {
 impl Place for PagerDuty {
     fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
         let mut event = event(envelope);
-        event["routing_key"] = json!(self.routing_key.expose_secret());
-        Request::json(&self.enqueue, &event)
+        let key = self.routing_key.expose_secret();
+        event["routing_key"] = json!(key);
+        Request::json(&self.enqueue, &event).hiding(key)
     }
 
     /// 202 with `status` and `message`; errors come with a list of what is wrong.
@@ -52,7 +53,7 @@ impl Place for PagerDuty {
             return Reading::of_text(answer, says);
         }
         let words: Vec<String> = std::iter::once(text(&said["message"])).chain(errors).collect();
-        Reading { says, words: in_a_line(&words.join("; ")), retry_after: None }
+        Reading { says, words: answer.in_a_line(&words.join("; ")), retry_after: None }
     }
 }
 

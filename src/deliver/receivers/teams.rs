@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says, is_page};
-use super::{Envelope, in_a_line, markup};
+use super::{Envelope, markup};
 use crate::clock::Timestamp;
 use crate::message::text::{SHORTENED, shorten};
 use crate::message::{Body, Message};
@@ -50,7 +50,7 @@ impl Place for Teams {
             return Reading::of_text(answer, says);
         }
         let message = said["error"]["message"].as_str().unwrap_or_default();
-        Reading { says, words: in_a_line(&format!("{code}: {message}")), retry_after: None }
+        Reading { says, words: answer.in_a_line(&format!("{code}: {message}")), retry_after: None }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says};
-use super::{Envelope, address, in_a_line, markup};
+use super::{Envelope, address, markup};
 use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::message::text::shorten_by;
@@ -76,8 +76,8 @@ impl Place for Telegram {
             (Says::Taken, None) => "ok".to_owned(),
             _ if description.is_empty() => return Reading::of_text(answer, says),
             _ => match said["parameters"]["migrate_to_chat_id"].as_i64() {
-                Some(id) => format!("{}; chat_id is {id} now", in_a_line(description)),
-                None => in_a_line(description),
+                Some(id) => format!("{}; chat_id is {id} now", answer.in_a_line(description)),
+                None => answer.in_a_line(description),
             },
         };
         let retry_after = said["parameters"]["retry_after"].as_u64().map(Duration::from_secs);

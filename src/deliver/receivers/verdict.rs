@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use super::http::Answer;
-use super::{Accepted, SendError, in_a_line};
+use super::{Accepted, SendError};
 
 /// What a place reads in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) says: Says,
-    /// The place's own words, in a line; empty if it has none.
+    /// The place's own words, in a line ([`Answer::in_a_line`]); empty if it has none.
     pub(super) words: String,
     /// How long it asks to be left alone, if the body says so and not the header.
     pub(super) retry_after: Option<Duration>,
@@ -37,7 +37,7 @@ pub(super) enum Says {
 impl Reading {
     /// The first line of the body as the place's words, and what it says.
     pub(super) fn of_text(answer: &Answer, says: Says) -> Reading {
-        Reading { says, words: in_a_line(&answer.body), retry_after: None }
+        Reading { says, words: answer.in_a_line(&answer.body), retry_after: None }
     }
 }
 
@@ -45,7 +45,6 @@ impl Reading {
 /// it.
 pub(super) fn judge(answer: &Answer, reading: Reading) -> Result<Accepted, SendError> {
     let Reading { says, words, retry_after } = reading;
-    let words = answer.hide(&words);
     let detail = match words.is_empty() {
         true => format!("{}, without a word", answer.status),
         false => format!("{} {words}", answer.status),

@@ -5,6 +5,8 @@ use std::error::Error;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use lettre::Address;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -17,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::address::{host, is_loopback, percent_decoded};
 use super::super::in_a_line;
+use super::super::outbound::{self, LookupError};
 
 /// Where to deliver mail, and how to get in. Holds secrets, so there is no `Debug`.
 pub(super) struct Server {
@@ -24,6 +27,8 @@ pub(super) struct Server {
     port: u16,
     security: Security,
     credentials: Option<Credentials>,
+    /// What a server may repeat of them.
+    secrets: Vec<String>,
     /// The certificates that are trusted, loaded when they are first needed.
     tls: OnceLock<TlsParameters>,
 }
@@ -94,6 +99,7 @@ impl Server {
         if host.is_empty() {
             return Err(format!("names no server; write smtp://server, and {ENCODE}"));
         }
+        outbound::check_host(&host)?;
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err(format!("has something after the server's name; {ENCODE}"));
         }
@@ -109,14 +115,23 @@ impl Server {
         };
         let decode =
             |part: &str| percent_decoded(part).map_err(|error| format!("user or password {error}"));
-        let credentials = match (url.username(), url.password()) {
-            ("", None) => None,
+        let (credentials, secrets) = match (url.username(), url.password()) {
+            ("", None) => (None, Vec::new()),
             ("", Some(_)) => return Err("has a password and no user".into()),
             (_, None) => return Err("has a user and no password".into()),
-            (user, Some(password)) => Some(Credentials::new(decode(user)?, decode(password)?)),
+            (user, Some(password)) => {
+                let (user, password) = (decode(user)?, decode(password)?);
+                // As AUTH PLAIN and AUTH LOGIN send them (RFC 4616).
+                let sent = [format!("\0{user}\0{password}"), password.clone()];
+                let mut secrets: Vec<String> = sent.map(|text| STANDARD.encode(text)).into();
+                secrets.push(password.clone());
+                // What is shorter is found in innocent words.
+                secrets.retain(|secret| secret.len() >= 6);
+                (Some(Credentials::new(user, password)), secrets)
+            }
         };
         let port = url.port().unwrap_or(port);
-        Ok(Server { host, port, security, credentials, tls: OnceLock::new() })
+        Ok(Server { host, port, security, credentials, secrets, tls: OnceLock::new() })
     }
 
     /// Delivers these bytes to each recipient, in `time` altogether.
@@ -132,7 +147,7 @@ impl Server {
         let mut connection = match self.connect(deadline).await {
             Ok(connection) => connection,
             Err((phase, failure)) => {
-                let judgement = judge(phase, failure);
+                let judgement = self.in_a_line(judge(phase, failure));
                 return recipients.iter().map(|to| (to.to_string(), judgement.clone())).collect();
             }
         };
@@ -149,12 +164,22 @@ impl Server {
                     }
                 },
             };
-            judged.push((to.to_string(), judgement));
+            judged.push((to.to_string(), self.in_a_line(judgement)));
         }
         if broken.is_none() {
             let _ = deadline.bound(connection.quit()).await;
         }
         judged
+    }
+
+    /// Each judgement's words in a line, without what they repeat of the credentials.
+    fn in_a_line(&self, mut judgement: Judgement) -> Judgement {
+        use Judgement::{Destination, Reached, Refused, Transient, Unknown};
+        let (Reached(words) | Refused(words) | Transient(words) | Unknown(words)
+        | Destination(words)) = &mut judgement;
+        let hide = |words: String, secret: &String| words.replace(secret, "***");
+        *words = in_a_line(&self.secrets.iter().fold(std::mem::take(words), hide));
+        judgement
     }
 
     async fn connect(&self, deadline: Deadline) -> Result<AsyncSmtpConnection, (Phase, Failure)> {
@@ -164,8 +189,10 @@ impl Server {
             Security::Tls => Some(self.tls().map_err(connect)?),
             Security::Plain | Security::StartTls => None,
         };
-        let address = (self.host.as_str(), self.port);
-        let opened = AsyncSmtpConnection::connect_tokio1(address, None, &hello, tls, None);
+        let found = timeout_at(deadline.at, outbound::look_up(&self.host, self.port)).await;
+        let found = found.map_err(|_| connect(deadline.passed()))?;
+        let addresses = found.map_err(|error| connect(error.into()))?;
+        let opened = AsyncSmtpConnection::connect_tokio1(&addresses[..], None, &hello, tls, None);
         let mut connection = deadline.bound(opened).await.map_err(connect)?;
         if self.security == Security::StartTls {
             if !connection.can_starttls() {
@@ -237,7 +264,7 @@ async fn transaction(
     let sent = deadline.bound(connection.message(bytes)).await;
     let response: Response = sent.map_err(|failure| (Phase::Content, failure))?;
     let words = response.message().collect::<Vec<_>>().join(" ");
-    Ok(in_a_line(&format!("{} {words}", response.code())))
+    Ok(format!("{} {words}", response.code()))
 }
 
 /// When an attempt has to end.
@@ -255,7 +282,20 @@ impl Deadline {
         match timeout_at(self.at, step).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(Failure::of(&error)),
-            Err(_) => Err(Failure::Lost(format!("no answer within {} s", self.time.as_secs_f32()))),
+            Err(_) => Err(self.passed()),
+        }
+    }
+
+    fn passed(self) -> Failure {
+        Failure::Lost(format!("no answer within {} s", self.time.as_secs_f32()))
+    }
+}
+
+impl From<LookupError> for Failure {
+    fn from(error: LookupError) -> Failure {
+        match error {
+            LookupError::Failed(error) => Failure::Lost(format!("the connection failed: {error}")),
+            refused => Failure::Setup(refused.to_string()),
         }
     }
 }
@@ -264,7 +304,7 @@ impl Failure {
     fn of(error: &SmtpError) -> Failure {
         if let Some(code) = error.status() {
             let words = error.source().map(ToString::to_string).unwrap_or_default();
-            return Failure::Reply(code.into(), in_a_line(&format!("{code} {words}")));
+            return Failure::Reply(code.into(), format!("{code} {words}"));
         }
         let words = root_cause(error);
         if error.is_client() || error.is_tls() || is_bad_certificate(error) {
@@ -281,7 +321,7 @@ fn root_cause(error: &SmtpError) -> String {
     while let Some(cause) = root.source() {
         root = cause;
     }
-    in_a_line(&root.to_string())
+    root.to_string()
 }
 
 /// Whether the other side is not who it should be: that does not mend itself by waiting.
@@ -353,6 +393,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_repeats_of_the_credentials_is_hidden_before_its_words_are_cut() {
+        let server = server("smtp://ops:pa%2Fssword@mail.example.com");
+        for repeated in ["pa/ssword", "AG9wcwBwYS9zc3dvcmQ=", "cGEvc3N3b3Jk"] {
+            for before in [0, 292, 296] {
+                let words = format!("535 {} {repeated}\nand more", "x".repeat(before));
+                let judged = server.in_a_line(Judgement::Destination(words));
+                let Judgement::Destination(words) = judged else { panic!("{judged:?}") };
+                assert!(words.starts_with("535 ") && !words.contains(&repeated[..4]), "{words}");
+            }
+        }
+    }
+
+    #[test]
     fn urls_that_mean_nothing_are_refused() {
         for url in [
             "smtp://",
@@ -362,9 +415,21 @@ mod tests {
             "smtp://mail.example.com?tls=none",
             "smtp://u:a#b@mail.example.com",
             "smtp://mail.example.com/inbox",
+            "smtp://169.254.169.254",
+            "smtps://u:p@2852039166",
         ] {
             assert!(Server::parse(url).is_err(), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_a_metadata_service_is_the_destinations_trouble() {
+        // As if its name had been another when the file was read.
+        let server = Server { host: "2852039166".into(), ..server("smtp://mail.example.com") };
+        let to: Address = "oncall@example.com".parse().unwrap();
+        let judged = server.deliver(b"", &to, &[&to], Duration::from_secs(5)).await;
+        let [(_, Judgement::Destination(words))] = &judged[..] else { panic!("{judged:?}") };
+        assert!(words.starts_with("its name stands for 169.254.169.254"), "{words}");
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn read(answer: &Answer) -> Reading {
     let words = match says {
         Says::Taken => "ok".to_owned(),
         _ if error.is_empty() => return Reading::of_text(answer, says),
-        _ => super::super::in_a_line(error),
+        _ => answer.in_a_line(error),
     };
     Reading { says, words, retry_after: None }
 }
