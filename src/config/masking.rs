@@ -23,7 +23,13 @@ const SECRET_WORDS: [&str; 8] =
     ["token", "secret", "passw", "webhook", "smtp", "slack", "key", "hash"];
 
 static ENTRY: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r#"(?<key>[\w-]+)(?<between>["']?\s*:\s+)(?<value>"[^"]*"?|'[^']*'?|[^\s{\[&*][^\s]*)"#)
+    // Between a key and its value there may be a tag and an anchor.
+    regex(
+        r#"(?<key>[\w-]+)(?<between>["']?\s*:\s+(?:[!&]\S*\s+)*)(?<value>"[^"]*"?|'[^']*'?|[^\s{\[&*][^\s]*)"#,
+    )
+});
+static LIST: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"(?<key>[\w-]+)(?<between>["']?\s*:\s+(?:[!&]\S*\s+)*\[)(?<value>[^\[\]{}]*)"#)
 });
 static URL: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"(?i)[a-z+]+://(?:[^\s"'/@]*@|hooks\.slack\.com/)[^\s"']*"#));
@@ -43,15 +49,14 @@ pub(super) fn mask(line: &str, before: Option<&str>, known: &[String]) -> String
     if goes_on.is_some_and(|captures| is_secret(&captures["key"])) && !has_colon {
         return blank(line);
     }
-    let mut line = ENTRY
-        .replace_all(line, |captures: &Captures<'_>| {
-            let value = &captures["value"];
-            let open = !is_secret(&captures["key"]) || is_reference(value);
-            let value = if open { value.to_owned() } else { blank(value) };
-            format!("{}{}{value}", &captures["key"], &captures["between"])
-        })
-        .into_owned();
-    line = mask_urls(&line);
+    let entry = |captures: &Captures<'_>| {
+        let value = &captures["value"];
+        let open = !is_secret(&captures["key"]) || is_reference(value);
+        let value = if open { value.to_owned() } else { blank(value) };
+        format!("{}{}{value}", &captures["key"], &captures["between"])
+    };
+    let line = ENTRY.replace_all(line, entry);
+    let mut line = mask_urls(&LIST.replace_all(&line, entry));
     for secret in known {
         line = line.replace(secret.as_str(), &blank(secret));
     }
@@ -108,6 +113,10 @@ mod tests {
             ("webhook_url: ${SLACK:-https://x}", "webhook_url: *******************"),
             ("webhook_url_file: /run/secret", "webhook_url_file: /run/secret"),
             ("runbook_url: https://x/y", "runbook_url: https://x/y"),
+            ("token: !x abc", "token: !x ***"),
+            ("{ url: &a !x \"a b\", to: c }", "{ url: &a !x ** **, to: c }"),
+            ("{ secret: [abc, !x \"d\"], to: [c] }", "{ secret: [**** ** ***], to: [c] }"),
+            ("{ secret: &a [abc", "{ secret: &a [***"),
         ] {
             assert_eq!(mask(line, None, &[]), masked);
         }
