@@ -291,6 +291,17 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_the_same_when_its_numbers_are_written_anew() {
+        for number in
+            ["-88888888888888888888888888888888888888888888888888888888", "0.30000000000000004"]
+        {
+            let written = format!(r#"{{"id": "a", "state": "X", "timestamp": 2, "n": {number}}}"#);
+            let event = decode(written.as_bytes()).unwrap();
+            assert_eq!(from_value(event.payload.value()).unwrap().identity, event.identity);
+        }
+    }
+
+    #[test]
     fn key_order_and_white_space_do_not_change_an_event() {
         let one = decode(br#"{"id":"a","state":"X","timestamp":1}"#).unwrap();
         let other = decode(br#" { "timestamp": 1, "state": "X", "id": "a" } "#).unwrap();
