@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use regex::{RegexSet, RegexSetBuilder};
 
 use super::condition::{Clause, Condition, Field};
-use super::pattern::{Comparison, Found, Number, Pattern};
+use super::pattern::{self, Comparison, Found, Number, Pattern};
 use crate::event::Event;
 
 #[cfg(test)]
@@ -203,6 +203,7 @@ impl Lookup {
     }
 
     fn visit_regexes(&self, text: &str, event: &Event, look: &mut impl FnMut(usize)) {
+        let text = pattern::reach(text);
         for (set, rules) in &self.regexes {
             // Which of them are found is a list in memory of its own: mostly, it would be empty.
             if set.is_match(text) {

@@ -6,9 +6,15 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::event::{Signal, State};
+
+/// How much of a text a regex is looked for in, and how large one may be, both in bytes. The time
+/// that it takes is bounded by the product of the two, and whoever may post an event chooses the
+/// text: with these it stays below some seconds for the worst regex that can be written.
+const REACH: usize = 16 * 1024;
+const SIZE: usize = 2 * 1024 * 1024;
 
 /// What a field must be like.
 #[derive(Clone, Debug)]
@@ -102,8 +108,8 @@ impl Pattern {
             (Pattern::Text(wanted), Found::Text(value)) => wanted == value,
             (Pattern::State(wanted), Found::State(value)) => wanted == value,
             (Pattern::Signal(wanted), Found::Signal(value)) => *wanted == value,
-            (Pattern::Regex(regex), Found::Text(value)) => regex.is_match(value),
-            (Pattern::Regex(regex), Found::State(value)) => regex.is_match(value.as_str()),
+            (Pattern::Regex(regex), Found::Text(value)) => regex.is_match(reach(value)),
+            (Pattern::Regex(regex), Found::State(value)) => regex.is_match(reach(value.as_str())),
             (Pattern::Regex(regex), Found::Signal(value)) => regex.is_match(&value.to_string()),
             (Pattern::Compare(comparison, limit), Found::Number(value)) => {
                 comparison.holds(value, *limit)
@@ -129,6 +135,11 @@ impl Pattern {
     }
 }
 
+/// The part of a text that regexes are looked for in. No name is as long.
+pub(super) fn reach(text: &str) -> &str {
+    &text[..text.floor_char_boundary(REACH)]
+}
+
 /// What stands between the slashes of `/…/flags`, and the flags; `None` for a text that is no regex.
 #[must_use]
 pub fn slashed(text: &str) -> Option<(&str, &str)> {
@@ -152,7 +163,7 @@ pub fn regex(source: &str, flags: &str) -> Result<Pattern, String> {
             ));
         }
     };
-    match Regex::new(&format!("{flags}{source}")) {
+    match RegexBuilder::new(&format!("{flags}{source}")).size_limit(SIZE).build() {
         Ok(regex) => Ok(Pattern::Regex(regex)),
         Err(error) => Err(format!("this regex is wrong: {}", in_a_line(&error))),
     }
@@ -161,7 +172,7 @@ pub fn regex(source: &str, flags: &str) -> Result<Pattern, String> {
 /// The sentence of a regex error, without the drawing that quotes the pattern.
 fn in_a_line(error: &regex::Error) -> String {
     if let regex::Error::CompiledTooBig(_) = error {
-        return "it is too large".into();
+        return "it is too large; repeat less, or have (?-u) or [a-z] in the place of \\w".into();
     }
     let words = error.to_string();
     let last = words.lines().next_back().unwrap_or_default();
@@ -241,6 +252,30 @@ impl<'a> From<&'a serde_json::Value> for Found<'a> {
                 number.map_or(Found::Other, Found::Number)
             }
             Value::Array(_) | Value::Object(_) => Found::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regex_is_looked_for_in_the_beginning_of_a_text_of_any_length() {
+        let Ok(end) = regex("x$", "") else { panic!("it is a regex") };
+        let found = |text: &str| end.matches(Found::Text(text));
+        assert!(found(&format!("{}x", "é".repeat(REACH / 2 - 1))));
+        assert!(!found(&format!("{}x", "é".repeat(REACH))));
+        assert!(found(&format!("{}xé", "a".repeat(REACH - 2))), "it ends where it is cut");
+    }
+
+    #[test]
+    fn a_regex_that_would_take_too_long_is_too_large() {
+        for ordinary in [r"^\w{1,20}$", r"^\w+-\w+-\w+$", r"^.{1,255}$", r"\p{L}+"] {
+            assert!(regex(ordinary, "i").is_ok(), "{ordinary}");
+        }
+        for huge in ["[01]*1[01]{40000}", r"\w{1000}", "((a{100}){100}){100}"] {
+            assert!(regex(huge, "").unwrap_err().contains("it is too large"), "{huge}");
         }
     }
 }
