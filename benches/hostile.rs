@@ -6,12 +6,12 @@
 mod load;
 mod process;
 
-#[path = "../tests/hostile/mod.rs"]
-mod hostile;
+#[path = "../tests/hostile_clients/mod.rs"]
+mod hostile_clients;
 
 use std::time::Duration;
 
-use hostile::{Crew, SLOW};
+use hostile_clients::{Crew, SLOW};
 use load::{Load, Report};
 use process::Process;
 

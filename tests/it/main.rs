@@ -12,8 +12,9 @@ mod encrypted;
 mod fallback;
 mod harness;
 mod health;
-#[path = "../hostile/mod.rs"]
 mod hostile;
+#[path = "../hostile_clients/mod.rs"]
+mod hostile_clients;
 mod killed;
 mod letters;
 mod mails;
@@ -23,6 +24,7 @@ mod places;
 mod random_faults;
 mod rate;
 mod recorded;
+mod secrets;
 mod sending;
 mod shortages;
 mod silences;

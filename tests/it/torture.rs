@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{Place, Tocsin, client, now};
-use crate::hostile::{Crew, SLOW, Toll};
+use crate::hostile_clients::{Crew, SLOW, Toll};
 
 /// How long it runs each time before it is killed: the last time for longer than a head may take, so
 /// that slow clients are thrown out.

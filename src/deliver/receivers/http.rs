@@ -99,8 +99,8 @@ impl Request {
     fn secrets(&self) -> Vec<String> {
         let header = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer "));
-        let parts =
-            self.url.path().split(['/', ':']).filter(|part| part.contains(char::is_numeric));
+        let random = |part: &&str| part.contains(char::is_numeric) || part.len() >= 16;
+        let parts = self.url.path().split(['/', ':']).filter(random);
         let values = self.url.query().into_iter().flat_map(|query| query.split(['&', '=']).skip(1));
         let parts = parts.chain(values).chain(self.url.password()).map(str::to_owned);
         // As they were before they were encoded for the URL, and as they are sent.

@@ -112,6 +112,11 @@ impl Mail {
         self.part("plain")
     }
 
+    /// The HTML part, decoded in the same way.
+    pub fn html_part(&self) -> String {
+        self.part("html")
+    }
+
     fn part(&self, kind: &str) -> String {
         const DECODE: &str = "import email, email.policy, sys
 mail = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.strict)

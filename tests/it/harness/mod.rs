@@ -46,6 +46,7 @@ pub struct Tocsin {
     child: Child,
     base: String,
     log: mpsc::Receiver<String>,
+    said: String,
 }
 
 impl Place {
@@ -170,7 +171,7 @@ impl Place {
         };
         lines(Box::new(child.stdout.take().unwrap()), sender.clone());
         lines(Box::new(child.stderr.take().unwrap()), sender);
-        let mut tocsin = Tocsin { child, base: String::new(), log };
+        let mut tocsin = Tocsin { child, base: String::new(), log, said: String::new() };
         let line = tocsin.wait_for_line("listening on ");
         let address = line.split("listening on ").nth(1).unwrap();
         tocsin.base = address.split_whitespace().next().unwrap().to_owned();
@@ -186,18 +187,28 @@ impl Tocsin {
 
     /// The next line it prints that has `part` in it.
     pub fn wait_for_line(&mut self, part: &str) -> String {
-        let mut seen = String::new();
+        let seen = self.said.len();
         let deadline = Instant::now() + PATIENCE;
         while let Ok(line) =
             self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
+            self.said.push_str(&line);
+            self.said.push('\n');
             if line.contains(part) {
                 return line;
             }
-            seen.push_str(&line);
-            seen.push('\n');
         }
-        panic!("no line with {part:?} in:\n{seen}");
+        panic!("no line with {part:?} in:\n{}", &self.said[seen..]);
+    }
+
+    /// Ends it, and answers all that it printed since it was started.
+    pub fn all_said(mut self) -> String {
+        self.child.kill().unwrap();
+        for line in self.log.iter() {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        std::mem::take(&mut self.said)
     }
 
     /// Sees that nothing has panicked so far.

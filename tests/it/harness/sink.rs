@@ -19,6 +19,8 @@ pub enum Answer {
     Status(u16, &'static str, &'static str),
     /// Answers `ok`, after so many milliseconds.
     OkAfter(u64),
+    /// Answers with this status, and repeats all that it was sent.
+    Echo(u16),
     /// Reads the request and never answers.
     Hang,
     /// Reads the request and resets the connection.
@@ -100,6 +102,13 @@ impl Sink {
         Sink { port, state }
     }
 
+    /// One that refuses everything with this status, and repeats all that it was sent.
+    pub fn echoing(status: u16) -> Sink {
+        let sink = Sink::new();
+        sink.state.lock().unwrap().usual = Answer::Echo(status);
+        sink
+    }
+
     /// The URL of its hook.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/services/T0/B0/secret", self.port)
@@ -167,6 +176,14 @@ impl State {
         let fault = || self.faults.as_mut().and_then(Faults::next).flatten();
         let answer = self.script.pop_front().or_else(fault).unwrap_or_else(|| self.usual.clone());
         let fate = answer.fate(&self.usual);
+        let answer = match answer {
+            Answer::Echo(status) => {
+                let Request { path, headers, body } = &request;
+                let echo = format!("no: {path} {headers:?} {body}");
+                Answer::Status(status, "", Box::leak(echo.into_boxed_str()))
+            }
+            answer => answer,
+        };
         self.exchanges.push(Exchange { at: Instant::now(), request, fate });
         (answer, self.usual.clone())
     }
@@ -182,7 +199,9 @@ impl Answer {
             {
                 Fate::Taken
             }
-            (Answer::Status(status, ..), _) => Fate::Refused(status.to_string()),
+            (Answer::Status(status, ..) | Answer::Echo(status), _) => {
+                Fate::Refused(status.to_string())
+            }
             (Answer::Hang | Answer::Reset | Answer::Drip | Answer::Cut, _) => Fate::Lost,
         }
     }
@@ -206,7 +225,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
                 thread::sleep(Duration::from_millis(millis));
                 stream.write_all(&OK.bytes())
             }
-            Answer::Status(..) => stream.write_all(&answer.bytes()),
+            Answer::Status(..) | Answer::Echo(_) => stream.write_all(&answer.bytes()),
             Answer::Drip => drip(stream, &usual),
             Answer::Cut => {
                 let _ = stream.write_all(&usual[..usual.len() / 2]);
