@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Exit, output};
 use crate::app;
-use crate::deliver::receivers::{host, install_tls, is_loopback, with_causes};
+use crate::deliver::receivers::{install_tls, is_here, with_causes};
 
 /// How long an answer may take: the store behind it may be busy.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,7 +70,7 @@ impl Client {
             .user_agent(concat!("tocsin/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .timeout(TIMEOUT);
-        if is_loopback(&host(&url)) {
+        if is_here(&url) {
             // No proxy reaches what listens on this machine only.
             http = http.no_proxy();
         }

@@ -29,6 +29,10 @@ fn what_is_for_this_machine_does_not_leave_it_through_a_proxy() {
         .with_environment("ALL_PROXY", &proxy.base());
     let (code, _, stderr) = place.run(&SEND);
     assert_eq!((code, sink.heard().len(), proxy.heard().len()), (0, 1, 0), "{stderr}");
+
+    let tocsin = place.serve();
+    let (code, _, stderr) = place.run(&["silences", "list", "--url", tocsin.base()]);
+    assert_eq!((code, proxy.heard().len()), (0, 0), "{stderr}");
 }
 
 #[test]

@@ -31,12 +31,17 @@ pub(super) fn below(base: &Url, parts: &[&str]) -> Url {
 }
 
 /// The host, an IPv6 address without its brackets.
-pub(crate) fn host(url: &Url) -> String {
+pub(super) fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned()
 }
 
+/// Whether this address is on this machine: no proxy is asked for it.
+pub(crate) fn is_here(url: &Url) -> bool {
+    is_loopback(&host(url))
+}
+
 /// Whether this host is this machine.
-pub(crate) fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }

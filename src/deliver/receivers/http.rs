@@ -15,7 +15,7 @@ use reqwest::header::{
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 
-use super::address::{host, is_loopback, percent_decoded};
+use super::address::{is_here, percent_decoded};
 use super::outbound::{Lookup, LookupError};
 use super::verdict::{self, Reading};
 use super::{Accepted, Envelope, SendError, Sender, with_causes};
@@ -186,7 +186,7 @@ fn client(url: &Url) -> Result<&'static Client, SendError> {
     static PROXIED: OnceLock<Client> = OnceLock::new();
     static DIRECT: OnceLock<Client> = OnceLock::new();
     // What is for this machine is sent in the clear, and would leave it through a proxy.
-    let direct = is_loopback(&host(url));
+    let direct = is_here(url);
     let client = if direct { &DIRECT } else { &PROXIED };
     if let Some(client) = client.get() {
         return Ok(client);

@@ -23,7 +23,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use self::address::{host, is_loopback};
+pub(crate) use self::address::is_here;
 use self::http::{OverHttp, Place};
 use crate::clock::Timestamp;
 use crate::config::{Receiver, ReceiverKind};
