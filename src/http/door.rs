@@ -64,6 +64,11 @@ where
         let (uri, headers) = (request.uri(), request.headers());
         let client = self.proxies.client(peer, headers);
         self.access.check(uri.path(), uri.query(), headers, client).await?;
+        // As `CONNECT` has it. warp takes it for granted that there is a path, and panics.
+        if uri.path_and_query().is_none() {
+            let sentence = "the request names no path; ask for one, like `GET /healthz`";
+            return Err(Refusal::malformed(sentence));
+        }
         match is_of_another_site(request.method(), headers) {
             false => Ok(()),
             true => Err(Refusal::forbidden(

@@ -157,3 +157,13 @@ async fn a_request_that_runs_is_answered_before_the_end() {
     timeout(LATER, edge.served).await.unwrap().unwrap();
     assert!(TcpStream::connect(edge.address).await.is_err(), "nobody listens any more");
 }
+
+#[tokio::test]
+async fn a_target_that_is_no_path_is_refused() {
+    let edge = Edge::start().await;
+    for request in ["CONNECT x:80", "GET x:80", "OPTIONS x"] {
+        let answer = edge.send(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        assert_eq!(answer.status, 400, "{request}: {}", answer.body);
+        assert_eq!(answer.error(), "the request names no path; ask for one, like `GET /healthz`");
+    }
+}
