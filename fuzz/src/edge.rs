@@ -26,6 +26,14 @@ defaults: { notify: [nobody], group_wait: 7d }
 rules: [{ name: crashed, when: { state: CRASHED } }, { name: any, when: { id: { exists: true } } }]
 ";
 
+/// The same behind a proxy, for those who know something.
+const GUARDED: &str = "
+server:
+  receive_token: t
+  admin: { user: u, password: p }
+  trusted_proxies: [127.0.0.1]
+";
+
 /// How many inputs a bridge is given, so that what it keeps stays small.
 const INPUTS: u32 = 5_000;
 
@@ -33,20 +41,22 @@ const INPUTS: u32 = 5_000;
 const QUIET: Duration = Duration::from_millis(10);
 
 /// Sends these bytes on a connection of their own, but for the first, which says whether the client
-/// waits for an answer before it says that there is no more to come. What it gets are whole answers
-/// of HTTP, or none; those that refuse say why; and the connection ends.
+/// waits for an answer before it says that there is no more to come, and whether it is asked who it
+/// is. What it gets are whole answers of HTTP, or none; those that refuse say why; and the connection
+/// ends.
 pub fn edge(input: &[u8]) {
     let Some((first, request)) = input.split_first() else { return };
     thread_local! {
-        static BRIDGE: RefCell<Option<Bridge>> = const { RefCell::new(None) };
+        static BRIDGES: RefCell<[Option<Bridge>; 2]> = const { RefCell::new([None, None]) };
     }
-    BRIDGE.with_borrow_mut(|bridge| {
-        let bridge = match bridge {
+    let (patient, guarded) = (first & 1 != 0, first & 2 != 0);
+    BRIDGES.with_borrow_mut(|bridges| {
+        let bridge = match &mut bridges[usize::from(guarded)] {
             Some(bridge) if bridge.left > 0 => bridge,
-            _ => bridge.insert(Bridge::start()),
+            none => none.insert(Bridge::start(guarded)),
         };
         bridge.left -= 1;
-        for answer in answers(&bridge.ask(request, first % 2 == 1), request) {
+        for answer in answers(&bridge.ask(request, patient), request) {
             answer.check();
         }
     });
@@ -61,9 +71,10 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn start() -> Bridge {
+    fn start(guarded: bool) -> Bridge {
         let ((asked, to_ask), (to_answer, answered)) = (channel(), channel());
-        let thread = Some(std::thread::spawn(move || run(&to_ask, &to_answer)));
+        let rules = format!("{RULES}{}", if guarded { GUARDED } else { "" });
+        let thread = Some(std::thread::spawn(move || run(&rules, &to_ask, &to_answer)));
         Bridge { asked: Some(asked), answered, thread, left: INPUTS }
     }
 
@@ -83,12 +94,12 @@ impl Drop for Bridge {
 }
 
 /// A bridge with a database of its own, and a client for each request.
-fn run(to_ask: &Receiver<(Vec<u8>, bool)>, to_answer: &Sender<Vec<u8>>) {
+fn run(rules: &str, to_ask: &Receiver<(Vec<u8>, bool)>, to_answer: &Sender<Vec<u8>>) {
     let folder = tempfile::tempdir().expect("there is a folder for what is temporary");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let life = Lifecycle::new();
     runtime.expect("a runtime can be had").block_on(async {
-        let config = config::parse("rules.yaml", RULES, &|_| None, &|_| Vec::new());
+        let config = config::parse("rules.yaml", rules, &|_| None, &|_| Vec::new());
         let store = SqliteStore::open(&folder.path().join("tocsin.db"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it listens");
