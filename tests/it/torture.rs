@@ -120,7 +120,7 @@ fn post_steadily(url: &str, name: &str, answered: &Mutex<BTreeSet<String>>, kill
 
 /// The most memory that it ever had resident, in KiB.
 fn most_memory(tocsin: &Tocsin) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", tocsin.process())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", tocsin.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }

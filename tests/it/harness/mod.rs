@@ -287,11 +287,6 @@ impl Tocsin {
         send_signal(name, self.child.id());
     }
 
-    /// Its process id.
-    pub fn process(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills it as a power cut would, and answers all that it printed and nobody waited for.
     pub fn kill_and_read(mut self) -> String {
         self.child.kill().unwrap();
