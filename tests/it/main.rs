@@ -6,6 +6,7 @@
 mod access;
 mod backups;
 mod bad_input;
+mod deployed;
 mod disk_faults;
 mod disk_full;
 mod encrypted;
