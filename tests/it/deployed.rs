@@ -95,10 +95,9 @@ fn the_image_starts_and_asks_what_the_program_takes() {
     assert_eq!(words_after(IMAGE, "ENTRYPOINT "), [PROGRAM]);
     // Of `serve` only whether it is understood: without a password it may not listen on all addresses.
     let start = words_after(IMAGE, "CMD [\"serve\"");
-    assert_eq!(start.last(), Some(&RULES));
+    assert_eq!(start[1], RULES);
     let listen = words_after(IMAGE, "ENV TOCSIN_LISTEN=");
-    let mut serve = vec!["serve", "rules.yaml", "--listen", listen[0]];
-    serve.extend(&start[1..start.len() - 1]);
+    let serve = [&["serve", "rules.yaml", "--listen", listen[0]], &start[2..]].concat();
     let (status, _, said) = place.run(&serve);
     assert_eq!(status, 1, "{said}");
     assert!(said.contains("server.open"), "{said}");
