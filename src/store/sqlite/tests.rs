@@ -133,9 +133,9 @@ async fn every_commit_is_synced() {
     assert_eq!(settings.await.unwrap(), ("wal".to_owned(), 2, true));
 }
 
-#[tokio::test]
-async fn units_that_wait_share_a_commit_and_fail_alone() {
-    let (store, _folder) = open_new();
+/// Work that holds up the writer, to be asked for first, and what lets go of it, to be polled last: by
+/// then all that is asked for in between waits, and shares a commit.
+fn hold_up(store: &SqliteStore) -> [BoxFuture<'_, Result<(), StoreError>>; 2] {
     let (started, has_started) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let blocker = store.write(move |_, _| {
@@ -143,6 +143,18 @@ async fn units_that_wait_share_a_commit_and_fail_alone() {
         released.recv().unwrap();
         Ok(())
     });
+    let releasing = async move {
+        has_started.recv().unwrap();
+        release.send(()).unwrap();
+        Ok(())
+    };
+    [Box::pin(blocker), Box::pin(releasing)]
+}
+
+#[tokio::test]
+async fn units_that_wait_share_a_commit_and_fail_alone() {
+    let (store, _folder) = open_new();
+    let [blocker, releasing] = hold_up(&store);
     let add = |id: &str| {
         let event = heard(id, 1, "X");
         let changes = Changes {
@@ -158,20 +170,14 @@ async fn units_that_wait_share_a_commit_and_fail_alone() {
         db.execute_batch("insert into meta values ('half', 1)")?;
         Err::<(), _>(Failure::Refused("on second thoughts".into()))
     });
-    let releasing = async move {
-        // By now all the others were asked for, and wait.
-        has_started.recv().unwrap();
-        release.send(()).unwrap();
-        Ok(())
-    };
     let work: Vec<BoxFuture<'_, Result<(), StoreError>>> = vec![
-        Box::pin(blocker),
+        blocker,
         Box::pin(add("a")),
         Box::pin(panicking),
         Box::pin(twice),
         Box::pin(orders),
         Box::pin(add("b")),
-        Box::pin(releasing),
+        releasing,
     ];
     let results: Vec<_> = join_all(work).await.into_iter().map(|result| result.is_ok()).collect();
     assert_eq!(results, [true, true, false, false, false, true, true]);

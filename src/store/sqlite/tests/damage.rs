@@ -174,13 +174,7 @@ async fn damage_that_is_met_while_it_runs_ends_all_writing() {
 #[tokio::test]
 async fn a_unit_that_meets_damage_takes_those_that_share_its_commit_along() {
     let (store, _folder) = open_new();
-    let (started, has_started) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    let blocker = store.write(move |_, _| {
-        started.send(()).unwrap();
-        released.recv().unwrap();
-        Ok(())
-    });
+    let [blocker, releasing] = hold_up(&store);
     let mark = |name: &'static str| {
         store.write(move |db, _| {
             db.execute("insert into meta values (?1, 1)", [name])?;
@@ -191,17 +185,12 @@ async fn a_unit_that_meets_damage_takes_those_that_share_its_commit_along() {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
         Err::<(), _>(Failure::Sql(rusqlite::Error::SqliteFailure(code, None)))
     });
-    let releasing = async move {
-        has_started.recv().unwrap();
-        release.send(()).unwrap();
-        Ok(())
-    };
     let work: Vec<BoxFuture<'_, Result<(), StoreError>>> = vec![
-        Box::pin(blocker),
+        blocker,
         Box::pin(mark("before")),
         Box::pin(meeting),
         Box::pin(mark("after")),
-        Box::pin(releasing),
+        releasing,
     ];
     let results: Vec<_> = join_all(work).await.into_iter().map(|result| result.is_ok()).collect();
     assert_eq!(results[1..4], [false; 3]);
