@@ -331,10 +331,9 @@ impl Memory {
         self.silences = None;
     }
 
-    /// An open interval of a container as it is stored, if it is known here.
-    pub(super) fn open_interval(&self, container: &str, id: IntervalId) -> Option<&Interval> {
-        let open = self.rows.get(container)?.open.as_ref()?;
-        open.iter().find(|interval| interval.id == id)
+    /// The open intervals of a container as they are stored, if they are known here.
+    pub(super) fn open_intervals(&self, container: &str) -> Option<Arc<Vec<Interval>>> {
+        self.rows.get(container)?.open.clone()
     }
 
     /// Notes an interval as it is stored now.

@@ -189,19 +189,21 @@ fn put_interval(
                  end_timestamp = excluded.end_timestamp, end_identity = excluded.end_identity,
                  due = excluded.due";
     put(connection, (!is_new).then_some(update), insert, columns)?;
-    let stored = memory.open_interval(&interval.container, id).cloned();
+    let open = memory.open_intervals(&interval.container);
+    let stored = open.iter().flat_map(|open| &**open).find(|stored| stored.id == id);
+    let stored = stored.map(|stored| stored.ledger.as_slice());
     for (place, entry) in interval.ledger.iter().enumerate() {
-        if stored.as_ref().and_then(|stored| stored.ledger.get(place)) != Some(entry) {
+        if stored.and_then(|stored| stored.get(place)) != Some(entry) {
             put_entry(connection, memory, (id, count(place)), entry, is_new)?;
         }
     }
-    memory.put_interval(Interval { id, ..interval.clone() });
     // What is not in memory may have had any number of them.
-    if stored.map_or(!is_new, |stored| stored.ledger.len() > interval.ledger.len()) {
+    if stored.map_or(!is_new, |stored| stored.len() > interval.ledger.len()) {
         connection
             .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
             .execute(params![id, count(interval.ledger.len())])?;
     }
+    memory.put_interval(Interval { id, ..interval.clone() });
     Ok(())
 }
 
