@@ -2,9 +2,11 @@
 //!
 //! Whatever is asked for and was not read is noted, and the decision is run again with it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::health::Health;
 use super::silence::Silence;
@@ -93,7 +95,7 @@ pub(super) struct Shared {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, now: Timestamp) -> Draft<'a> {
-        let mut of_container: HashMap<&str, Vec<IntervalId>> = HashMap::new();
+        let mut of_container: HashMap<&str, Vec<IntervalId>> = HashMap::default();
         let of_containers =
             snapshot.intervals.values().filter(|interval| interval.role != Role::Whole);
         for interval in of_containers {
@@ -104,7 +106,7 @@ impl<'a> Draft<'a> {
             snapshot,
             need: Keys::default(),
             of_container,
-            new_intervals: HashMap::new(),
+            new_intervals: HashMap::default(),
             last_interval: 0,
             events: Vec::new(),
             failed: Vec::new(),

@@ -1,9 +1,10 @@
 //! What the store keeps and the engine decides on. Plain data.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::claim::Lease;
@@ -784,7 +785,7 @@ pub struct Attempt {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     /// Whether these events are stored already.
-    pub known: BTreeSet<(Arc<str>, EventRef)>,
+    pub known: HashSet<(Arc<str>, EventRef)>,
     /// These containers, with their open intervals and the groups that tell those.
     pub containers: BTreeSet<Arc<str>>,
     /// The whole timelines of these containers, with all their intervals.
@@ -830,7 +831,7 @@ impl Keys {
 
     /// Asks for all that `other` asks for as well.
     pub fn extend(&mut self, mut other: Keys) {
-        self.known.append(&mut other.known);
+        self.known.extend(other.known.drain());
         self.containers.append(&mut other.containers);
         self.timelines.append(&mut other.timelines);
         self.recent.append(&mut other.recent);

@@ -449,7 +449,7 @@ impl Store for FakeStore {
     }
 
     fn run(&self, keys: Keys, mut decide: DecideFn) -> BoxFuture<'_, Result<(), StoreError>> {
-        let letters = self.letters.lock().unwrap().clone();
+        let letters = self.letters.lock().unwrap().clone().into_iter().collect();
         let mut snapshot = Snapshot { asked: keys, deliveries: letters, ..Snapshot::default() };
         let changes = loop {
             match decide(&snapshot) {

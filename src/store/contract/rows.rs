@@ -1,5 +1,7 @@
 //! Rows are read as they were written.
 
+use foldhash::HashSet;
+
 use super::*;
 
 pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
@@ -58,7 +60,7 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     let snapshot = read(
         store,
         Keys {
-            known: one(("a".into(), early.reference())),
+            known: HashSet::from_iter([("a".into(), early.reference())]),
             containers: ["a".into(), "b".into()].into(),
             timelines: ["a".into(), "b".into()].into(),
             events: one(("b".into(), other.reference())),
@@ -90,7 +92,7 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
 pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn Store) {
     let nobody = heard("nobody", 1, "X");
     let keys = Keys {
-        known: one(("nobody".into(), nobody.reference())),
+        known: HashSet::from_iter([("nobody".into(), nobody.reference())]),
         containers: one("nobody".into()),
         timelines: one("nobody".into()),
         recent: one("nobody".into()),

@@ -1,5 +1,7 @@
 //! A unit of work: it may ask for more, and is written as a whole or not at all.
 
+use foldhash::HashSet;
+
 use super::*;
 
 pub(crate) async fn a_decision_may_ask_for_more(store: &dyn Store) {
@@ -65,7 +67,7 @@ pub(crate) async fn a_failed_event_is_listed_and_no_part_of_a_timeline(store: &d
     assert!(matches!(again, Err(StoreError::Refused(_))), "{again:?}");
 
     let keys = Keys {
-        known: one(("a".into(), event.reference())),
+        known: HashSet::from_iter([("a".into(), event.reference())]),
         containers: one("a".into()),
         timelines: one("a".into()),
         ..Keys::default()

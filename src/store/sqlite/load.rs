@@ -51,7 +51,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         keys.into_iter().filter(|key| !asked.contains(key)).collect()
     }
     Keys {
-        known: new(keys.known, &asked.known),
+        known: keys.known.into_iter().filter(|key| !asked.known.contains(key)).collect(),
         containers: new(keys.containers, &asked.containers),
         timelines: new(keys.timelines, &asked.timelines),
         recent: new(keys.recent, &asked.recent),
@@ -92,8 +92,7 @@ fn extend(
                 }
                 None => {
                     let open = Arc::new(open_intervals(connection, row.key)?);
-                    let row = Kept { open: Some(Arc::clone(&open)), ..row.clone() };
-                    memory.put(id, row);
+                    memory.know_open(id, &open);
                     open
                 }
             };
@@ -104,7 +103,8 @@ fn extend(
         snapshot.containers.insert(id.clone(), container);
     }
     for (id, reference) in &keys.known {
-        if is_known(connection, memory, id, *reference)? {
+        let Some(row) = memory.get(connection, id)? else { continue };
+        if is_known(connection, row, *reference)? {
             snapshot.known.insert((id.clone(), *reference));
         }
     }
@@ -197,15 +197,13 @@ macro_rules! chain {
 }
 pub(super) use chain;
 
-/// Whether an event is stored. What is later than all events of its container is not, and that is
+/// Whether an event of this container is stored. What is later than all events of its container is not, and that is
 /// what nearly every new event is.
 pub(super) fn is_known(
     connection: &Connection,
-    memory: &mut Memory,
-    id: &Arc<str>,
+    row: &Kept,
     reference: EventRef,
 ) -> Result<bool, Failure> {
-    let Some(row) = memory.get(connection, id)? else { return Ok(false) };
     if reference.timestamp > row.newest {
         if row.ahead == 0 {
             return Ok(false);

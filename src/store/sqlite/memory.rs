@@ -40,9 +40,9 @@ macro_rules! stored {
 /// some 3 MB.
 const KEPT: usize = 8192;
 
-/// After how many changes, of which an event makes two, the tables are brought up to date. The log
+/// After how many changes, of which an event makes one, the tables are brought up to date. The log
 /// has some 300 kB by then.
-const UNSETTLED: usize = 8192;
+const UNSETTLED: usize = 4096;
 
 /// The name in `meta` of the last number that was given to an interval.
 const LAST_INTERVAL: &str = "last_interval";
@@ -64,7 +64,9 @@ pub(super) struct Kept {
     /// Its open intervals, if they are known here.
     pub(super) open: Option<Arc<Vec<Interval>>>,
     /// Whether the table has it otherwise.
-    pub(super) unwritten: bool,
+    unwritten: bool,
+    /// The last [stretch](Memory::stretch) in which what it was before was noted, if it ever was.
+    noted_in: Option<u64>,
 }
 
 impl Kept {
@@ -79,6 +81,7 @@ impl Kept {
             container: None,
             open: Some(Arc::default()),
             unwritten: true,
+            noted_in: None,
         }
     }
 }
@@ -104,8 +107,11 @@ pub(super) struct Memory {
     last_interval: Option<i64>,
     /// Every silence, if they are known here.
     silences: Option<Arc<[Silence]>>,
-    /// What was there before each change since the last commit, the first change first.
+    /// What each container that was changed since the last commit was before, the first change first:
+    /// once for each stretch in which it was changed.
     before: Vec<(Arc<str>, Option<Kept>)>,
+    /// The number of the stretch from one savepoint or commit to the next.
+    stretch: u64,
     /// How many changes were committed since the tables were brought up to date.
     unsettled: usize,
     /// Whether the next commit is to bring them up to date.
@@ -128,9 +134,39 @@ impl Memory {
         })
     }
 
-    pub(super) fn put(&mut self, id: &Arc<str>, row: Kept) {
-        let before = self.rows.insert(id.clone(), Kept { unwritten: true, ..row });
-        self.before.push((id.clone(), before));
+    /// Notes the open intervals of a container as they are stored.
+    pub(super) fn know_open(&mut self, id: &Arc<str>, open: &Arc<Vec<Interval>>) {
+        if let Some(row) = self.rows.get_mut(id) {
+            row.open = Some(Arc::clone(open));
+        }
+    }
+
+    /// What is kept of a container, to be changed.
+    pub(super) fn change(
+        &mut self,
+        connection: &Connection,
+        id: &Arc<str>,
+    ) -> Result<Option<&mut Kept>, Failure> {
+        if self.get(connection, id)?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.change_known(id))
+    }
+
+    /// The same of a container that is in memory.
+    fn change_known(&mut self, id: &Arc<str>) -> Option<&mut Kept> {
+        let row = self.rows.get_mut(id)?;
+        if row.noted_in != Some(self.stretch) {
+            self.before.push((id.clone(), Some(row.clone())));
+        }
+        (row.noted_in, row.unwritten) = (Some(self.stretch), true);
+        Some(row)
+    }
+
+    /// Adds a container of which nothing was heard before.
+    pub(super) fn add(&mut self, id: &Arc<str>, row: Kept) {
+        self.rows.insert(id.clone(), Kept { noted_in: Some(self.stretch), ..row });
+        self.before.push((id.clone(), None));
     }
 
     /// The number of what an event or a container can be listed by.
@@ -314,12 +350,14 @@ impl Memory {
     }
 
     /// A point to which [`Memory::roll_back`] goes.
-    pub(super) fn savepoint(&self) -> usize {
+    pub(super) fn savepoint(&mut self) -> usize {
+        self.stretch += 1;
         self.before.len()
     }
 
     /// Forgets all changes since `savepoint`, as the database did.
     pub(super) fn roll_back(&mut self, savepoint: usize) {
+        self.stretch += 1;
         for (id, before) in self.before.drain(savepoint..).rev() {
             match before {
                 Some(row) => self.rows.insert(id, row),
@@ -342,26 +380,25 @@ impl Memory {
             return;
         }
         let id = Arc::clone(&interval.container);
-        let Some(row) = self.rows.get(&id).filter(|row| row.open.is_some()) else { return };
-        let mut row = row.clone();
-        if let Some(open) = &mut row.open {
-            let open = Arc::make_mut(open);
-            open.retain(|other| other.id != interval.id);
-            if interval.end.is_none() {
-                open.push(interval);
-                open.sort_unstable_by_key(|interval| interval.id);
-            }
+        if self.open_intervals(&id).is_none() {
+            return;
         }
-        self.put(&id, row);
+        let open = self.change_known(&id).and_then(|row| row.open.as_mut());
+        let Some(open) = open.map(Arc::make_mut) else { return };
+        open.retain(|other| other.id != interval.id);
+        if interval.end.is_none() {
+            open.push(interval);
+            open.sort_unstable_by_key(|interval| interval.id);
+        }
     }
 
     /// Forgets an interval, whosever it was.
     fn remove_interval(&mut self, removed: IntervalId) {
         let has =
             |row: &Kept| row.open.iter().flat_map(|open| &**open).any(|one| one.id == removed);
-        let of = self.rows.iter().find(|(_, row)| has(row));
-        if let Some((id, row)) = of.map(|(id, row)| (Arc::clone(id), row.clone())) {
-            self.put(&id, Kept { open: None, ..row });
+        let of = self.rows.iter().find(|(_, row)| has(row)).map(|(id, _)| Arc::clone(id));
+        if let Some(row) = of.and_then(|id| self.change_known(&id)) {
+            row.open = None;
         }
     }
 
@@ -393,6 +430,7 @@ impl Memory {
     pub(super) fn committed(&mut self) {
         self.unsettled += self.before.len();
         self.before.clear();
+        self.stretch += 1;
         if !std::mem::take(&mut self.settle) {
             return;
         }
@@ -516,6 +554,7 @@ fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept
             container: None,
             open: None,
             unwritten: false,
+            noted_in: None,
         };
         let (application, service) = (columns.take()?, columns.take()?);
         let state: Option<State> = columns.take()?;

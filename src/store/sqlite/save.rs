@@ -1,7 +1,6 @@
 //! Writes what was decided.
 
-use std::collections::HashSet;
-
+use foldhash::HashSet;
 use rusqlite::{Connection, ToSql, params};
 
 use super::failure::Failure;
@@ -55,11 +54,10 @@ fn put_container(
     let id = &container.id;
     let (application, service) = (container.application.as_ref(), container.service.as_ref());
     let facet = memory.facet(connection, application, service, &container.state)?;
-    let Some(row) = memory.get(connection, id)? else {
+    let Some(row) = memory.change(connection, id)? else {
         return Err(Failure::Refused(format!("container {id:?} is put without an event")));
     };
-    let row = Kept { facet: Some(facet), container: Some(container.clone()), ..row.clone() };
-    memory.put(id, row);
+    (row.facet, row.container) = (Some(facet), Some(container.clone()));
     Ok(())
 }
 
@@ -73,19 +71,21 @@ fn add_event(
 ) -> Result<(), Failure> {
     let event = &heard.event;
     let id = &event.container;
-    if load::is_known(connection, memory, id, heard.reference())? {
-        return Err(Failure::Refused(format!("event {} is stored already", event.identity)));
-    }
     let (application, service) = (event.application.as_ref(), event.service.as_ref());
     let facet = memory.facet(connection, application, service, &event.state)?;
-    let before = memory.get(connection, id)?.cloned();
-    let last_event = before.as_ref().map(|row| row.last_event);
-    let row = match before {
-        Some(row) => row,
+    let before = match memory.get(connection, id)? {
         None => {
             connection.prepare_cached("insert into containers (id) values (?1)")?.execute([id])?;
-            Kept::new(connection.last_insert_rowid(), heard.at)
+            memory.add(id, Kept::new(connection.last_insert_rowid(), heard.at));
+            None
         }
+        Some(row) if load::is_known(connection, row, heard.reference())? => {
+            return Err(Failure::Refused(format!("event {} is stored already", event.identity)));
+        }
+        Some(row) => Some(row.last_event),
+    };
+    let Some(row) = memory.change(connection, id)? else {
+        return Err(Failure::Refused(format!("container {id:?} is not kept")));
     };
     let ahead = heard.at != event.timestamp;
     connection
@@ -96,7 +96,7 @@ fn add_event(
         )?
         .execute(params![
             row.key,
-            last_event,
+            before,
             event.timestamp,
             event.identity,
             ahead.then_some(heard.at),
@@ -105,13 +105,9 @@ fn add_event(
             failed,
             event.payload.text,
         ])?;
-    let row = Kept {
-        last_event: connection.last_insert_rowid(),
-        newest: row.newest.max(heard.at),
-        ahead: row.ahead + i64::from(ahead),
-        ..row
-    };
-    memory.put(id, row);
+    row.last_event = connection.last_insert_rowid();
+    row.newest = row.newest.max(heard.at);
+    row.ahead += i64::from(ahead);
     Ok(())
 }
 
