@@ -4,6 +4,7 @@
 //!
 //! All of them post to one sink, in turn in one run, so that the ratios say something on any machine.
 
+mod figures;
 mod process;
 mod sink;
 
@@ -26,7 +27,8 @@ use tokio::task::JoinSet;
 use warp::Filter;
 use warp::hyper::body::Bytes;
 
-use process::{Process, percentile};
+use figures::percentile;
+use process::Process;
 use sink::{Arrival, Sink};
 
 /// How many messages tocsin has under way to a webhook at once, which `src/deliver/worker.rs` says;

@@ -3,6 +3,7 @@
 //! The good ones post at a steady rate. Quiet and hostile rounds take turns in one run, on one
 //! process, so that their ratio says something on any machine.
 
+mod figures;
 mod load;
 mod process;
 

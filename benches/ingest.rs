@@ -4,6 +4,7 @@
 //! Both are processes of their own, driven in turn by the same load in one run, so that their ratio
 //! says something on any machine.
 
+mod figures;
 mod load;
 mod process;
 

@@ -1,11 +1,9 @@
 //! What a fleet of containers says: lifecycles as a scheduler tells them, one payload a step.
 
+use std::fmt::{self, Display};
 use std::io::Write;
 
 use tocsin::clock::{self, Timestamp};
-
-/// How many containers one connection speaks for.
-const CONTAINERS: usize = 16;
 
 const EXITED: &str =
     r#"{"last_exit_status":{"raw_exit_status":0,"reason":"exited","exit_status":0}}"#;
@@ -56,6 +54,7 @@ const LIFE: [Step; 20] = [
 
 /// The containers that one connection speaks for. It never says the same twice.
 pub(super) struct Fleet {
+    run: u16,
     number: usize,
     containers: Vec<Container>,
     next: usize,
@@ -68,51 +67,104 @@ struct Container {
     step: usize,
 }
 
+/// What happened to one container.
+#[derive(Clone, Copy)]
+pub(crate) struct Happening {
+    run: u16,
+    fleet: usize,
+    place: usize,
+    generation: u32,
+    step: &'static Step,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
 impl Fleet {
-    /// The fleet of this number. Its containers are at different points of their lives, so that no
-    /// moment has more crashes than another.
-    pub(super) fn new(number: usize) -> Fleet {
-        let containers = (0..CONTAINERS)
+    /// The fleet of this number, of so many containers. They are at different points of their lives,
+    /// so that no moment has more crashes than another. What differs in its `run`, of at most twelve
+    /// bits, has no container in common.
+    pub(super) fn new(run: u16, number: usize, containers: usize) -> Fleet {
+        let containers = (0..containers)
             .map(|place| Container { generation: 0, step: (number + 7 * place) % LIFE.len() })
             .collect();
-        Fleet { number, containers, next: 0, last_told: Timestamp::default() }
+        Fleet { run, number, containers, next: 0, last_told: Timestamp::default() }
     }
 
-    /// Writes the next payload, as of now, behind what `body` has.
-    pub(super) fn tell(&mut self, body: &mut Vec<u8>) {
+    /// What happens next, as of now.
+    pub(super) fn next(&mut self) -> Happening {
         // Two events of one container never share a microsecond, whatever the clock does.
         self.last_told = clock::now().max(Timestamp::from_micros(self.last_told.as_micros() + 1));
-        let (fleet, place) = (self.number, self.next);
+        let place = self.next;
         self.next = (self.next + 1) % self.containers.len();
         let container = &mut self.containers[place];
-        let step = &LIFE[container.step];
-        let micros = self.last_told.as_micros();
-        write!(
-            body,
-            concat!(
-                r#"{{"service":"{service}","timestamp":{seconds}.{micros:06},"#,
-                r#""application":"shop-{application}","#,
-                r#""id":"{generation:08x}-{fleet:04x}-4000-8000-{place:012x}","#,
-                r#""state":"{state}","prev_state":"{prev_state}","type":"Container","#,
-                r#""data":{data},"event":"state","#,
-                r#""counters":{{"start":{starts},"post_attempts":0}}}}"#,
-            ),
-            service = ["web", "worker", "mail", "search"][place % 4],
-            seconds = micros / 1_000_000,
-            micros = micros % 1_000_000,
-            application = fleet % 8,
-            generation = container.generation,
-            fleet = fleet,
-            place = place,
-            state = step.state,
-            prev_state = step.prev_state,
-            data = step.data,
-            starts = step.starts,
-        )
-        .expect("a vector takes all that is written");
+        let happening = Happening {
+            run: self.run,
+            fleet: self.number,
+            place,
+            generation: container.generation,
+            step: &LIFE[container.step],
+            at: self.last_told,
+        };
         container.step = (container.step + 1) % LIFE.len();
         if container.step == 0 {
             container.generation += 1;
         }
+        happening
+    }
+}
+
+impl Happening {
+    /// The container's id.
+    pub(crate) fn id(&self) -> impl Display {
+        let Happening { run, fleet, place, generation, .. } = *self;
+        fmt::from_fn(move |f| {
+            write!(f, "{generation:08x}-{fleet:04x}-4{run:03x}-8000-{place:012x}")
+        })
+    }
+
+    /// The container's application.
+    pub(crate) fn application(&self) -> impl Display {
+        let number = self.fleet % 8;
+        fmt::from_fn(move |f| write!(f, "shop-{number}"))
+    }
+
+    /// The container's service.
+    pub(crate) fn service(&self) -> &'static str {
+        ["web", "worker", "mail", "search"][self.place % 4]
+    }
+
+    /// The state that the container is in since.
+    pub(crate) fn state(&self) -> &'static str {
+        self.step.state
+    }
+
+    /// Whether it is what somebody wants to be told: the crash.
+    pub(crate) fn is_crash(&self) -> bool {
+        self.step.state == "CRASHED"
+    }
+
+    /// Writes the event's payload behind what `body` has.
+    pub(super) fn write_event(&self, body: &mut Vec<u8>) {
+        let micros = self.at.as_micros();
+        write!(
+            body,
+            concat!(
+                r#"{{"service":"{service}","timestamp":{seconds}.{micros:06},"#,
+                r#""application":"{application}","id":"{id}","#,
+                r#""state":"{state}","prev_state":"{prev_state}","type":"Container","#,
+                r#""data":{data},"event":"state","#,
+                r#""counters":{{"start":{starts},"post_attempts":0}}}}"#,
+            ),
+            service = self.service(),
+            seconds = micros / 1_000_000,
+            micros = micros % 1_000_000,
+            application = self.application(),
+            id = self.id(),
+            state = self.step.state,
+            prev_state = self.step.prev_state,
+            data = self.step.data,
+            starts = self.step.starts,
+        )
+        .expect("a vector takes all that is written");
     }
 }

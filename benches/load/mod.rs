@@ -2,31 +2,48 @@
 //! Each posts the next after the answer or, if it is paced, when its time has come.
 //!
 //! It is alone on its thread and spends little on each request, since it shares the machine with
-//! what it measures. Knows nothing of what it talks to beyond HTTP.
+//! what it measures. Knows nothing of what it talks to beyond HTTP, and how tocsin names what an
+//! event matched.
 
+#![allow(dead_code, reason = "no program that has this module uses all of it")]
+
+mod answer;
+mod client;
 mod fleet;
 
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout_at};
 
-use crate::process::percentile;
+use crate::figures::percentile;
+use client::{Client, Plan};
 use fleet::Fleet;
+pub(crate) use fleet::Happening;
 
-/// How long an answer may take before the run is called off.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How many containers one connection speaks for, unless it is said.
+pub(crate) const CONTAINERS: usize = 16;
+
+/// Where to post.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// Where to connect to.
+    pub(crate) address: SocketAddr,
+    /// What it is called.
+    pub(crate) host: String,
+    /// The path, and the query if there is one.
+    pub(crate) path: String,
+    /// A token for the `Authorization` header, if one is asked for.
+    pub(crate) token: Option<String>,
+}
 
 /// The clients of one receiver, each with a connection and containers of its own.
 pub(crate) struct Load {
     clients: Vec<Client>,
-    /// Between two posts of one client; nothing, if it posts as soon as it may.
-    every: Duration,
+    plan: Plan,
 }
 
 /// What a run came to.
@@ -34,74 +51,110 @@ pub(crate) struct Load {
 pub(crate) struct Report {
     /// How long it ran.
     pub(crate) ran: Duration,
-    /// How long each answer took, in microseconds, in no order.
+    /// How long each answer took that said that an event was taken, in microseconds, in no order.
     pub(crate) latencies: Vec<u32>,
-    /// How many answers named a rule that the event matched.
+    /// How many of these named a rule that the event matched.
     pub(crate) matched: usize,
-}
-
-struct Client {
-    stream: TcpStream,
-    fleet: Fleet,
-    path: &'static str,
-    body: Vec<u8>,
-    request: Vec<u8>,
-    answer: Vec<u8>,
+    /// What was taken, if it is to be remembered.
+    pub(crate) taken: Vec<Happening>,
+    /// How many answers had each other status.
+    pub(crate) refused: BTreeMap<u16, usize>,
+    /// How many connections were lost before an answer, or did not have one in time.
+    pub(crate) lost: usize,
 }
 
 impl Load {
-    /// Opens `connections` to `address`, to post to `path`.
+    /// Opens `connections` to `address`, to post events to `path`.
     ///
     /// # Errors
     /// If one cannot be opened.
     pub(crate) async fn connect(
         address: SocketAddr,
         connections: usize,
-        path: &'static str,
+        path: &str,
     ) -> io::Result<Load> {
+        let (host, path) = ("localhost".to_owned(), path.to_owned());
+        let target = Target { address, host, path, token: None };
+        Load::connect_to(target, connections, CONTAINERS * connections, 0).await
+    }
+
+    /// The same for a target of any kind, with so many containers among all connections, of which
+    /// each has one at least. Two runs whose numbers differ have none in common; a number has at
+    /// most twelve bits.
+    ///
+    /// # Errors
+    /// If a connection cannot be opened.
+    pub(crate) async fn connect_to(
+        target: Target,
+        connections: usize,
+        containers: usize,
+        run: u16,
+    ) -> io::Result<Load> {
+        let target = Arc::new(target);
         let mut clients = Vec::with_capacity(connections);
         for number in 0..connections {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            clients.push(Client {
-                stream,
-                fleet: Fleet::new(number),
-                path,
-                body: Vec::new(),
-                request: Vec::new(),
-                answer: Vec::new(),
-            });
+            // The first have one more, if it does not come out even.
+            let share = (containers + connections - 1 - number) / connections;
+            let fleet = Fleet::new(run, number, share.max(1));
+            clients.push(Client::connect(Arc::clone(&target), fleet).await?);
         }
-        Ok(Load { clients, every: Duration::ZERO })
+        let plan = Plan {
+            every: Duration::ZERO,
+            write: Happening::write_event,
+            is_lenient: false,
+            remembers: false,
+        };
+        Ok(Load { clients, plan })
     }
 
     /// The same, paced: each client posts once in so long, if it may.
-    #[allow(dead_code, reason = "not every benchmark is paced")]
     pub(crate) fn paced(self, every: Duration) -> Load {
-        Load { every, ..self }
+        Load { plan: Plan { every, ..self.plan }, ..self }
+    }
+
+    /// The same, but what is posted is what this writes of a happening.
+    pub(crate) fn writing(self, write: fn(&Happening, &mut Vec<u8>)) -> Load {
+        Load { plan: Plan { write, ..self.plan }, ..self }
+    }
+
+    /// The same, but refusals and lost connections are counted. A lost one is opened again, and a
+    /// client whose connection cannot be is out of it.
+    pub(crate) fn lenient(self) -> Load {
+        Load { plan: Plan { is_lenient: true, ..self.plan }, ..self }
+    }
+
+    /// The same, but it is remembered what was taken.
+    pub(crate) fn remembering(self) -> Load {
+        Load { plan: Plan { remembers: true, ..self.plan }, ..self }
     }
 
     /// Has every client post one event after the other for so long.
     ///
     /// # Errors
-    /// If any answer is not 200, says that the event was known already, or does not come.
+    /// If what answers does not speak HTTP. Unless the load is lenient, also if any answer is not 200,
+    /// says that the event was known already, or does not come.
     pub(crate) async fn run(&mut self, during: Duration) -> anyhow::Result<Report> {
         let began = Instant::now();
         let mut running = JoinSet::new();
+        let count = self.clients.len().max(1) as u32;
         for (number, client) in self.clients.drain(..).enumerate() {
             // Paced clients do not all post at once.
-            let first = began + self.every * number as u32 / 16;
-            running.spawn(client.post_until(first, self.every, began + during));
+            let first = began + self.plan.every * number as u32 / count;
+            running.spawn(client.post_until(self.plan, first, began + during));
         }
         let mut report = Report::default();
         while let Some(done) = running.join_next().await {
             let (client, part) = done??;
-            self.clients.push(client);
-            report.latencies.extend(part.latencies);
-            report.matched += part.matched;
+            self.clients.extend(client);
+            report.add(part);
         }
         report.ran = began.elapsed();
         Ok(report)
+    }
+
+    /// How many clients still have a connection.
+    pub(crate) fn connections(&self) -> usize {
+        self.clients.len()
     }
 }
 
@@ -111,102 +164,20 @@ impl Report {
         self.ran += other.ran;
         self.latencies.extend(other.latencies);
         self.matched += other.matched;
+        self.taken.extend(other.taken);
+        for (status, count) in other.refused {
+            *self.refused.entry(status).or_default() += count;
+        }
+        self.lost += other.lost;
     }
 
-    /// How many events a second were answered.
+    /// How many events a second were taken.
     pub(crate) fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.ran.as_secs_f64()
     }
 
-    /// Within what time, in milliseconds, this share of the answers came.
+    /// Within what time, in milliseconds, this share of the events was taken.
     pub(crate) fn percentile(&mut self, share: f64) -> f64 {
         percentile(&mut self.latencies, share)
     }
-}
-
-impl Client {
-    async fn post_until(
-        mut self,
-        first: Instant,
-        every: Duration,
-        end: Instant,
-    ) -> anyhow::Result<(Client, Report)> {
-        let mut next = first;
-        let mut report = Report::default();
-        // One bound on the whole run: a timer for each request would be a cost of its own.
-        let given_up = tokio::time::Instant::from_std(end) + PATIENCE;
-        let posting = async {
-            while Instant::now() < end {
-                if !every.is_zero() {
-                    sleep_until(next.into()).await;
-                    next += every;
-                }
-                self.write_request()?;
-                let asked = Instant::now();
-                self.stream.write_all(&self.request).await?;
-                let body = read_answer(&mut self.stream, &mut self.answer).await?;
-                let took = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
-                report.latencies.push(took);
-                let body = &self.answer[body..];
-                ensure!(!contains(body, b"duplicate"), "an event was taken for another");
-                report.matched += usize::from(contains(body, br#""occurrences":[""#));
-            }
-            anyhow::Ok(())
-        };
-        timeout_at(given_up, posting).await.context("an answer did not come")??;
-        Ok((self, report))
-    }
-
-    fn write_request(&mut self) -> io::Result<()> {
-        self.body.clear();
-        self.fleet.tell(&mut self.body);
-        self.request.clear();
-        write!(
-            self.request,
-            "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
-            self.path,
-            self.body.len()
-        )?;
-        self.request.extend_from_slice(&self.body);
-        Ok(())
-    }
-}
-
-/// Reads one whole answer, which must be 200 and say its length. Answers where its body begins.
-async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Result<usize> {
-    answer.clear();
-    loop {
-        if stream.read_buf(answer).await? == 0 {
-            bail!("the connection was closed in the middle of an answer");
-        }
-        let Some(end) = find(answer, b"\r\n\r\n") else { continue };
-        let head = std::str::from_utf8(&answer[..end]).context("an answer's head is not text")?;
-        let body = end + 4;
-        if answer.len() >= body + length(head)? {
-            ensure!(
-                head.starts_with("HTTP/1.1 200 "),
-                "an answer was not 200: {}",
-                String::from_utf8_lossy(answer)
-            );
-            return Ok(body);
-        }
-    }
-}
-
-fn length(head: &str) -> anyhow::Result<usize> {
-    let length = head
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .context("an answer does not say how long it is")?;
-    length.1.trim().parse().context("an answer's length is no number")
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    find(text, part).is_some()
-}
-
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    text.windows(part.len()).position(|window| window == part)
 }

@@ -1,5 +1,5 @@
-//! What the benchmarks share that measure whole programs: a process that listens, tocsin as it is
-//! installed, and how long things took. Knows nothing of what is sent to them.
+//! What the benchmarks share that measure whole programs: a process that listens, and tocsin as it
+//! is installed. Knows nothing of what is sent to them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -113,12 +113,4 @@ pub(crate) fn tocsin_in(folder: &Path, rules: &Path) -> Command {
         command.env_remove(variable);
     }
     command
-}
-
-/// Within what time, in milliseconds, this share of what took so many microseconds was done.
-pub(crate) fn percentile(micros: &mut [u32], share: f64) -> f64 {
-    micros.sort_unstable();
-    let place = (micros.len() as f64 * share) as usize;
-    let at = micros.get(place).or(micros.last());
-    at.map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
 }
