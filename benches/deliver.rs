@@ -5,6 +5,7 @@
 //! All of them post to one sink, in turn in one run, so that the ratios say something on any machine.
 
 mod figures;
+mod limits;
 mod process;
 mod sink;
 
@@ -28,6 +29,7 @@ use warp::Filter;
 use warp::hyper::body::Bytes;
 
 use figures::percentile;
+use limits::{Figures, Limit};
 use process::Process;
 use sink::{Arrival, Sink};
 
@@ -105,10 +107,11 @@ async fn measure() -> anyhow::Result<()> {
 
     let ratio = posted.as_secs_f64() / drained.as_secs_f64();
     let times = percentile(&mut told, 0.5) / percentile(&mut forwarded, 0.5);
-    println!("\nratio of rates        {ratio:.3}   (at least {LEAST_RATIO})");
-    println!("ratio of times        {times:.2}   (at most {MOST_TIMES})");
-    println!("a sync                {:.2} ms", sync()?);
-    Ok(())
+    println!("\na sync {:.2} ms", process::sync()?);
+    let mut figures = Figures::of("deliver");
+    figures.ratio("draining / bare loop's rate", ratio, Limit::AtLeast(LEAST_RATIO));
+    figures.ratio("from event to arrival / forwarder's", times, Limit::AtMost(MOST_TIMES));
+    figures.keep()
 }
 
 fn print_drained(name: &str, took: Duration, cpu: &str) {
@@ -157,7 +160,7 @@ async fn let_wait(client: &Client, sink: &mut Sink, place: &Place) -> anyhow::Re
     post_all(client, &events_url(&tocsin), crashes, POSTED_AT_ONCE).await?;
     let pending = r#"tocsin_deliveries_pending{receiver="sink"}"#;
     until(client, &tocsin, pending, DELIVERIES + 1).await?;
-    stop(tocsin)?;
+    tocsin.stop()?;
     let refused = sink.take(1, PATIENCE).await?;
     ensure!(contains(&refused[0].body, "first"), "something else was told than what came first");
     Ok(())
@@ -338,14 +341,6 @@ async fn count_sent(client: &Client, tocsin: &Process) -> anyhow::Result<usize> 
     Ok(count)
 }
 
-/// Stops it softly. It sees to it itself that this does not take too long.
-fn stop(mut process: Process) -> anyhow::Result<()> {
-    Command::new("kill").arg(process.child.id().to_string()).status()?;
-    let status = process.child.wait()?;
-    ensure!(status.success(), "{} did not stop softly: {status}", process.name);
-    Ok(())
-}
-
 /// Posts each event to this URL and forgets it, before it answers.
 async fn forward_to(url: String) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -364,20 +359,6 @@ async fn forward_to(url: String) -> anyhow::Result<()> {
     );
     warp::serve(forward).incoming(listener).run().await;
     Ok(())
-}
-
-/// How long it takes to append a page and sync it, in milliseconds: what each of tocsin's commits
-/// waits for at least. The middle of many.
-fn sync() -> anyhow::Result<f64> {
-    let mut file = tempfile::tempfile_in(process::folder("sync-")?.path())?;
-    let mut times = Vec::new();
-    for _ in 0..200 {
-        let began = Instant::now();
-        file.write_all(&[0; 4096])?;
-        file.sync_data()?;
-        times.push(u32::try_from(began.elapsed().as_micros())?);
-    }
-    Ok(percentile(&mut times, 0.5))
 }
 
 fn contains(body: &[u8], text: &str) -> bool {

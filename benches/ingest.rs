@@ -1,20 +1,24 @@
 //! How many events a second tocsin takes in durably, beside a bare warp handler that parses the
 //! same JSON and forgets it: see `benches/README.md`.
 //!
-//! Both are processes of their own, driven in turn by the same load in one run, so that their ratio
-//! says something on any machine.
+//! All are processes of their own, driven in turn by the same load in one run, so that their ratios
+//! say something on any machine.
 
 mod figures;
+mod limits;
 mod load;
 mod process;
+mod teams;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
+use tempfile::TempDir;
 use warp::Filter;
 
+use limits::Figures;
+use limits::Limit::{AtLeast, AtMost};
 use load::{Load, Report};
 use process::Process;
 
@@ -23,12 +27,11 @@ const WARM_UP: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 4;
 const ROUND: Duration = Duration::from_secs(5);
 
+/// How long each round with one connection is.
+const ALONE: Duration = Duration::from_secs(2);
+
 /// How long a process is left alone before its memory counts as idle.
 const IDLE: Duration = Duration::from_secs(3);
-
-/// What tocsin is to reach of the bare handler's rate, and to stay under in memory, in MB.
-const LEAST_RATIO: f64 = 0.45;
-const MOST_MEMORY: f64 = 20.0;
 
 /// Has this program be the bare handler.
 const BARE: &str = "bare";
@@ -47,51 +50,89 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn measure() -> anyhow::Result<()> {
-    let folder = process::folder("ingest-")?;
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.yaml");
-    let mut bare = Target::start("bare warp", Command::new(std::env::current_exe()?).arg(BARE))?;
-    let mut tocsin = Target::start("tocsin", &mut process::tocsin_in(folder.path(), &rules))?;
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.yaml");
+    let bare = Target::start("bare warp", Command::new(std::env::current_exe()?).arg(BARE), None)?;
+    let mut targets = [
+        bare,
+        Target::tocsin("100 rules", &teams::rules_file(100))?,
+        Target::tocsin("10,000 rules", &teams::rules_file(10_000))?,
+        Target::tocsin("example", &std::fs::read_to_string(example)?)?,
+    ];
     tokio::time::sleep(IDLE).await;
-    let idle = tocsin.memory()?;
+    let idle = targets[1].process.memory()?;
 
-    for target in [&mut bare, &mut tocsin] {
-        target.connect().await?;
+    for target in &mut targets {
+        target.connect(CONNECTIONS).await?;
         target.load().run(WARM_UP).await?;
     }
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s each\n", ROUND.as_secs());
+    print_head();
+    for _ in 0..ROUNDS {
+        for target in &mut targets {
+            target.round(ROUND).await?;
+        }
+    }
+    println!("\nall rounds");
+    let [bare, hundred, ten_thousand, example] = targets.each_mut().map(Target::sum_up);
+    let matched = targets[1].total.matched as f64 / targets[1].total.latencies.len() as f64;
+    tokio::time::sleep(IDLE).await;
+    println!("\nmatched a rule {:.1} %", matched * 100.0);
+    for target in &targets[1..] {
+        println!("memory of {} after load {:.1} MB", target.process.name, target.process.memory()?);
+    }
+
+    let [alone_bare, alone, ..] = &mut targets;
+    println!("\none connection, one event at a time\n");
+    print_head();
+    for target in [&mut *alone_bare, &mut *alone] {
+        target.total = Report::default();
+        target.total_cpu = Duration::ZERO;
+        target.connect(1).await?;
+    }
+    let mut syncs = Vec::new();
+    for _ in 0..ROUNDS {
+        syncs.push(process::sync()?);
+        for target in [&mut *alone_bare, &mut *alone] {
+            target.round(ALONE).await?;
+        }
+    }
+    println!("\nall rounds");
+    let (alone_bare, alone) = (alone_bare.sum_up(), alone.sum_up());
+    syncs.sort_by(f64::total_cmp);
+    let sync = syncs[syncs.len() / 2];
+    println!("\na sync of one page {sync:.2} ms");
+
+    let mut figures = Figures::of("ingest");
+    figures.ratio("rate with 100 rules / bare handler's", hundred.rate / bare.rate, AtLeast(0.65));
+    figures.ratio("its p99 / bare handler's", hundred.p99 / bare.p99, AtMost(3.0));
+    let many = ten_thousand.rate / hundred.rate;
+    figures.ratio("rate with 10,000 rules / with 100", many, AtLeast(0.9));
+    figures.ratio("rate with the example's / bare", example.rate / bare.rate, AtLeast(0.45));
+    let alone = alone.p50 / (sync + alone_bare.p50);
+    figures.ratio("one connection / a sync and the bare handler", alone, AtMost(2.0));
+    figures.quantity("memory while idle", idle, "MB", AtMost(15.0));
+    figures.keep()
+}
+
+fn print_head() {
     println!(
         "{:>12} {:>10} {:>9} {:>9} {:>14}",
         "", "events/s", "p50 ms", "p99 ms", "CPU µs/event"
     );
-    for _ in 0..ROUNDS {
-        for target in [&mut bare, &mut tocsin] {
-            let before = target.process.cpu()?;
-            let mut round = target.load().run(ROUND).await?;
-            let cpu = target.process.cpu()? - before;
-            print_rates(target.process.name, &mut round, cpu);
-            target.total.add(round);
-            target.total_cpu += cpu;
-        }
-    }
-    println!("\nall rounds");
-    for target in [&mut bare, &mut tocsin] {
-        print_rates(target.process.name, &mut target.total, target.total_cpu);
-    }
-    tokio::time::sleep(IDLE).await;
-
-    let ratio = tocsin.total.rate() / bare.total.rate();
-    let matched = tocsin.total.matched as f64 / tocsin.total.latencies.len() as f64;
-    println!("\nratio                 {ratio:.3}   (at least {LEAST_RATIO})");
-    println!("matched a rule        {:.1} %", matched * 100.0);
-    println!("memory, idle          {idle:.1} MB (under {MOST_MEMORY})");
-    println!("memory, after load    {:.1} MB", tocsin.memory()?);
-    Ok(())
 }
 
-fn print_rates(name: &str, report: &mut Report, cpu: Duration) {
+/// What rounds came to.
+struct Sum {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+}
+
+fn print_rates(name: &str, report: &mut Report, cpu: Duration) -> Sum {
     let (rate, p50, p99) = (report.rate(), report.percentile(0.5), report.percentile(0.99));
     let cpu = cpu.as_secs_f64() * 1e6 / report.latencies.len() as f64;
     println!("{name:>12} {rate:>10.0} {p50:>9.2} {p99:>9.2} {cpu:>14.1}");
+    Sum { rate, p50, p99 }
 }
 
 /// A process to be measured.
@@ -100,16 +141,40 @@ struct Target {
     load: Option<Load>,
     total: Report,
     total_cpu: Duration,
+    /// Where its database is.
+    _folder: Option<TempDir>,
 }
 
 impl Target {
-    fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Target> {
+    fn start(
+        name: &'static str,
+        command: &mut Command,
+        folder: Option<TempDir>,
+    ) -> anyhow::Result<Target> {
         let process = Process::start(name, command)?;
-        Ok(Target { process, load: None, total: Report::default(), total_cpu: Duration::ZERO })
+        let (total, total_cpu) = (Report::default(), Duration::ZERO);
+        Ok(Target { process, load: None, total, total_cpu, _folder: folder })
     }
 
-    async fn connect(&mut self) -> anyhow::Result<()> {
-        self.load = Some(Load::connect(self.process.address, CONNECTIONS, "/api/post").await?);
+    /// tocsin with these rules, in a folder of its own.
+    fn tocsin(name: &'static str, rules: &str) -> anyhow::Result<Target> {
+        let folder = process::folder("ingest-")?;
+        let file = folder.path().join("rules.yaml");
+        std::fs::write(&file, rules)?;
+        Target::start(name, &mut process::tocsin_in(folder.path(), &file), Some(folder))
+    }
+
+    async fn connect(&mut self, connections: usize) -> anyhow::Result<()> {
+        // What was told with other connections is not told again.
+        let run = u16::from(self.load.is_some());
+        let target = load::Target {
+            address: self.process.address,
+            host: "localhost".to_owned(),
+            path: "/api/post".to_owned(),
+            token: None,
+        };
+        let containers = load::CONTAINERS * connections;
+        self.load = Some(Load::connect_to(target, connections, containers, run).await?);
         Ok(())
     }
 
@@ -117,15 +182,18 @@ impl Target {
         self.load.as_mut().expect("every target is connected before it is loaded")
     }
 
-    /// The resident memory of the process, in MB.
-    fn memory(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .context("the system does not say how much memory is resident")?;
-        Ok(kib.parse::<f64>()? * 1024.0 / 1e6)
+    async fn round(&mut self, length: Duration) -> anyhow::Result<()> {
+        let before = self.process.cpu()?;
+        let mut round = self.load().run(length).await?;
+        let cpu = self.process.cpu()? - before;
+        print_rates(self.process.name, &mut round, cpu);
+        self.total.add(round);
+        self.total_cpu += cpu;
+        Ok(())
+    }
+
+    fn sum_up(&mut self) -> Sum {
+        print_rates(self.process.name, &mut self.total, self.total_cpu)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What an event costs that matches one rule of many, beside what its JSON costs to decode: see
 //! `benches/README.md`.
 
-use std::fmt::Write;
+mod teams;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,41 +12,12 @@ use tocsin::config;
 use tocsin::event::{self, Event};
 use tocsin::rules::{Rule, Rules};
 
+use teams::{SHAPES, write_rules_of_team};
+
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 
 /// How many different events are asked about in turn, so that not one is always in the cache.
 const EVENTS: usize = 1_000;
-
-/// How many rules one team has: one of each shape.
-const SHAPES: usize = 10;
-
-/// Writes the rules of a team. Two of them have a regex, one that begins at the text's beginning and
-/// one that does not.
-fn write_rules_of_team(team: usize, file: &mut String) {
-    let conditions: [String; SHAPES] = [
-        format!("{{ state: CRASHED, application: shop-{team}, service: [web, api] }}"),
-        format!("{{ state: [CRASHED, TERMINATED], application: shop-{team}, service: worker }}"),
-        format!("{{ state: CRASHED, application: shop-{team}, service: db, starts: '>= 3' }}"),
-        format!(
-            "{{ state: TERMINATED, application: shop-{team}, exit.status: {{ ge: 2, ne: 143 }} }}"
-        ),
-        format!(
-            "{{ exit.signal: SIGKILL, application: shop-{team}, prev_state: {{ not: STOPPING }} }}"
-        ),
-        format!("{{ state: STARVED, application: [shop-{team}, bank-{team}] }}"),
-        format!("{{ state: CRASHED, application: '/^team{team}-/', service: web }}"),
-        format!("{{ state: CRASHED, service: '/(mail|search)-{team}$/i' }}"),
-        format!("{{ state: CRASHED, id: node-{team}-7 }}"),
-        format!(
-            "{{ application: bank-{team}, any: [{{ state: CRASHED }}, {{ starts: '>= 100' }}], \
-             not: {{ service: web }} }}"
-        ),
-    ];
-    for (shape, when) in conditions.iter().enumerate() {
-        writeln!(file, "  - name: team-{team}-{shape}\n    when: {when}")
-            .expect("a string takes all that is written");
-    }
-}
 
 fn rules(count: usize) -> Rules {
     let mut file = "rules:\n".to_owned();

@@ -52,8 +52,11 @@ const LIFE: [Step; 20] = [
     step("DELETING", "DELETED", 4, "{}"),
 ];
 
+/// The place of the crash.
+const CRASH: usize = 10;
+
 /// The containers that one connection speaks for. It never says the same twice.
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     run: u16,
     number: usize,
     containers: Vec<Container>,
@@ -83,7 +86,7 @@ impl Fleet {
     /// The fleet of this number, of so many containers. They are at different points of their lives,
     /// so that no moment has more crashes than another. What differs in its `run`, of at most twelve
     /// bits, has no container in common.
-    pub(super) fn new(run: u16, number: usize, containers: usize) -> Fleet {
+    pub(crate) fn new(run: u16, number: usize, containers: usize) -> Fleet {
         let containers = (0..containers)
             .map(|place| Container { generation: 0, step: (number + 7 * place) % LIFE.len() })
             .collect();
@@ -91,7 +94,7 @@ impl Fleet {
     }
 
     /// What happens next, as of now.
-    pub(super) fn next(&mut self) -> Happening {
+    pub(crate) fn next(&mut self) -> Happening {
         // Two events of one container never share a microsecond, whatever the clock does.
         self.last_told = clock::now().max(Timestamp::from_micros(self.last_told.as_micros() + 1));
         let place = self.next;
@@ -143,8 +146,24 @@ impl Happening {
         self.step.state == "CRASHED"
     }
 
+    /// The same container, as it crashes.
+    pub(crate) fn crashed(self) -> Happening {
+        Happening { step: &LIFE[CRASH], ..self }
+    }
+
+    /// The same container, in the tenth of them that is meant to be down for good.
+    pub(crate) fn is_of_the_tenth(&self) -> bool {
+        self.place % 10 == 0
+    }
+
+    /// The same container, well again if it would have crashed.
+    pub(crate) fn well(self) -> Happening {
+        let step = if self.is_crash() { &LIFE[CRASH + 2] } else { self.step };
+        Happening { step, ..self }
+    }
+
     /// Writes the event's payload behind what `body` has.
-    pub(super) fn write_event(&self, body: &mut Vec<u8>) {
+    pub(crate) fn write_event(&self, body: &mut Vec<u8>) {
         let micros = self.at.as_micros();
         write!(
             body,

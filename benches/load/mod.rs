@@ -21,8 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::figures::percentile;
 use client::{Client, Plan};
-use fleet::Fleet;
-pub(crate) use fleet::Happening;
+pub(crate) use fleet::{Fleet, Happening};
 
 /// How many containers one connection speaks for, unless it is said.
 pub(crate) const CONTAINERS: usize = 16;

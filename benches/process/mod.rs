@@ -1,14 +1,18 @@
 //! What the benchmarks share that measure whole programs: a process that listens, and tocsin as it
 //! is installed. Knows nothing of what is sent to them.
 
+#![allow(dead_code, reason = "no benchmark uses all of it")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tempfile::TempDir;
+
+use crate::figures::percentile;
 
 /// What a process says once it listens, before its address.
 const LISTENING: &str = "listening on http://";
@@ -78,6 +82,45 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Its resident memory, in MB.
+    ///
+    /// # Errors
+    /// If the process is gone, or the system is not Linux.
+    pub(crate) fn memory(&self) -> anyhow::Result<f64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in MB.
+    ///
+    /// # Errors
+    /// If the process is gone, or the system is not Linux.
+    pub(crate) fn peak_memory(&self) -> anyhow::Result<f64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .and_then(|rest| rest.split_whitespace().next())
+            .context("the system does not say how much memory is resident")?;
+        Ok(kib.parse::<f64>()? * 1024.0 / 1e6)
+    }
+
+    /// Has it stop softly, and waits until it has.
+    ///
+    /// # Errors
+    /// If it did not.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "{} did not stop softly: {status}", self.name);
+        Ok(())
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -90,7 +133,6 @@ impl Drop for Process {
 ///
 /// # Errors
 /// If nobody hears it.
-#[allow(dead_code, reason = "not every benchmark is a server as well")]
 pub(crate) fn announce(address: SocketAddr) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{LISTENING}{address}")
 }
@@ -113,4 +155,21 @@ pub(crate) fn tocsin_in(folder: &Path, rules: &Path) -> Command {
         command.env_remove(variable);
     }
     command
+}
+
+/// How long it takes to append a page and sync it, in milliseconds: what each of tocsin's commits
+/// waits for at least. The middle of many.
+///
+/// # Errors
+/// If nothing can be written.
+pub(crate) fn sync() -> anyhow::Result<f64> {
+    let mut file = tempfile::tempfile_in(folder("sync-")?.path())?;
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let began = Instant::now();
+        file.write_all(&[0; 4096])?;
+        file.sync_data()?;
+        times.push(u32::try_from(began.elapsed().as_micros())?);
+    }
+    Ok(percentile(&mut times, 0.5))
 }
