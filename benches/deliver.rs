@@ -107,7 +107,7 @@ async fn measure() -> anyhow::Result<()> {
     let times = percentile(&mut told, 0.5) / percentile(&mut forwarded, 0.5);
     println!("\nratio of rates        {ratio:.3}   (at least {LEAST_RATIO})");
     println!("ratio of times        {times:.2}   (at most {MOST_TIMES})");
-    println!("a sync                {:.2} ms", sync()?);
+    println!("a sync                {:.2} ms", process::sync()?);
     Ok(())
 }
 
@@ -364,20 +364,6 @@ async fn forward_to(url: String) -> anyhow::Result<()> {
     );
     warp::serve(forward).incoming(listener).run().await;
     Ok(())
-}
-
-/// How long it takes to append a page and sync it, in milliseconds: what each of tocsin's commits
-/// waits for at least. The middle of many.
-fn sync() -> anyhow::Result<f64> {
-    let mut file = tempfile::tempfile_in(process::folder("sync-")?.path())?;
-    let mut times = Vec::new();
-    for _ in 0..200 {
-        let began = Instant::now();
-        file.write_all(&[0; 4096])?;
-        file.sync_data()?;
-        times.push(u32::try_from(began.elapsed().as_micros())?);
-    }
-    Ok(percentile(&mut times, 0.5))
 }
 
 fn contains(body: &[u8], text: &str) -> bool {

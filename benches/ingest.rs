@@ -12,7 +12,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
 use warp::Filter;
 
 use load::{Load, Report};
@@ -52,7 +51,7 @@ async fn measure() -> anyhow::Result<()> {
     let mut bare = Target::start("bare warp", Command::new(std::env::current_exe()?).arg(BARE))?;
     let mut tocsin = Target::start("tocsin", &mut process::tocsin_in(folder.path(), &rules))?;
     tokio::time::sleep(IDLE).await;
-    let idle = tocsin.memory()?;
+    let idle = tocsin.process.memory()?;
 
     for target in [&mut bare, &mut tocsin] {
         target.connect().await?;
@@ -84,7 +83,7 @@ async fn measure() -> anyhow::Result<()> {
     println!("\nratio                 {ratio:.3}   (at least {LEAST_RATIO})");
     println!("matched a rule        {:.1} %", matched * 100.0);
     println!("memory, idle          {idle:.1} MB (under {MOST_MEMORY})");
-    println!("memory, after load    {:.1} MB", tocsin.memory()?);
+    println!("memory, after load    {:.1} MB", tocsin.process.memory()?);
     Ok(())
 }
 
@@ -115,17 +114,6 @@ impl Target {
 
     fn load(&mut self) -> &mut Load {
         self.load.as_mut().expect("every target is connected before it is loaded")
-    }
-
-    /// The resident memory of the process, in MB.
-    fn memory(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .context("the system does not say how much memory is resident")?;
-        Ok(kib.parse::<f64>()? * 1024.0 / 1e6)
     }
 }
 
