@@ -49,6 +49,11 @@ impl Client {
         Ok(Client { target, stream, fleet, body, request, answer })
     }
 
+    pub(super) async fn reconnect(&mut self) -> io::Result<()> {
+        self.stream = open(&self.target).await?;
+        Ok(())
+    }
+
     /// Posts until `end`. Answers itself as well, unless its connection is gone for good.
     pub(super) async fn post_until(
         mut self,
@@ -92,8 +97,9 @@ impl Client {
                 Err(error) if plan.is_lenient && error.kind() != ErrorKind::InvalidData => {
                     report.lost += 1;
                     sleep(BREATH).await;
-                    let Ok(stream) = open(&self.target).await else { return Ok(false) };
-                    self.stream = stream;
+                    if self.reconnect().await.is_err() {
+                        return Ok(false);
+                    }
                     continue;
                 }
                 answer => answer.context("an answer did not come whole")?,
@@ -118,9 +124,8 @@ impl Client {
                     report.taken.push(happening);
                 }
             }
-            if answer.is_last {
-                let Ok(stream) = open(&self.target).await else { return Ok(false) };
-                self.stream = stream;
+            if answer.is_last && self.reconnect().await.is_err() {
+                return Ok(false);
             }
         }
         Ok(true)

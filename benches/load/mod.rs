@@ -127,6 +127,17 @@ impl Load {
         Load { plan: Plan { remembers: true, ..self.plan }, ..self }
     }
 
+    /// Opens all connections anew: receivers close what was idle for long.
+    ///
+    /// # Errors
+    /// If one cannot be opened.
+    pub(crate) async fn reconnect(&mut self) -> io::Result<()> {
+        for client in &mut self.clients {
+            client.reconnect().await?;
+        }
+        Ok(())
+    }
+
     /// Has every client post one event after the other for so long.
     ///
     /// # Errors

@@ -1,15 +1,16 @@
 //! What the benchmarks share that measure whole programs: a process that listens, and tocsin as it
 //! is installed. Knows nothing of what is sent to them.
 
-#![allow(dead_code, reason = "no benchmark uses all of it")]
+#![allow(dead_code, reason = "not every benchmark asks all of a process")]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
 use crate::figures::percentile;
@@ -59,6 +60,49 @@ impl Process {
             }
         });
         Ok(process)
+    }
+
+    /// Starts a process that does not say where it listens, or not so that it can be relied on, and
+    /// waits until something answers at the address that it was given. What it says goes to `log`.
+    ///
+    /// # Errors
+    /// If it cannot be started, ends at once, or does not listen in time.
+    pub(crate) fn start_silent(
+        name: &'static str,
+        command: &mut Command,
+        address: SocketAddr,
+        log: &Path,
+        patience: Duration,
+    ) -> anyhow::Result<Process> {
+        let output = File::create(log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut process = Process { name, address, child };
+        let began = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            let said = || std::fs::read_to_string(log).unwrap_or_default();
+            if let Some(status) = process.child.try_wait()? {
+                bail!("{name} ended at once with {status}: {}", said());
+            }
+            ensure!(began.elapsed() < patience, "{name} does not listen: {}", said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(process)
+    }
+
+    /// Ends it as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it had ended before.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.try_wait()?.is_none(), "{} ended by itself", self.name);
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// How long processors have worked for the process: unlike its rate, this hardly depends on
@@ -161,7 +205,7 @@ pub(crate) fn tocsin_in(folder: &Path, rules: &Path) -> Command {
 /// waits for at least. The middle of many.
 ///
 /// # Errors
-/// If nothing can be written.
+/// If it cannot be done.
 pub(crate) fn sync() -> anyhow::Result<f64> {
     let mut file = tempfile::tempfile_in(folder("sync-")?.path())?;
     let mut times = Vec::new();

@@ -1,5 +1,7 @@
 //! A place that is told, on a thread of its own: it notes when what arrived, and answers at once.
 
+#![allow(dead_code, reason = "not every benchmark looks at what arrives")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +74,11 @@ impl Sink {
     /// From now on it asks to be left alone (503), or takes what comes.
     pub(crate) fn leave_alone(&self, leave_alone: bool) {
         self.leave_alone.store(leave_alone, Ordering::Relaxed);
+    }
+
+    /// How many messages have arrived that nobody took. They are gone after that.
+    pub(crate) fn count(&mut self) -> usize {
+        std::iter::from_fn(|| self.arrivals.try_recv().ok()).count()
     }
 
     /// The next so many messages, the first first.
