@@ -34,8 +34,7 @@ pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError>
         let theirs = concat!(
             "t.seq in (",
             load::chain!(
-                "select s.last_event from containers c
-                 join containers_now s on s.container = c.key where c.id = ?",
+                "select last_event from containers_now where id = ?",
                 "select seq from chain"
             ),
             ")"
@@ -104,14 +103,13 @@ pub(super) fn containers(page: PageQuery) -> Result<impl List<ContainerRow>, Sto
     let mut conditions = Conditions::default();
     conditions.hold("s.facet is not null", []);
     if let Some(cursor) = &page.cursor {
-        conditions.hold("c.id > ?", [cursor::parse_text(cursor)?.into()]);
+        conditions.hold("s.id > ?", [cursor::parse_text(cursor)?.into()]);
     }
     let sql = format!(
-        "select c.id, f.application, f.service, f.state, s.since, s.starts, s.gaps > 0
-         from containers c
-         join containers_now s on s.container = c.key
+        "select s.id, f.application, f.service, f.state, s.since, s.starts, s.gaps > 0
+         from containers_now s
          join facets f on f.id = s.facet {}
-         order by c.id limit ?",
+         order by s.id limit ?",
         conditions.clause()
     );
     Ok(move |connection: &Connection| {

@@ -20,21 +20,25 @@ use crate::clock::Timestamp;
 use crate::engine::{Container, Group, GroupKey, Interval, IntervalId, Role, Silence};
 use crate::event::State;
 
-/// A query for what `$states` has of the container with this id.
+/// A query for what is known of the container with this id, from `$states`.
 macro_rules! stored {
     ($states:literal) => {
         concat!(
-            "select c.key, s.last_event, s.newest, s.ahead, s.facet, f.application, f.service,
+            "select s.container, s.last_event, s.newest, s.ahead, s.facet, f.application, f.service,
                     f.state, s.since, s.starts, s.gaps, s.last_at, s.derived_to, s.open
-             from containers c
-             join ",
+             from ",
             $states,
-            " s on s.container = c.key
-             left join facets f on f.id = s.facet
-             where c.id = ?1"
+            " left join facets f on f.id = s.facet"
         )
     };
 }
+
+/// As the tables have it.
+const STORED: &str =
+    stored!("containers c join container_states s on s.container = c.key and c.id = ?1");
+
+/// As it is with what is in the log.
+pub(super) const NOW: &str = stored!("(select * from containers_now where id = ?1) s");
 
 /// How many containers, and how many names, are kept in memory, give or take those of one commit:
 /// some 3 MB.
@@ -127,7 +131,7 @@ impl Memory {
     ) -> Result<Option<&Kept>, Failure> {
         Ok(match self.rows.entry(id.clone()) {
             Entry::Occupied(row) => Some(row.into_mut()),
-            Entry::Vacant(place) => match read(connection, stored!("container_states"), id)? {
+            Entry::Vacant(place) => match read(connection, STORED, id)? {
                 Some(row) => Some(place.insert(row)),
                 None => None,
             },
@@ -527,8 +531,10 @@ pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("begin immediate;")?;
     connection.execute_batch(concat!(
         insert!(
-            "select * from containers_now where container in
-                     (select r.value ->> 0 from container_log l, json_each(l.rows) r);"
+            "select container, last_event, newest, ahead, facet, since, starts, gaps, last_at,
+                    derived_to, open
+             from containers_now where container in (
+                     select r.value ->> 0 from container_log l, json_each(l.rows) r);"
         ),
         "delete from container_log;"
     ))?;
@@ -538,7 +544,7 @@ pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
 
 /// What is kept of a container, for those who do not know what is in memory.
 pub(super) fn now(connection: &Connection, id: &Arc<str>) -> Result<Option<Kept>, Failure> {
-    read(connection, stored!("containers_now"), id)
+    read(connection, NOW, id)
 }
 
 fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept>, Failure> {

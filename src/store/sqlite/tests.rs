@@ -133,6 +133,21 @@ async fn every_commit_is_synced() {
     assert_eq!(settings.await.unwrap(), ("wal".to_owned(), 2, true));
 }
 
+#[tokio::test]
+async fn a_container_is_found_without_a_look_at_all_others() {
+    let (store, _folder) = open_new();
+    write_events(&store, (0..100).map(|n| heard(&format!("c{n}"), 1, "X")).collect()).await;
+    let plan = store.read(|db| {
+        let mut plan = db.prepare(&format!("explain query plan {}", memory::NOW))?;
+        let steps = plan.query_map(["c7"], |row| row.get(3))?;
+        Ok(steps.collect::<Result<Vec<String>, _>>()?)
+    });
+    let plan = plan.await.unwrap();
+    let all = ["SCAN c", "SCAN s", "MATERIALIZE containers_now", "CO-ROUTINE containers_now"];
+    let looks_at_all = |step: &&String| all.iter().any(|all| step.as_str() == *all);
+    assert_eq!(plan.iter().find(looks_at_all), None, "{plan:#?}");
+}
+
 /// Work that holds up the writer, to be asked for first, and what lets go of it, to be polled last: by
 /// then all that is asked for in between waits, and shares a commit.
 fn hold_up(store: &SqliteStore) -> [BoxFuture<'_, Result<(), StoreError>>; 2] {

@@ -75,22 +75,31 @@ create table container_log (
     rows   text not null
 ) strict;
 
--- container_states as it is with what is in the log.
+-- containers as they are: container_states with what is in the log. It is a join, so that a query by
+-- id or key looks at no other container; as a union, all of them would be put together first.
 create view containers_now as
     with logged as (
-        select max(l.number), r.value ->> 0 as container, r.value ->> 1 as last_event,
-               r.value ->> 2 as newest, r.value ->> 3 as ahead, r.value ->> 4 as facet,
-               coalesce(r.value ->> 5, r.value ->> 2) as since, r.value ->> 6 as starts,
-               r.value ->> 7 as gaps, coalesce(r.value ->> 8, r.value ->> 2) as last_at,
+        select max(l.number), cast(r.value ->> 0 as integer) as container,
+               r.value ->> 1 as last_event, r.value ->> 2 as newest, r.value ->> 3 as ahead,
+               r.value ->> 4 as facet, coalesce(r.value ->> 5, r.value ->> 2) as since,
+               r.value ->> 6 as starts, r.value ->> 7 as gaps,
+               coalesce(r.value ->> 8, r.value ->> 2) as last_at,
                coalesce(r.value ->> 9, r.value ->> 2) as derived_to, r.value ->> 10 as open
         from container_log l, json_each(l.rows) r group by 2)
-    select container, last_event, newest, ahead, facet, since, starts, gaps, last_at, derived_to,
-           open
-        from logged
-    union all
-    select container, last_event, newest, ahead, facet, since, starts, gaps, last_at, derived_to,
-           open
-        from container_states where container not in (select container from logged);
+    select c.key as container, c.id,
+           iif(l.container is null, s.last_event, l.last_event) as last_event,
+           iif(l.container is null, s.newest, l.newest) as newest,
+           iif(l.container is null, s.ahead, l.ahead) as ahead,
+           iif(l.container is null, s.facet, l.facet) as facet,
+           iif(l.container is null, s.since, l.since) as since,
+           iif(l.container is null, s.starts, l.starts) as starts,
+           iif(l.container is null, s.gaps, l.gaps) as gaps,
+           iif(l.container is null, s.last_at, l.last_at) as last_at,
+           iif(l.container is null, s.derived_to, l.derived_to) as derived_to,
+           iif(l.container is null, s.open, l.open) as open
+    from containers c
+    left join logged l on l.container = c.key
+    left join container_states s on s.container = c.key;
 
 create table intervals (
     -- Notifications name intervals: the number of one that was removed may not come back. The last
