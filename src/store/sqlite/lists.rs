@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::failure::Failure;
 use super::load;
 use super::memory;
+use super::payload::Payload;
 use super::silences;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
@@ -72,7 +73,7 @@ pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError>
     Ok(move |connection: &Connection| {
         let mut page = conditions.page(connection, &sql, query.page.limit, |row| {
             let mut columns = Columns::of(row);
-            let payload = columns.take()?;
+            let payload = columns.take::<Payload<'_>>()?.0.into_owned();
             Ok((payload, cursor::pair(columns.take()?, columns.take()?)))
         })?;
         page.items.reverse();

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::failure::Failure;
 use super::memory::{Kept, Memory};
+use super::payload::Payload;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
@@ -276,7 +277,7 @@ fn heard(
         let identity = columns.take()?;
         let at: Option<Timestamp> = columns.take()?;
         let received_at = columns.take()?;
-        let event = decode(identity, &columns.take::<String>()?)?;
+        let event = decode(identity, &columns.take::<Payload<'_>>()?.0)?;
         timeline.push(Heard { event: Arc::new(event), received_at, at: at.unwrap_or(timestamp) });
     }
     Ok(timeline)
@@ -288,10 +289,10 @@ fn event(
     reference: EventRef,
 ) -> Result<Option<Event>, Failure> {
     let Some(number) = find(connection, last, reference)? else { return Ok(None) };
-    let payload: String = connection
+    let payload: Payload<'_> = connection
         .prepare_cached("select payload from events where seq = ?1")?
         .query_row([number], |row| row.get(0))?;
-    decode(reference.identity, &payload).map(Some)
+    decode(reference.identity, &payload.0).map(Some)
 }
 
 /// The event of a kept payload. It keeps the identity that it was stored under.

@@ -12,6 +12,7 @@ mod lists;
 mod load;
 mod memory;
 mod open;
+mod payload;
 mod reader;
 mod rules;
 mod save;

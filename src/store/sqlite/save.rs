@@ -1,11 +1,14 @@
 //! Writes what was decided.
 
+use std::borrow::Cow;
+
 use foldhash::HashSet;
 use rusqlite::{Connection, ToSql, params};
 
 use super::failure::Failure;
 use super::load;
 use super::memory::{Kept, Memory};
+use super::payload::Payload;
 use super::values::{Json, count};
 use crate::engine::{
     Attempt, Belief, Changes, Container, Delivery, Entry, Group, Health, Heard, Interval,
@@ -103,7 +106,7 @@ fn add_event(
             heard.received_at,
             facet,
             failed,
-            event.payload.text,
+            Payload(Cow::Borrowed(&event.payload.text)),
         ])?;
     row.last_event = connection.last_insert_rowid();
     row.newest = row.newest.max(heard.at);

@@ -38,7 +38,7 @@ create table events (
     received_at integer not null,
     facet       integer not null,
     failed      text, -- why nothing could be derived from it: it is no part of the timeline
-    payload     text not null
+    payload     any not null -- the text or, mostly, a shorter form of it (payload.rs)
 ) strict;
 create index events_ahead on events (container, timestamp) where at is not null;
 -- There is no other index by container: it would have a page written for each event of a batch. A
