@@ -87,8 +87,14 @@ impl Client {
         let mut next = first;
         while Instant::now() < end {
             if !plan.every.is_zero() {
-                sleep_until(next.into()).await;
+                sleep_until(next.min(end).into()).await;
+                if next >= end {
+                    break;
+                }
                 next += plan.every;
+                if plan.is_lenient && self.is_closed() && self.reconnect().await.is_err() {
+                    return Ok(false);
+                }
             }
             let happening = self.fleet.next();
             self.write_request(plan, &happening)?;
@@ -129,6 +135,12 @@ impl Client {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the other side has ended the connection since its last answer, as it may with one that
+    /// was idle for long: nothing is lost by that.
+    fn is_closed(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Ok(0))
     }
 
     async fn ask(&mut self) -> io::Result<Answer> {
