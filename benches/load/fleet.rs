@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use tocsin::clock::{self, Timestamp};
+use tocsin::clock::Timestamp;
 
 /// How many containers one connection speaks for.
 const CONTAINERS: usize = 16;
@@ -78,10 +78,10 @@ impl Fleet {
         Fleet { number, containers, next: 0, last_told: Timestamp::default() }
     }
 
-    /// Writes the next payload, as of now, behind what `body` has.
-    pub(super) fn tell(&mut self, body: &mut Vec<u8>) {
+    /// Writes the next payload, as of `now`, behind what `body` has.
+    pub(super) fn tell(&mut self, now: Timestamp, body: &mut Vec<u8>) {
         // Two events of one container never share a microsecond, whatever the clock does.
-        self.last_told = clock::now().max(Timestamp::from_micros(self.last_told.as_micros() + 1));
+        self.last_told = now.max(Timestamp::from_micros(self.last_told.as_micros() + 1));
         let (fleet, place) = (self.number, self.next);
         self.next = (self.next + 1) % self.containers.len();
         let container = &mut self.containers[place];

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use tocsin::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -159,7 +160,7 @@ impl Client {
 
     fn write_request(&mut self) -> io::Result<()> {
         self.body.clear();
-        self.fleet.tell(&mut self.body);
+        self.fleet.tell(clock::now(), &mut self.body);
         self.request.clear();
         write!(
             self.request,
