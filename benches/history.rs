@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use reqwest::Client;
 use tempfile::TempDir;
+use tocsin::clock;
 use tocsin::deliver::receivers::install_tls;
 use tocsin::metrics::Metrics;
 use tocsin::rules::{Rule, Rules};
@@ -129,7 +130,7 @@ async fn fill(events: u64) -> anyhow::Result<Place> {
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
                 .is_ok()
             {
-                let happening = fleet.next();
+                let happening = fleet.next(clock::now());
                 body.clear();
                 happening.write_event(&mut body);
                 payloads.fetch_add(body.len() as u64, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use tocsin::clock;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout_at};
@@ -96,7 +97,7 @@ impl Client {
                     return Ok(false);
                 }
             }
-            let happening = self.fleet.next();
+            let happening = self.fleet.next(clock::now());
             self.write_request(plan, &happening)?;
             let asked = Instant::now();
             let answer = match self.ask().await {

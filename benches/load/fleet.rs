@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::io::Write;
 
-use tocsin::clock::{self, Timestamp};
+use tocsin::clock::Timestamp;
 
 const EXITED: &str =
     r#"{"last_exit_status":{"raw_exit_status":0,"reason":"exited","exit_status":0}}"#;
@@ -93,10 +93,10 @@ impl Fleet {
         Fleet { run, number, containers, next: 0, last_told: Timestamp::default() }
     }
 
-    /// What happens next, as of now.
-    pub(crate) fn next(&mut self) -> Happening {
+    /// What happens next, as of `now`.
+    pub(crate) fn next(&mut self, now: Timestamp) -> Happening {
         // Two events of one container never share a microsecond, whatever the clock does.
-        self.last_told = clock::now().max(Timestamp::from_micros(self.last_told.as_micros() + 1));
+        self.last_told = now.max(Timestamp::from_micros(self.last_told.as_micros() + 1));
         let place = self.next;
         self.next = (self.next + 1) % self.containers.len();
         let container = &mut self.containers[place];
