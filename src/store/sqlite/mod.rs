@@ -12,6 +12,7 @@ mod lists;
 mod load;
 mod memory;
 mod open;
+mod prune;
 mod reader;
 mod rules;
 mod save;

@@ -1,16 +1,17 @@
 //! Writes what was decided.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rusqlite::{Connection, ToSql, params};
 
 use super::failure::Failure;
 use super::load;
 use super::memory::{Kept, Memory};
+use super::prune;
 use super::values::{Json, count};
 use crate::engine::{
-    Attempt, Belief, Changes, Container, Delivery, Entry, Group, Health, Heard, Interval,
-    IntervalId,
+    Attempt, Belief, Changes, Checkpoint, Container, Delivery, Entry, Group, Health, Heard,
+    Interval, IntervalId,
 };
 
 /// Writes all of `changes`: each row after those that it refers to.
@@ -35,7 +36,11 @@ pub(super) fn changes(
         .containers
         .iter()
         .try_for_each(|container| put_container(connection, memory, container))?;
-    changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, memory, *id))?;
+    let mut names = BTreeSet::new();
+    for id in &changes.intervals_removed {
+        names.extend(named(connection, "select group_key from ledger where interval = ?1", id)?);
+        remove_interval(connection, memory, *id)?;
+    }
     changes.intervals.iter().try_for_each(|interval| put_interval(connection, memory, interval))?;
     changes.groups_removed.iter().try_for_each(|key| memory.remove_group(connection, key))?;
     changes.groups.iter().try_for_each(|group| memory.put_group(connection, group))?;
@@ -43,8 +48,48 @@ pub(super) fn changes(
         .deliveries
         .iter()
         .try_for_each(|delivery| put_delivery(connection, memory, delivery))?;
+    for id in &changes.deliveries_removed {
+        names.extend(named(connection, "select group_key from deliveries where id = ?1", id)?);
+        connection.prepare_cached("delete from deliveries where id = ?1")?.execute([id])?;
+    }
+    names.iter().try_for_each(|name| memory.forget_name(connection, *name))?;
     changes.receivers.iter().try_for_each(|health| put_health(connection, health))?;
-    changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
+    changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))?;
+    changes
+        .checkpoints
+        .iter()
+        .try_for_each(|checkpoint| put_checkpoint(connection, memory, checkpoint))?;
+    changes.pruned.iter().try_for_each(|pruned| prune::remove(connection, memory, pruned))
+}
+
+/// The numbers of the groups' names that a row refers to.
+fn named(connection: &Connection, sql: &'static str, id: &dyn ToSql) -> Result<Vec<i64>, Failure> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let names = statement.query_map([id], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+fn put_checkpoint(
+    connection: &Connection,
+    memory: &mut Memory,
+    checkpoint: &Checkpoint,
+) -> Result<(), Failure> {
+    let Some(row) = memory.get(connection, &checkpoint.container)? else {
+        let id = &checkpoint.container;
+        return Err(Failure::Refused(format!("a checkpoint of {id:?} is put without it")));
+    };
+    connection
+        .prepare_cached(
+            "insert or replace into checkpoints (container, at, open, rest)
+             values (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            row.key,
+            checkpoint.at,
+            count(checkpoint.members.len()),
+            Json(checkpoint),
+        ])?;
+    Ok(())
 }
 
 fn put_container(
@@ -79,6 +124,7 @@ fn add_event(
     let (application, service) = (event.application.as_ref(), event.service.as_ref());
     let facet = memory.facet(connection, application, service, &event.state)?;
     let before = memory.get(connection, id)?.cloned();
+    let late = before.as_ref().is_some_and(|row| heard.at <= row.newest);
     let last_event = before.as_ref().map(|row| row.last_event);
     let row = match before {
         Some(row) => row,
@@ -91,8 +137,9 @@ fn add_event(
     connection
         .prepare_cached(
             "insert into events
-                 (container, before, timestamp, identity, at, received_at, facet, failed, payload)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 (container, before, timestamp, identity, at, received_at, facet, late, failed,
+                  payload)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             row.key,
@@ -102,6 +149,7 @@ fn add_event(
             ahead.then_some(heard.at),
             heard.received_at,
             facet,
+            late.then_some(1),
             failed,
             event.payload.text,
         ])?;
