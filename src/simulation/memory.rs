@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Checkpoint, Container, Decision, Delivery, DeliveryId, Done, Ended, Entry, EventRef,
-    Group, GroupKey, Health, Heard, Interval, IntervalId, Keys, Old, Oldest, Pruned, RECENT, Role,
-    Silence, Snapshot, Status, Swath,
+    AlertKey, Changes, Checkpoint, Container, Decision, Delivery, DeliveryId, Done, ENDED_AT_ONCE,
+    Ended, Entry, EventRef, Group, GroupKey, Health, Heard, Interval, IntervalId, Keys, Old,
+    Oldest, Pruned, RECENT, Role, Silence, Snapshot, Status, Swath,
 };
 
 /// What a store holds, as far as decisions ask for it.
@@ -118,6 +118,11 @@ impl Memory {
                 snapshot.containers.insert(id.clone(), container.clone());
             }
         }
+        let ended_of: BTreeSet<IntervalId> = keys
+            .ended_of
+            .iter()
+            .flat_map(|(alert, before)| self.ended_of(alert, *before))
+            .collect();
         for interval in self.intervals.values() {
             let entry = |wanted: fn(&Entry) -> bool, groups: &BTreeSet<GroupKey>| {
                 interval.ledger.iter().any(|entry| wanted(entry) && groups.contains(&entry.group))
@@ -137,7 +142,7 @@ impl Memory {
                 || (of_container && keys.timelines.contains(&interval.container))
                 || keys.intervals.contains(&interval.id)
                 || snapshot.ended.contains(&interval.id)
-                || (interval.role != Role::Own && keys.ended_of.contains_key(&interval.alert))
+                || ended_of.contains(&interval.id)
                 || entry(|entry| entry.news.is_some(), &keys.news)
                 || entry(|entry| entry.firing, &keys.firing)
                 || (keys.sources.contains(&interval.alert.rule)
@@ -203,6 +208,24 @@ impl Memory {
             places.filter(|place| place.0 < ended.before && *place > ended.after).collect();
         places.sort_unstable();
         places.into_iter().take(ended.limit).map(|(_, id)| id).collect()
+    }
+
+    /// The first parts and wholes of an alert to end, and the first whole that is not among them.
+    fn ended_of(&self, alert: &AlertKey, before: Timestamp) -> Vec<IntervalId> {
+        let of_alert =
+            || self.intervals.values().filter(|one| one.role != Role::Own && one.alert == *alert);
+        let place = |interval: &Interval| {
+            let end = interval.end.as_ref()?.at;
+            Some((end, interval.role == Role::Whole, interval.id))
+        };
+        let mut places: Vec<_> = of_alert().filter_map(place).collect();
+        places.retain(|(end, ..)| *end < before);
+        places.sort_unstable();
+        let mut ended: Vec<_> = places.into_iter().take(ENDED_AT_ONCE).map(|(.., id)| id).collect();
+        let others = of_alert().filter(|one| one.role == Role::Whole && !ended.contains(&one.id));
+        let first = others.min_by_key(|one| (one.start, one.id)).map(|one| one.id);
+        ended.extend(first);
+        ended
     }
 
     /// The deliveries that ended first.

@@ -205,12 +205,17 @@ fn run(payloads: &[Value], steps: &[Step]) -> World {
 
 /// The same, and what is over is forgotten where events are pruned. What was forgotten of the alerts
 /// of single containers, and up to when.
-fn run_forgetting(payloads: &[Value], steps: &[Step]) -> (World, Vec<Interval>, Timestamp) {
+pub(crate) fn run_forgetting(
+    payloads: &[Value],
+    steps: &[Step],
+    other: Option<Box<dyn Other>>,
+) -> (World, Vec<Interval>, Timestamp) {
     let mut world = World::new(rules());
+    world.other = other;
     let (mut forgotten, mut until) = (Vec::new(), Timestamp::default());
     world.wait(AFTERWARDS);
-    for step in steps {
-        go(&mut world, payloads, step, 0);
+    for (index, step) in steps.iter().enumerate() {
+        go(&mut world, payloads, step, index);
         if let Step::Prune(keep) = step {
             let before = world.intervals.clone();
             world.forget(Duration::from_secs(*keep));
@@ -419,7 +424,7 @@ proptest! {
         payloads in payloads(),
         steps in prop::collection::vec(step(), 0..40),
     ) {
-        let (world, forgotten, until) = run_forgetting(&payloads, &steps);
+        let (world, forgotten, until) = run_forgetting(&payloads, &steps, None);
         let (left, all) = (derived(&world), reference(&world, &world.accepted));
         for one in &all {
             let is_over = one.3.is_some_and(|(end, _)| end < until);

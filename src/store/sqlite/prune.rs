@@ -268,7 +268,7 @@ pub(super) fn ended_of(
     const FIRST: &str = load::intervals_where!(
         "i.role = 'whole' and i.rule = ?1 and i.key = ?2
              and i.id not in (select value from json_each(?3))
-         order by i.start limit 1"
+         order by i.start, i.id limit 1"
     );
     let (rule, key) = (&alert.rule, Json(&alert.values));
     let limit = count(ENDED_AT_ONCE);
