@@ -158,8 +158,8 @@ pub struct Swath {
 /// The events of one container that were received first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Old {
-    /// All that were received up to some moment, and are in its timeline and not before its
-    /// checkpoint, in no order.
+    /// All that were received up to some moment, and are in its timeline, not before its checkpoint,
+    /// and before the others, in no order.
     pub events: Vec<Heard>,
     /// The first place at which any of the others may be.
     pub others_from: Option<Timestamp>,

@@ -84,22 +84,20 @@ pub(crate) async fn the_oldest_events_come_with_where_the_others_begin(store: &d
     write_events(store, vec![late.clone(), other.clone()]).await;
 
     let swath = read(store, oldest(40, 0, 100)).await.oldest.unwrap();
-    let events = in_order[..3].to_vec();
+    let events = in_order[..1].to_vec();
     let others_from = Some(late.at);
     assert_eq!(swath.containers["a"], Old { events, others_from });
     assert_eq!(swath.containers["b"], Old { events: vec![other], others_from: None });
     assert!(!swath.more);
 
-    // A few at a time, each is seen once.
+    // A few at a time, each comes with those before it.
     let (mut seen, mut after, mut more) = (Vec::new(), 0, true);
     while more {
         let swath = read(store, oldest(40, after, 1)).await.oldest.unwrap();
         (after, more) = (swath.until, swath.more);
-        seen.extend(swath.containers.into_values().flat_map(|old| old.events));
+        seen.extend(swath.containers.into_values().map(|old| old.events.len()));
     }
-    for event in &in_order[..3] {
-        assert!(seen.contains(event), "{event:?} was not seen");
-    }
+    assert_eq!(seen, [1, 1, 1, 1], "three of a, of which one may go, and one of b");
 }
 
 pub(crate) async fn what_is_pruned_is_gone_and_all_else_is_found(store: &dyn Store) {

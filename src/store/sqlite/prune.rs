@@ -20,6 +20,10 @@ use crate::engine::{
     Pruned, Swath,
 };
 
+/// How many events of a container are looked at that stayed before: a few milliseconds' work. What is
+/// held up by a late one goes from its beginning, once that is old.
+const LONGEST: usize = 1024;
+
 /// An event, but for what it says.
 struct Link {
     seq: i64,
@@ -102,16 +106,21 @@ impl Chains {
         // Where a clock went back, some may be older than those before them.
         chains.more = any_old && seen == oldest.limit;
         chains.of.retain(|_, chain| !chain.is_idle);
-        for chain in chains.of.values_mut() {
-            chain.go_back(connection)?;
+        let mut too_long = Vec::new();
+        for (id, chain) in &mut chains.of {
+            if !chain.go_back(connection)? {
+                too_long.push(id.clone());
+            }
         }
+        too_long.iter().for_each(|id| drop(chains.of.remove(id)));
         Ok(chains)
     }
 }
 
 impl Chain {
-    /// Reads what stayed before the first of its links.
-    fn go_back(&mut self, connection: &Connection) -> Result<(), Failure> {
+    /// Reads what stayed before the first of its links. `false` if that is so much that something must
+    /// keep it there: what comes after that has to stay as well, and is not worth the time.
+    fn go_back(&mut self, connection: &Connection) -> Result<bool, Failure> {
         let mut statement = connection.prepare_cached(concat!(
             "select ",
             link!(),
@@ -124,10 +133,13 @@ impl Chain {
             let Some(link) = found.optional()? else { break };
             before = link.before;
             stayed.push(link);
+            if stayed.len() > LONGEST {
+                return Ok(false);
+            }
         }
         stayed.reverse();
         self.links.splice(0..0, stayed);
-        Ok(())
+        Ok(true)
     }
 
     fn in_timeline(&self, link: &Link) -> bool {
@@ -136,35 +148,37 @@ impl Chain {
 
     /// Its events that may go, with what they say, and where the first of the others is.
     fn old(&self, connection: &Connection, oldest: Oldest) -> Result<Old, Failure> {
-        let mut payload = connection.prepare_cached("select payload from events where seq = ?1")?;
-        let mut old = Old::default();
-        let mut others_from: Option<Timestamp> = None;
-        for link in self.links.iter().filter(|link| self.in_timeline(link)) {
-            if link.received_at >= oldest.received_before {
-                others_from = Some(others_from.map_or(link.at, |from| from.min(link.at)));
-                continue;
-            }
-            let text: String = payload.query_row([link.seq], |row| row.get(0))?;
-            // One that cannot be read again stays, and what came after it.
-            let Ok(event) = load::decode(link.reference.identity, &text) else {
-                others_from = Some(others_from.map_or(link.at, |from| from.min(link.at)));
-                continue;
-            };
-            let (event, received_at) = (Arc::new(event), link.received_at);
-            old.events.push(Heard { event, received_at, at: link.at });
-        }
-        // What was received later in order is later than all of these.
-        let last = self.links.last().map_or(0, |link| link.seq);
         let mut late = connection.prepare_cached(
             "select min(coalesce(at, timestamp)) from events indexed by events_late
              where container = ?1 and seq > ?2 and late is not null and failed is null
                  and coalesce(at, timestamp) > ?3",
         )?;
+        // What was received later in order is later than all of these.
+        let last = self.links.last().map_or(0, |link| link.seq);
         let after = self.checkpoint.map_or(i64::MIN, Timestamp::as_micros);
         let late: Option<Timestamp> =
             late.query_row(params![self.key, last, after], |row| row.get(0))?;
-        old.others_from = [others_from, late].into_iter().flatten().min();
-        Ok(old)
+        let is_old = |link: &&Link| link.received_at < oldest.received_before;
+        let links = || self.links.iter().filter(|link| self.in_timeline(link));
+        let young = links().filter(|link| !is_old(link)).map(|link| link.at);
+        let mut others_from = young.chain(late).min();
+
+        let mut payload = connection.prepare_cached("select payload from events where seq = ?1")?;
+        let mut events = Vec::new();
+        for link in links().filter(is_old) {
+            if others_from.is_some_and(|from| from <= link.at) {
+                continue;
+            }
+            let text: String = payload.query_row([link.seq], |row| row.get(0))?;
+            // One that cannot be read again stays, and what came after it.
+            let Ok(event) = load::decode(link.reference.identity, &text) else {
+                others_from = Some(link.at);
+                continue;
+            };
+            let (event, received_at) = (Arc::new(event), link.received_at);
+            events.push(Heard { event, received_at, at: link.at });
+        }
+        Ok(Old { events, others_from })
     }
 }
 
