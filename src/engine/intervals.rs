@@ -230,7 +230,9 @@ fn carry(
     // What the rule matched before it changed is not known any more. The last that was heard then
     // is as good: it only says from when the interval expires.
     let members = base.map_or(&[][..], |base| &base.members);
-    let pruned = members.iter().find(|member| member.alert == interval.alert);
+    let pruned = members
+        .iter()
+        .find(|member| member.alert == interval.alert && interval.start <= member.last_at);
     let last = match (before.last(), pruned) {
         (Some(heard), _) => (heard.at, heard.reference()),
         (None, Some(member)) => (member.last_at, member.last),
