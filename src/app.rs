@@ -21,6 +21,7 @@ use crate::http::{self, Api, Guard, Limits, Wording, Words};
 use crate::lifecycle::Lifecycle;
 use crate::message;
 use crate::metrics::Metrics;
+use crate::prune::Pruner;
 use crate::rules::Rules;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, in_parts, transact};
@@ -108,6 +109,14 @@ pub async fn ring(
     let schedule =
         schedule::run(Arc::clone(&store), Arc::clone(&rules), Arc::clone(&wake), life.soft.clone());
     life.spawn_vital("schedule", schedule);
+    let pruner = Pruner {
+        store: Arc::clone(&store),
+        rules: Arc::clone(&rules),
+        metrics: metrics.clone(),
+        keep: config.keep,
+        stop: life.soft.clone(),
+    };
+    life.spawn_vital("prune", pruner.run());
     let places = config.receivers.values().map(|receiver| http::Place {
         name: receiver.name.clone(),
         kind: receiver.kind.name(),

@@ -37,6 +37,8 @@ pub enum Recorded {
     New,
     /// It was stored before.
     Duplicate,
+    /// It is stored, and nothing follows from it: it happened before what is kept.
+    TooOld,
 }
 
 /// Why an event was not taken. Its producer will try again.
@@ -190,6 +192,7 @@ impl Storing {
             self.metrics.event(match &result {
                 Ok(Recorded::New) => "recorded",
                 Ok(Recorded::Duplicate) => "duplicate",
+                Ok(Recorded::TooOld) => "too_old",
                 Err(_) => "refused",
             });
             // Whoever went away before the answer will ask again, and be told: a duplicate.
@@ -281,5 +284,6 @@ fn recorded(decided: Decided) -> Recorded {
     match decided {
         Decided::Recorded => Recorded::New,
         Decided::Duplicate => Recorded::Duplicate,
+        Decided::TooOld => Recorded::TooOld,
     }
 }

@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod message;
 pub mod metrics;
 pub mod password;
+pub mod prune;
 pub mod rate;
 pub mod rules;
 pub mod schedule;

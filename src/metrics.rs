@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub struct Metrics {
     events: Family<Result, Counter>,
     attempts: Family<Attempt, Counter>,
+    letters_pruned: Family<OfReceiver, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,7 +48,7 @@ pub struct Standing {
 }
 
 impl Metrics {
-    /// Counts an event by what came of it: `recorded`, `duplicate`, `failed` or `refused`.
+    /// Counts an event by what came of it: `recorded`, `too_old`, `duplicate`, `failed` or `refused`.
     pub fn event(&self, result: &'static str) {
         self.events.get_or_create(&Result { result }).inc();
     }
@@ -57,6 +58,12 @@ impl Metrics {
     pub fn attempt(&self, receiver: &str, outcome: &'static str) {
         let attempt = Attempt { receiver: receiver.to_owned(), outcome };
         self.attempts.get_or_create(&attempt).inc();
+    }
+
+    /// Counts a dead letter that was older than it is to be kept.
+    pub fn letter_pruned(&self, receiver: &str) {
+        let of = OfReceiver { receiver: receiver.to_owned() };
+        self.letters_pruned.get_or_create(&of).inc();
     }
 
     /// All of it in the text format, with how the receivers stand and how often events are missing.
@@ -94,6 +101,11 @@ impl Metrics {
             oldest,
         );
         registry.register("deliveries_dead", "Messages for the receiver that were given up", dead);
+        registry.register(
+            "dead_letters_pruned",
+            "Dead letters for the receiver that were discarded since they were older than storage.keep",
+            self.letters_pruned.clone(),
+        );
         let mut text = String::new();
         // Writing to a string does not fail.
         let _: std::fmt::Result = prometheus_client::encoding::text::encode(&mut text, &registry);
@@ -111,6 +123,7 @@ mod tests {
         metrics.event("recorded");
         metrics.attempt("ops", "sent");
         metrics.attempt("ops", "sent");
+        metrics.letter_pruned("ops");
         let standing =
             Standing { receiver: "ops".into(), up: false, pending: 2, oldest: 12.5, dead: 1 };
         insta::assert_snapshot!(metrics.text(&[standing], 3), @r#"
@@ -136,6 +149,9 @@ mod tests {
         # HELP tocsin_deliveries_dead Messages for the receiver that were given up.
         # TYPE tocsin_deliveries_dead gauge
         tocsin_deliveries_dead{receiver="ops"} 1
+        # HELP tocsin_dead_letters_pruned Dead letters for the receiver that were discarded since they were older than storage.keep.
+        # TYPE tocsin_dead_letters_pruned counter
+        tocsin_dead_letters_pruned_total{receiver="ops"} 1
         # EOF
         "#);
     }

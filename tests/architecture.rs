@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate, and those that each may name beside itself.
-const MODULES: [(&str, &[&str]); 18] = [
+const MODULES: [(&str, &[&str]); 19] = [
     ("clock", &[]),
     ("password", &[]),
     ("rate", &[]),
@@ -23,6 +23,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("wake", &["engine"]),
     ("metrics", &[]),
     ("ingest", &["metrics", "wake", "store", "engine", "rules", "event", "clock"]),
+    ("prune", &["metrics", "store", "engine", "rules", "clock"]),
     ("schedule", &["wake", "store", "engine", "rules", "event", "clock"]),
     (
         "deliver",

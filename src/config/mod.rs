@@ -52,6 +52,9 @@ pub struct Config {
     pub server: Server,
     /// Where to keep things.
     pub storage: Storage,
+    /// For how long to keep what was received: longer than a day, and than anything that a rule
+    /// looks back on.
+    pub keep: Duration,
     /// Whom to tell, by name; those that are off are among them.
     pub receivers: Receivers,
     /// The rules. Each names at least one receiver that is there and not off.
@@ -157,7 +160,7 @@ pub fn load_storage(path: &Path, env: &Env<'_>) -> Result<Storage, Problems> {
         }
     }
     let storage = Fields::of(&root, "a rules file", &report)
-        .map(|mut fields| server::storage(fields.get("storage"), &report));
+        .map(|mut fields| server::storage(fields.get("storage"), &report).0);
     let (wrong, _) = report.into_parts();
     match storage {
         Some(storage) if wrong.is_empty() => Ok(storage),
@@ -271,11 +274,11 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
     let mut fields = Fields::of(root, "a rules file", report)?;
     let secrets = Secrets { folder, report };
     let server = server::server(fields.get("server"), secrets, report);
-    let storage = server::storage(fields.get("storage"), report);
+    let (storage, keep) = server::storage(fields.get("storage"), report);
     let reader = receivers::Reader::new(secrets, validate, report);
     let mut receivers = reader.read(fields.get("receivers"));
     let mute_times = mutes::read(fields.get("mute_times"), report);
-    let reader = rules::Reader { receivers: &receivers, mute_times: &mute_times, report };
+    let reader = rules::Reader { keep, receivers: &receivers, mute_times: &mute_times, report };
     let (rules, templates) = reader.read(fields.get("defaults"), fields.get("rules"));
     let inhibits = inhibit::Reader::new(&rules, report).read(fields.get("inhibit"));
     let as_written = || Rules::new(rules.clone()).with_inhibits(inhibits.clone());
@@ -289,7 +292,8 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
         receivers.add_console();
     }
     let rules = rules.with_fallbacks(receivers.fallbacks());
-    Some(Config { server, storage, receivers, rules, templates, tests, notes: Vec::new() })
+    let (keep, notes) = (keep.length, Vec::new());
+    Some(Config { server, storage, keep, receivers, rules, templates, tests, notes })
 }
 
 /// The tests of these rules, which tell even those receivers that are off.

@@ -11,8 +11,9 @@ use super::fields::{self, Fields};
 use super::mutes::{self, MuteTimes};
 use super::receivers;
 use super::report::{Report, quoted};
+use super::server::Keep;
 use super::yaml::{Node, Place, Text, Value};
-use super::{CONSOLE, Receiver, Receivers};
+use super::{CONSOLE, Receiver, Receivers, duration};
 use crate::clock::Timestamp;
 use crate::message::Templates;
 use crate::rules::{
@@ -28,6 +29,7 @@ const AT_LEAST_1S: (Duration, &str) = (Duration::from_secs(1), "1s");
 
 /// What reading the rules needs to know.
 pub(super) struct Reader<'a> {
+    pub(super) keep: Keep,
     pub(super) receivers: &'a Receivers,
     pub(super) mute_times: &'a MuteTimes,
     pub(super) report: &'a Report,
@@ -199,6 +201,12 @@ impl Reader<'_> {
             On::Silence => Course { hold, ..Course::default() },
         };
         self.check_kind(&mut fields, on, &rule_words);
+        let looks_back = [
+            ("for", hold),
+            ("within", threshold.map(|threshold| threshold.within)),
+            ("expire_after", Some(expire_after)),
+        ];
+        self.check_kept(&mut fields, looks_back, &rule_words);
         let known = known_labels(&per);
         let labels = self.labels(&mut fields, &known);
         let notify = self.notify(&mut fields, &rule_words, defaults);
@@ -281,6 +289,36 @@ impl Reader<'_> {
         };
         let expire_after = self.expire_after(fields, hold, resolve.as_ref());
         Course { hold, threshold, resolve, expire_after, late: self.late(fields) }
+    }
+
+    /// What a rule looks back on has to be there still.
+    fn check_kept(
+        &self,
+        fields: &mut Fields<'_>,
+        looks_back: [(&'static str, Option<Duration>); 3],
+        rule: &str,
+    ) {
+        for (key, length) in looks_back {
+            let (Some(length), Some(node)) = (length, fields.get(key)) else { continue };
+            if length < self.keep.length {
+                continue;
+            }
+            let (length, kept) = (duration::write(length), duration::write(self.keep.length));
+            match self.keep.place {
+                Some(place) => {
+                    let message =
+                        format!("\"keep\" must be longer than \"{key}\" of {rule}, {length}");
+                    self.report.wrong(place, message);
+                }
+                None => {
+                    let message = format!(
+                        "\"{key}\" must be shorter than \"storage.keep\", which is {kept} unless \
+                         given"
+                    );
+                    self.report.wrong(node.place, message);
+                }
+            }
+        }
     }
 
     /// What a rule on a gap or a silence needs, and what means nothing to it.

@@ -107,6 +107,10 @@ struct Tls {
 struct Storage {
     /// `sqlite:PATH`, relative to the folder that tocsin is started in.
     url: Option<String>,
+    /// Events that were received longer ago than this, and alerts that ended longer ago, go; 30d
+    /// unless given. It must be longer than a day, and than every `within`, `for` and
+    /// `expire_after`.
+    keep: Option<Duration>,
 }
 
 /// A place to tell, or a list of places that are one name.

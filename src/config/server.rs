@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::fields::Fields;
 use super::report::Report;
 use super::secrets::Secrets;
-use super::yaml::Node;
+use super::yaml::{Node, Place};
 use super::{Admin, Server, Storage};
 use crate::password::Password;
 use crate::tls;
@@ -19,7 +20,23 @@ use crate::tls;
 const SHORT_TOKEN: usize = 16;
 
 /// Keys that a later version has.
-const STORAGE_LATER: [&str; 2] = ["keep", "url_file"];
+const STORAGE_LATER: [&str; 1] = ["url_file"];
+
+/// What `keep` has to be longer than, whatever the rules.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long things are kept, and where the file says so.
+#[derive(Clone, Copy)]
+pub(super) struct Keep {
+    pub(super) length: Duration,
+    pub(super) place: Option<Place>,
+}
+
+impl Default for Keep {
+    fn default() -> Keep {
+        Keep { length: 30 * DAY, place: None }
+    }
+}
 
 impl Default for Server {
     fn default() -> Server {
@@ -227,10 +244,10 @@ fn tls(node: &Node, folder: &Path, report: &Report) -> Option<tls::Files> {
     Some(files)
 }
 
-pub(super) fn storage(node: Option<&Node>, report: &Report) -> Storage {
-    let mut storage = Storage::default();
+pub(super) fn storage(node: Option<&Node>, report: &Report) -> (Storage, Keep) {
+    let (mut storage, mut keep) = (Storage::default(), Keep::default());
     let Some(mut fields) = node.and_then(|node| Fields::of(node, "\"storage\"", report)) else {
-        return storage;
+        return (storage, keep);
     };
     let place = fields.get("url").map(|node| node.place);
     if let (Some(url), Some(place)) = (fields.text("url"), place) {
@@ -239,6 +256,14 @@ pub(super) fn storage(node: Option<&Node>, report: &Report) -> Storage {
             Err(error) => report.wrong(place, format!("\"url\" {error}")),
         }
     }
+    let place = fields.get("keep").map(|node| node.place);
+    if let (Some(length), Some(place)) = (fields.duration("keep", (Duration::ZERO, "0s")), place) {
+        if length > DAY {
+            keep = Keep { length, place: Some(place) };
+        } else {
+            report.wrong(place, "\"keep\" must be longer than a day, like 30d");
+        }
+    }
     fields.finish(&STORAGE_LATER);
-    storage
+    (storage, keep)
 }

@@ -29,6 +29,16 @@ fn printed(text: &str) -> String {
 }
 
 #[test]
+fn what_is_received_is_kept_for_as_long_as_the_file_says() {
+    let kept = |text: &str| config(text).keep.as_secs() / 3600;
+    assert_eq!(kept("storage: { keep: 25h }"), 25);
+    assert_eq!(kept("storage: { url: 'sqlite:t.db' }"), 30 * 24);
+    let longest = "storage: { keep: 100d }
+rules: [{ name: r, on: silence, for: 99d }]";
+    assert_eq!(kept(longest), 100 * 24);
+}
+
+#[test]
 fn the_example_loads() {
     let text = std::fs::read_to_string("rules.example.yaml").unwrap();
     let config = parse("rules.example.yaml", &text, &|_| None, &|_| Vec::new());
@@ -120,6 +130,7 @@ rules:
     );
     assert_eq!(config.server.external_url.as_deref(), Some("https://t.example.com"));
     assert_eq!(config.storage, Storage::Sqlite("/var/lib/t.db".into()));
+    assert_eq!(config.keep, Duration::from_secs(30 * 24 * 3600));
     let ops = &config.receivers["ops"];
     assert_eq!(
         (ops.timeout, ops.give_up_after),
@@ -288,7 +299,21 @@ fn each_bad_file_gets_one_clear_sentence() {
             "storage: { url: 'sqlite:' }",
             "rules.yaml:1:17: \"url\" must be sqlite:PATH, like sqlite:tocsin.db",
         ),
-        ("storage: { keep: 30d }", "rules.yaml:1:12: \"keep\" is not supported yet"),
+        ("storage: { keep: 24h }", "rules.yaml:1:18: \"keep\" must be longer than a day, like 30d"),
+        ("storage: { keep: long }", "rules.yaml:1:18: \"keep\" is no duration"),
+        (
+            "storage: { keep: 2d }\nrules: [{ name: r, when: { state: X }, expire_after: 48h }]",
+            "rules.yaml:1:18: \"keep\" must be longer than \"expire_after\" of rule \"r\", 2d",
+        ),
+        (
+            "storage: { keep: 2d }\nrules: [{ name: r, on: silence, for: 3d }]",
+            "rules.yaml:1:18: \"keep\" must be longer than \"for\" of rule \"r\", 3d",
+        ),
+        (
+            "rules: [{ name: r, when: { state: X }, count: 2, within: 5w }]",
+            "rules.yaml:1:58: \"within\" must be shorter than \"storage.keep\", which is 30d \
+             unless given",
+        ),
         (
             "server: { external_url: ftp://x }",
             "rules.yaml:1:25: \"external_url\" must be a URL like https://host/path",

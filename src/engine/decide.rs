@@ -13,6 +13,8 @@ pub enum Decided {
     Recorded,
     /// It was there already; nothing changes.
     Duplicate,
+    /// It is recorded, and nothing is derived from it: what it would change was pruned.
+    TooOld,
 }
 
 /// What [`decide`] will have to see of these events for sure, and most of the time no more.
@@ -77,7 +79,9 @@ fn take(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<Decided, 
     if draft.is_known(heard)? {
         return Ok(Decided::Duplicate);
     }
-    intervals::place(draft, rules, heard)?;
+    if !intervals::place(draft, rules, heard)? {
+        return Ok(Decided::TooOld);
+    }
     // What is heard late may have ended by itself since.
     intervals::end_what_is_due(draft, rules, &heard.event.container)?;
     shared::refresh(draft, rules)?;

@@ -60,6 +60,9 @@ pub(super) struct Draft<'a> {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     receivers: BTreeMap<Arc<str>, Health>,
     attempts: Vec<Attempt>,
+    checkpoints: BTreeMap<Arc<str>, Checkpoint>,
+    pruned: Option<Pruned>,
+    deliveries_removed: Vec<DeliveryId>,
     touched: BTreeSet<GroupKey>,
     fired: BTreeMap<IntervalId, Fired>,
     parts_changed: BTreeMap<AlertKey, PartsChanged>,
@@ -116,6 +119,9 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             receivers: BTreeMap::new(),
             attempts: Vec::new(),
+            checkpoints: BTreeMap::new(),
+            pruned: None,
+            deliveries_removed: Vec::new(),
             touched: BTreeSet::new(),
             fired: BTreeMap::new(),
             parts_changed: BTreeMap::new(),
@@ -130,7 +136,8 @@ impl<'a> Draft<'a> {
             return Err(Missing);
         }
         let added = || {
-            self.events.iter().any(|other| {
+            let failed = self.failed.iter().map(|(heard, _)| heard);
+            self.events.iter().chain(failed).any(|other| {
                 other.event.identity == heard.event.identity
                     && other.event.container == heard.event.container
             })
@@ -161,17 +168,119 @@ impl<'a> Draft<'a> {
         self.containers.insert(container.id.clone(), container);
     }
 
-    /// The whole timeline of a container, unsorted, with what this draft added.
+    /// The whole timeline of a container as far as it was not pruned, unsorted, with what this draft
+    /// added.
     pub(super) fn timeline(&mut self, container: &Arc<str>) -> Result<Vec<Heard>, Missing> {
-        if !self.snapshot.asked.timelines.contains(container) {
-            self.need.timelines.insert(container.clone());
+        if !self.want_timeline(container) {
             return Err(Missing);
         }
         let mut timeline = self.snapshot.timelines.get(container).cloned().unwrap_or_default();
+        if let Some(checkpoint) = self.checkpoint(container)? {
+            timeline.retain(|heard| heard.at > checkpoint.at);
+        }
         timeline.extend(
             self.events.iter().filter(|heard| heard.event.container == *container).cloned(),
         );
         Ok(timeline)
+    }
+
+    /// Has the timeline of a container read with whatever else is missing; whether it was read.
+    pub(super) fn want_timeline(&mut self, container: &Arc<str>) -> bool {
+        let is_read = self.snapshot.asked.timelines.contains(container);
+        if !is_read {
+            self.need.timelines.insert(container.clone());
+        }
+        is_read
+    }
+
+    /// What is left of what was pruned of a container, if anything was.
+    pub(super) fn checkpoint(
+        &mut self,
+        container: &Arc<str>,
+    ) -> Result<Option<Checkpoint>, Missing> {
+        if let Some(checkpoint) = self.checkpoints.get(container) {
+            return Ok(Some(checkpoint.clone()));
+        }
+        let asked = &self.snapshot.asked;
+        if !asked.checkpoints.contains(container) && !asked.timelines.contains(container) {
+            self.need.checkpoints.insert(container.clone());
+            return Err(Missing);
+        }
+        Ok(self.snapshot.checkpoints.get(container).cloned())
+    }
+
+    pub(super) fn put_checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.checkpoints.insert(checkpoint.container.clone(), checkpoint);
+    }
+
+    /// The events that were received first.
+    pub(super) fn oldest(&mut self, oldest: Oldest) -> Result<&'a Swath, Missing> {
+        match &self.snapshot.oldest {
+            Some(swath) if self.snapshot.asked.oldest == Some(oldest) => Ok(swath),
+            _ => {
+                self.need.oldest = Some(oldest);
+                Err(Missing)
+            }
+        }
+    }
+
+    pub(super) fn put_pruned(&mut self, pruned: Pruned) {
+        self.pruned = Some(pruned);
+    }
+
+    /// The intervals that ended first, in order.
+    pub(super) fn ended(&mut self, ended: Ended) -> Result<Vec<Interval>, Missing> {
+        if self.snapshot.asked.ended != Some(ended) {
+            self.need.ended = Some(ended);
+            return Err(Missing);
+        }
+        let ids = self.snapshot.ended.iter();
+        Ok(ids.filter_map(|id| self.snapshot.intervals.get(id)).cloned().collect())
+    }
+
+    /// The parts and wholes of an alert that ended before this instant, the first to end first and
+    /// wholes after their parts, as far as they are looked at at once; and wholes that are not among
+    /// them, with the first of these to begin.
+    pub(super) fn ended_of(
+        &mut self,
+        alert: &AlertKey,
+        before: Timestamp,
+    ) -> Result<(Vec<Interval>, Vec<Interval>), Missing> {
+        if self.snapshot.asked.ended_of.get(alert) != Some(&before) {
+            self.need.ended_of.insert(alert.clone(), before);
+            return Err(Missing);
+        }
+        let all = self.with(|interval| interval.role != Role::Own && interval.alert == *alert);
+        let end = |interval: &Interval| interval.end.as_ref().map(|end| end.at);
+        let (mut ended, mut others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|interval| end(interval).is_some_and(|end| end < before));
+        ended.sort_by_key(|one| (end(one), one.role == Role::Whole, one.id));
+        others.extend(ended.split_off(ENDED_AT_ONCE.min(ended.len())));
+        others.retain(|interval| interval.role == Role::Whole);
+        Ok((ended, others))
+    }
+
+    /// The deliveries that ended first, in order.
+    pub(super) fn done(&mut self, done: Done) -> Result<Vec<Delivery>, Missing> {
+        if self.snapshot.asked.done != Some(done) {
+            self.need.done = Some(done);
+            return Err(Missing);
+        }
+        let ids = self.snapshot.done.iter();
+        Ok(ids.filter_map(|id| self.snapshot.deliveries.get(id)).cloned().collect())
+    }
+
+    pub(super) fn remove_delivery(&mut self, id: DeliveryId) {
+        self.deliveries_removed.push(id);
+    }
+
+    /// Whether a group has dead letters.
+    pub(super) fn has_letters(&mut self, group: &GroupKey) -> Result<bool, Missing> {
+        if !self.snapshot.asked.letters.contains(group) {
+            self.need.letters.insert(group.clone());
+            return Err(Missing);
+        }
+        Ok(self.snapshot.letters.contains(group))
     }
 
     /// The last events of a container that were received before this decision, unsorted.
@@ -497,6 +606,9 @@ impl<'a> Draft<'a> {
             deliveries: self.deliveries.into_values().collect(),
             receivers: self.receivers.into_values().collect(),
             attempts: self.attempts,
+            checkpoints: self.checkpoints.into_values().collect(),
+            pruned: self.pruned,
+            deliveries_removed: self.deliveries_removed,
             ..Changes::default()
         };
         for (id, interval) in self.intervals {

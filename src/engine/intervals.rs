@@ -10,15 +10,28 @@ use crate::clock::Timestamp;
 use crate::rules::{Rule, Rules};
 
 /// Adds an event to the end of its container's timeline, or, where it is not the last, derives the
-/// timeline again with it.
-pub(super) fn place(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<(), Missing> {
-    let container = draft.container(&heard.event.container)?;
-    draft.add_event(heard.clone());
-    if container.as_ref().is_none_or(|container| is_last(container, heard)) {
-        append(draft, rules, container, heard)
-    } else {
-        rederive(draft, rules, &heard.event.container)
+/// timeline again with it. One from before the part that is kept is kept apart: whether it is not.
+pub(super) fn place(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<bool, Missing> {
+    let id = &heard.event.container;
+    let container = draft.container(id)?;
+    let is_last = container.as_ref().is_none_or(|container| is_last(container, heard));
+    // A checkpoint is at the last event at the latest, and most events come after that.
+    if container.as_ref().is_some_and(|container| heard.at <= container.derived_to) {
+        if !is_last {
+            draft.want_timeline(id);
+        }
+        if draft.checkpoint(id)?.is_some_and(|checkpoint| heard.at <= checkpoint.at) {
+            draft.add_failed(heard.clone(), TOO_OLD);
+            return Ok(false);
+        }
     }
+    draft.add_event(heard.clone());
+    if is_last {
+        append(draft, rules, container, heard)?;
+    } else {
+        rederive(draft, rules, id)?;
+    }
+    Ok(true)
 }
 
 /// Whether this event comes after all that its container's intervals are derived from. One that is
@@ -127,25 +140,27 @@ fn remove(draft: &mut Draft<'_>, rules: &Rules, gone: Vec<Interval>) -> Result<(
 
 /// Derives a container's intervals from its whole timeline, and carries over what was told.
 fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), Missing> {
+    let base = draft.checkpoint(id)?;
     let mut timeline = draft.timeline(id)?;
-    timeline::sort(&mut timeline);
+    timeline::sort_after(base.as_ref(), &mut timeline);
     let now = draft.now;
-    let mut carried = Vec::new();
+    let carried = carried(draft, rules, base.as_ref(), &timeline, id);
     let mut before = Vec::new();
     for interval in draft.intervals_of(id) {
         let Some(rule) = rules.get(&interval.alert.rule) else { continue };
+        // What it follows from is not there any more, and it stays as it is.
+        if base.as_ref().is_some_and(|base| base.settles(&interval)) {
+            continue;
+        }
         let began_before_the_rule = interval.heard_at < rule.since;
         let ended_before_the_rule =
             interval.end.as_ref().is_some_and(|end| end.heard_at < rule.since);
         if began_before_the_rule && ended_before_the_rule {
             continue;
         }
-        if began_before_the_rule && interval.start <= rule.since && !interval.is_too_short() {
-            carried.push(carry(&interval, rule, &timeline));
-        }
         before.push(interval);
     }
-    let derived = timeline::derive(rules, &timeline, carried, now);
+    let derived = timeline::derive(rules, base.as_ref(), &timeline, carried, now);
     let (after, gone) = reconcile(before.clone(), derived, now);
 
     let open = after.iter().filter(|interval| interval.end.is_none()).count();
@@ -163,15 +178,50 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
         .max()
         .unwrap_or_default();
     let open = u32::try_from(open + of_rules_gone).unwrap_or(u32::MAX);
-    if let Some(container) = timeline::container_of(&timeline, derived_to, open) {
+    if let Some(container) = timeline::container_of(base.as_ref(), &timeline, derived_to, open) {
         draft.put_container(container);
     }
     let removed = remove(draft, rules, gone);
     put_changed(draft, rules, &before, after).and(removed)
 }
 
+/// What the intervals of a container go on from: what was open at its checkpoint, and what fired
+/// when its rule changed.
+pub(super) fn carried(
+    draft: &Draft<'_>,
+    rules: &Rules,
+    base: Option<&Checkpoint>,
+    timeline: &[Heard],
+    id: &Arc<str>,
+) -> Vec<Interval> {
+    let mut carried = base.map(|base| base.open(rules)).unwrap_or_default();
+    let at_checkpoint = carried.len();
+    for interval in draft.intervals_of(id) {
+        let Some(rule) = rules.get(&interval.alert.rule) else { continue };
+        let is_there = base.is_some_and(|base| base.settles(&interval))
+            || carried[..at_checkpoint].iter().any(|open| open.alert == interval.alert);
+        let began_before_the_rule = interval.heard_at < rule.since;
+        let ended_before_the_rule =
+            interval.end.as_ref().is_some_and(|end| end.heard_at < rule.since);
+        if began_before_the_rule
+            && !ended_before_the_rule
+            && !is_there
+            && interval.start <= rule.since
+            && !interval.is_too_short()
+        {
+            carried.push(carry(&interval, rule, base, timeline));
+        }
+    }
+    carried
+}
+
 /// An interval as it was when its rule changed: open, and without what was heard since.
-fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
+fn carry(
+    interval: &Interval,
+    rule: &Rule,
+    base: Option<&Checkpoint>,
+    timeline: &[Heard],
+) -> Interval {
     let within = |heard: &&Heard| (interval.start..=interval.last_at).contains(&heard.at);
     let (since, before): (Vec<&Heard>, Vec<&Heard>) =
         timeline.iter().filter(within).partition(|heard| heard.received_at >= rule.since);
@@ -179,9 +229,15 @@ fn carry(interval: &Interval, rule: &Rule, timeline: &[Heard]) -> Interval {
         since.iter().filter(|heard| rule.when.matches(&heard.event)).count() as u64;
     // What the rule matched before it changed is not known any more. The last that was heard then
     // is as good: it only says from when the interval expires.
-    let last = before
-        .last()
-        .map_or((interval.start, interval.last), |heard| (heard.at, heard.reference()));
+    let members = base.map_or(&[][..], |base| &base.members);
+    let pruned = members
+        .iter()
+        .find(|member| member.alert == interval.alert && interval.start <= member.last_at);
+    let last = match (before.last(), pruned) {
+        (Some(heard), _) => (heard.at, heard.reference()),
+        (None, Some(member)) => (member.last_at, member.last),
+        (None, None) => (interval.start, interval.last),
+    };
     let (last_at, last) = if occurred_since > 0 { last } else { (interval.last_at, interval.last) };
     Interval {
         last_at,

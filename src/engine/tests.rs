@@ -5,6 +5,7 @@ mod health;
 mod letters;
 mod missing;
 pub(crate) mod properties;
+mod pruned;
 mod recorded;
 mod reference;
 mod shared;

@@ -18,6 +18,11 @@ const EXACT: usize = 6;
 /// Puts a container's events in the order of its timeline: by time, by `counters.start`, then so
 /// that each `prev_state` follows the `state` before it where that is possible, then by identity.
 pub fn sort(timeline: &mut [Heard]) {
+    sort_after(None, timeline);
+}
+
+/// The same of what comes after a checkpoint.
+pub(super) fn sort_after(base: Option<&Checkpoint>, timeline: &mut [Heard]) {
     timeline.sort_by(|one, other| {
         (one.at, one.event.starts, one.event.identity).cmp(&(
             other.at,
@@ -25,7 +30,7 @@ pub fn sort(timeline: &mut [Heard]) {
             other.event.identity,
         ))
     });
-    let mut before: Option<State> = None;
+    let mut before: Option<State> = base.map(|base| base.state.clone());
     for tied in timeline
         .chunk_by_mut(|one, other| (one.at, one.event.starts) == (other.at, other.event.starts))
     {
@@ -94,9 +99,32 @@ pub(super) fn is_gap(state: &State, starts: Option<i64>, event: &Event) -> bool 
     other_state || started.is_some_and(|(starts, before)| starts.saturating_sub(before) > 1)
 }
 
-/// Whether events are missing between these two of a timeline.
-fn is_gap_between(before: &Heard, after: &Heard) -> bool {
-    is_gap(&before.event.state, before.event.starts, &after.event)
+/// What came before an event in its timeline, be it pruned.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    state: &'a State,
+    starts: Option<i64>,
+    received_at: Timestamp,
+}
+
+impl<'a> Before<'a> {
+    /// What came before the event at this place.
+    fn of(base: Option<&'a Checkpoint>, timeline: &'a [Heard], index: usize) -> Option<Before<'a>> {
+        let Some(before) = index.checked_sub(1).map(|before| &timeline[before]) else {
+            return base.map(|base| Before {
+                state: &base.state,
+                starts: base.starts,
+                received_at: base.received_at,
+            });
+        };
+        let (state, starts) = (&before.event.state, before.event.starts);
+        Some(Before { state, starts, received_at: before.received_at })
+    }
+
+    /// Whether events are missing between this and the event.
+    fn is_gap_to(&self, event: &Event) -> bool {
+        is_gap(self.state, self.starts, event)
+    }
 }
 
 /// The event before this one in its container's timeline.
@@ -118,20 +146,43 @@ pub(super) fn concerned<'a>(
 
 /// What the last events of a sorted timeline say of its container.
 pub(super) fn container_of(
+    base: Option<&Checkpoint>,
     timeline: &[Heard],
     derived_to: Timestamp,
     open: u32,
 ) -> Option<Container> {
-    let last = timeline.last()?;
+    let Some(last) = timeline.last() else {
+        let base = base?.clone();
+        return Some(Container {
+            id: base.container,
+            application: base.application,
+            service: base.service,
+            state: base.state,
+            since: base.since,
+            starts: base.starts,
+            gaps: base.gaps,
+            last_at: base.last_at,
+            derived_to: derived_to.max(base.at),
+            open,
+        });
+    };
     let run = timeline.iter().rev().take_while(|heard| heard.event.state == last.event.state);
+    let run: Vec<&Heard> = run.collect();
+    let since = match base.filter(|base| base.state == last.event.state) {
+        Some(base) if run.len() == timeline.len() => base.since,
+        _ => run.last().map_or(last.at, |first| first.at),
+    };
+    let gaps = timeline.iter().enumerate().filter(|(index, heard)| {
+        Before::of(base, timeline, *index).is_some_and(|before| before.is_gap_to(&heard.event))
+    });
     Some(Container {
         id: last.event.container.clone(),
         application: last.event.application.clone(),
         service: last.event.service.clone(),
         state: last.event.state.clone(),
-        since: run.last().map_or(last.at, |first| first.at),
+        since,
         starts: last.event.starts,
-        gaps: count(timeline.windows(2).filter(|pair| is_gap_between(&pair[0], &pair[1])).count()),
+        gaps: base.map_or(0, |base| base.gaps).saturating_add(count(gaps.count())),
         last_at: last.at,
         derived_to: derived_to.max(last.at),
         open,
@@ -294,7 +345,7 @@ fn alone(rule: &Rule, heard: &Heard, until: Timestamp, cause: Cause) -> Interval
 
 /// The news that events are missing before this one. That was known once both sides of the gap had
 /// been heard.
-fn gap(rule: &Rule, before: &Heard, heard: &Heard) -> Interval {
+fn gap(rule: &Rule, before: Before<'_>, heard: &Heard) -> Interval {
     let received_at = before.received_at.max(heard.received_at);
     alone(rule, &Heard { received_at, ..heard.clone() }, heard.at, Cause::Momentary)
 }
@@ -303,17 +354,37 @@ fn gap(rule: &Rule, before: &Heard, heard: &Heard) -> Interval {
 pub(super) const UNNAMED: IntervalId = IntervalId(0);
 
 /// The intervals of one container as they follow from its sorted timeline, by start. `carried` are
-/// those that fired when their rule changed: they go on from there.
+/// those that were open at the checkpoint that it begins after, and those that fired when their rule
+/// changed: they go on from there.
 pub(super) fn derive(
     rules: &Rules,
+    base: Option<&Checkpoint>,
     timeline: &[Heard],
     carried: Vec<Interval>,
     now: Timestamp,
 ) -> Vec<Interval> {
-    struct Derivation {
-        rule: Arc<Rule>,
-        open: Vec<Interval>,
+    let (derivations, mut ended) = walk(rules, base, timeline, carried);
+    for Derivation { rule, mut open } in derivations {
+        expire(&rule, &mut open, &mut ended, now);
+        ended.append(&mut open);
     }
+    ended.sort_by(|one, other| (one.start, &one.alert).cmp(&(other.start, &other.alert)));
+    ended
+}
+
+/// What is open of one rule.
+struct Derivation {
+    rule: Arc<Rule>,
+    open: Vec<Interval>,
+}
+
+/// Goes through a sorted timeline: what is open at its end, by rule, and what ended in it.
+fn walk(
+    rules: &Rules,
+    base: Option<&Checkpoint>,
+    timeline: &[Heard],
+    carried: Vec<Interval>,
+) -> (Vec<Derivation>, Vec<Interval>) {
     let mut ended = Vec::new();
     let mut derivations: BTreeMap<Arc<str>, Derivation> = BTreeMap::new();
     for interval in carried {
@@ -325,8 +396,8 @@ pub(super) fn derive(
             .push(interval);
     }
     for (index, heard) in timeline.iter().enumerate() {
-        let before = index.checked_sub(1).map(|before| &timeline[before]);
-        let before = before.filter(|before| is_gap_between(before, heard));
+        let before = Before::of(base, timeline, index);
+        let before = before.filter(|before| before.is_gap_to(&heard.event));
         let matching: Vec<&Arc<Rule>> = concerned(rules, &heard.event, before.is_some())
             .filter(|rule| heard.received_at >= rule.since)
             .collect();
@@ -349,12 +420,125 @@ pub(super) fn derive(
             }
         }
     }
-    for derivation in derivations.values_mut() {
-        expire(&derivation.rule, &mut derivation.open, &mut ended, now);
-        ended.append(&mut derivation.open);
+    (derivations.into_values().collect(), ended)
+}
+
+/// What is left of a sorted part of a timeline, and of what was before it, once it is pruned.
+/// `carried` as for [`derive`]. `None` if there is nothing of it.
+///
+/// If nothing came after it, `quiet_until` is until when that is sure: what ended by itself by then
+/// has ended for good.
+pub(super) fn checkpoint(
+    rules: &Rules,
+    base: Option<&Checkpoint>,
+    timeline: &[Heard],
+    carried: Vec<Interval>,
+    quiet_until: Option<Timestamp>,
+) -> Option<Checkpoint> {
+    let container = container_of(base, timeline, Timestamp::default(), 0)?;
+    let (derivations, _) = walk(rules, base, timeline, carried);
+    let mut members = Vec::new();
+    let mut at = base.map(|base| base.at).max(Some(container.last_at)).unwrap_or_default();
+    let expired_by = quiet_until.map_or(at, |until| until.max(at));
+    for Derivation { rule, mut open } in derivations {
+        let mut ended = Vec::new();
+        expire(&rule, &mut open, &mut ended, expired_by);
+        let ends = ended.iter().filter_map(|interval| interval.end.as_ref());
+        at = ends.map(|end| end.at).max().max(Some(at)).unwrap_or_default();
+        members.extend(open.into_iter().map(|interval| Member::of(interval, rule.since)));
     }
-    ended.sort_by(|one, other| (one.start, &one.alert).cmp(&(other.start, &other.alert)));
-    ended
+    let received = timeline.iter().map(|heard| heard.received_at).max();
+    let last_received_at = received.max(base.map(|base| base.last_received_at));
+    // Of a rule that changed since, what it held up before is known from here alone.
+    let stale = base.iter().flat_map(|base| &base.members).filter(|member| {
+        rules
+            .get(&member.alert.rule)
+            .is_some_and(|rule| rule.since != member.since && last_received_at < Some(rule.since))
+    });
+    members.extend(stale.cloned());
+    let received_at = timeline.last().map(|last| last.received_at);
+    Some(Checkpoint {
+        container: container.id,
+        at,
+        last_at: container.last_at,
+        application: container.application,
+        service: container.service,
+        state: container.state,
+        since: container.since,
+        starts: container.starts,
+        gaps: container.gaps,
+        received_at: received_at.or(base.map(|base| base.received_at)).unwrap_or_default(),
+        last_received_at: last_received_at.unwrap_or_default(),
+        members,
+    })
+}
+
+impl Member {
+    fn of(interval: Interval, since: Timestamp) -> Member {
+        Member {
+            alert: interval.alert,
+            since,
+            start: interval.start,
+            heard_at: interval.heard_at,
+            occurrences: interval.occurrences,
+            last_at: interval.last_at,
+            last: interval.last,
+        }
+    }
+
+    /// The interval as it was at the checkpoint.
+    fn interval(&self, rule: &Rule, container: &Arc<str>) -> Interval {
+        Interval {
+            id: UNNAMED,
+            role: if rule.is_shared() { Role::Part } else { Role::Own },
+            alert: self.alert.clone(),
+            labels: rule.labels(&self.alert.values),
+            container: container.clone(),
+            start: self.start,
+            heard_at: self.heard_at,
+            occurrences: self.occurrences,
+            last_at: self.last_at,
+            last: self.last,
+            end: None,
+            due: None,
+            ledger: Vec::new(),
+        }
+    }
+}
+
+impl Checkpoint {
+    /// What was open, and follows from the rules as they are, as it was then.
+    pub(super) fn open(&self, rules: &Rules) -> Vec<Interval> {
+        let of_rule = |member: &Member| rules.get(&member.alert.rule).cloned();
+        let members = self.members.iter().filter_map(|member| Some((of_rule(member)?, member)));
+        let current = members.filter(|(rule, member)| rule.since == member.since);
+        current.map(|(rule, member)| member.interval(&rule, &self.container)).collect()
+    }
+
+    /// Whether one that was open goes on, as far as the rules are as they were then.
+    fn has_open(&self, rules: &Rules, alert: &AlertKey) -> bool {
+        let since = rules.get(&alert.rule).map(|rule| rule.since);
+        self.members.iter().any(|member| member.alert == *alert && Some(member.since) == since)
+    }
+
+    /// Whether an interval of its container that ended would be derived again if it were not there.
+    pub(super) fn may_derive(&self, rules: &Rules, interval: &Interval) -> bool {
+        let Some(rule) = rules.get(&interval.alert.rule) else { return false };
+        let is_withdrawn = interval.end.as_ref().is_some_and(|end| end.cause == Cause::Withdrawn);
+        let was_carried = interval.heard_at < rule.since;
+        !(self.settles(interval)
+            || is_withdrawn
+            || (was_carried && !self.has_open(rules, &interval.alert)))
+    }
+
+    /// Whether nothing that comes after this can change an interval of its container.
+    pub(super) fn settles(&self, interval: &Interval) -> bool {
+        interval.end.as_ref().is_some_and(|end| match end.cause {
+            // An occurrence that counted by itself, for a while.
+            Cause::Subsided => interval.last_at <= self.at,
+            _ => end.at <= self.at,
+        })
+    }
 }
 
 fn count(number: usize) -> u32 {

@@ -79,6 +79,128 @@ pub struct Container {
     pub open: u32,
 }
 
+/// What is left of the part of a container's timeline that was pruned: what happened then or before
+/// is too old, and what happened later goes on from here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The container.
+    #[serde(skip)]
+    pub container: Arc<str>,
+    /// Up to where: the place of the last event of that part or, where that is the last of all, when
+    /// what it had left open ended by itself.
+    #[serde(skip)]
+    pub at: Timestamp,
+    /// The place of the last event of that part.
+    pub last_at: Timestamp,
+    /// Its application, by that event.
+    pub application: Option<Arc<str>>,
+    /// Its service, by that event.
+    pub service: Option<Arc<str>>,
+    /// The state of that event.
+    pub state: State,
+    /// When the run of events in that state began.
+    pub since: Timestamp,
+    /// `counters.start` of that event.
+    pub starts: Option<i64>,
+    /// How many gaps there were so far.
+    pub gaps: u32,
+    /// When that event was received.
+    pub received_at: Timestamp,
+    /// When the last of all those events was received.
+    pub last_received_at: Timestamp,
+    /// What was open then.
+    pub members: Vec<Member>,
+}
+
+/// What a container held up when its timeline was pruned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// The alert.
+    pub alert: AlertKey,
+    /// Since when the rule derived that this follows from: one that changed later is another.
+    pub since: Timestamp,
+    /// As the interval had it then, and so the rest.
+    pub start: Timestamp,
+    /// When its first occurrence was received.
+    pub heard_at: Timestamp,
+    /// How many it had.
+    pub occurrences: u64,
+    /// The place of the last one.
+    pub last_at: Timestamp,
+    /// The last one.
+    pub last: EventRef,
+}
+
+/// Why nothing is derived from an event that happened before its container's checkpoint.
+pub const TOO_OLD: &str = "too old";
+
+/// Events that were received first of all that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oldest {
+    /// Only those that were received before this.
+    pub received_before: Timestamp,
+    /// Only those after this place in the order of reception; 0 is before the first.
+    pub after: i64,
+    /// How many events are looked at.
+    pub limit: usize,
+}
+
+/// What there is of [`Oldest`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Swath {
+    /// The place up to which was looked.
+    pub until: i64,
+    /// Whether there may be more after it.
+    pub more: bool,
+    /// Of each container, what is to be looked at.
+    pub containers: BTreeMap<Arc<str>, Old>,
+}
+
+/// The events of one container that were received first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Old {
+    /// All that were received up to some moment, and are in its timeline, not before its checkpoint,
+    /// and before the others, in no order.
+    pub events: Vec<Heard>,
+    /// The first place at which any of the others may be.
+    pub others_from: Option<Timestamp>,
+}
+
+/// What is removed of the events in a [`Swath`]: those that failed, and those that are not after
+/// their container's checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pruned {
+    /// What was asked for.
+    pub oldest: Oldest,
+    /// Up to where was looked.
+    pub until: i64,
+    /// What stays all the same. So does what was received last of each container.
+    pub stay: BTreeSet<(Arc<str>, EventRef)>,
+}
+
+/// Intervals that ended, those of which that was heard first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Only those of which it was heard before this.
+    pub before: Timestamp,
+    /// Only those after this one, by when it was heard and then by number.
+    pub after: (Timestamp, IntervalId),
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// Deliveries that ended, the first to end first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Only those that ended before this.
+    pub before: Timestamp,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// How many of the parts and wholes of an alert that ended are looked at at once.
+pub const ENDED_AT_ONCE: usize = 256;
+
 /// Which alert: a rule and the values of its `per` fields.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AlertKey {
@@ -790,6 +912,19 @@ pub struct Keys {
     pub containers: BTreeSet<Arc<str>>,
     /// The whole timelines of these containers, with all their intervals.
     pub timelines: BTreeSet<Arc<str>>,
+    /// What is left of what was pruned of these containers. It comes with their timelines, too.
+    pub checkpoints: BTreeSet<Arc<str>>,
+    /// The events that were received first.
+    pub oldest: Option<Oldest>,
+    /// The intervals that ended first.
+    pub ended: Option<Ended>,
+    /// Of the parts and the wholes of these alerts that ended before this instant, the first
+    /// [`ENDED_AT_ONCE`] to end, and the first whole to begin that is not among them.
+    pub ended_of: BTreeMap<AlertKey, Timestamp>,
+    /// The deliveries that ended first.
+    pub done: Option<Done>,
+    /// Whether these groups have dead letters.
+    pub letters: BTreeSet<GroupKey>,
     /// The last [`RECENT`] events of these containers, as they were received, less those that
     /// failed.
     pub recent: BTreeSet<Arc<str>>,
@@ -834,6 +969,12 @@ impl Keys {
         self.known.extend(other.known.drain());
         self.containers.append(&mut other.containers);
         self.timelines.append(&mut other.timelines);
+        self.checkpoints.append(&mut other.checkpoints);
+        self.oldest = other.oldest.or(self.oldest);
+        self.ended = other.ended.or(self.ended);
+        self.ended_of.append(&mut other.ended_of);
+        self.done = other.done.or(self.done);
+        self.letters.append(&mut other.letters);
         self.recent.append(&mut other.recent);
         self.intervals.append(&mut other.intervals);
         for (alert, from) in other.shared {
@@ -863,8 +1004,18 @@ pub struct Snapshot {
     pub known: HashSet<(Arc<str>, EventRef)>,
     /// Containers by id.
     pub containers: HashMap<Arc<str>, Container>,
-    /// Whole timelines by container, in no order.
+    /// Whole timelines by container, in no order. What is not after the checkpoint may be there still.
     pub timelines: HashMap<Arc<str>, Vec<Heard>>,
+    /// What is left of what was pruned, by container.
+    pub checkpoints: HashMap<Arc<str>, Checkpoint>,
+    /// The events that were received first, if they were asked for.
+    pub oldest: Option<Swath>,
+    /// Which intervals ended first, in order, if that was asked.
+    pub ended: Vec<IntervalId>,
+    /// Which deliveries ended first, in order, if that was asked.
+    pub done: Vec<DeliveryId>,
+    /// Those of the groups asked about that have dead letters.
+    pub letters: HashSet<GroupKey>,
     /// The last events by container, in no order.
     pub recent: HashMap<Arc<str>, Vec<Heard>>,
     /// Every interval that was read, for whichever key.
@@ -901,14 +1052,21 @@ pub struct Changes {
     pub groups_removed: Vec<GroupKey>,
     /// Deliveries to put.
     pub deliveries: Vec<Delivery>,
+    /// Deliveries to remove, with their attempts.
+    pub deliveries_removed: Vec<DeliveryId>,
     /// How receivers are by now.
     pub receivers: Vec<Health>,
     /// Attempts to put.
     pub attempts: Vec<Attempt>,
+    /// Checkpoints to put.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Events to remove.
+    pub pruned: Option<Pruned>,
 }
 
 /// What an engine function answers.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is handed on at once, and never kept")]
 pub enum Decision<T> {
     /// What to write, and what came of it.
     Done(Changes, T),

@@ -13,6 +13,7 @@ use warp::{Buf, Stream};
 
 use super::answer::{self, Refusal, Response, STORE_RETRY};
 use super::{Api, Limits};
+use crate::engine::TOO_OLD;
 use crate::event::{self, Event, Identity};
 use crate::ingest::{Ingest, IngestError, Recorded};
 use crate::rules::On;
@@ -34,6 +35,9 @@ struct Receipt<'a> {
     status: &'static str,
     event: Displayed<Identity>,
     occurrences: Vec<&'a str>,
+    /// Why nothing follows from it, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back: Option<&'static str>,
 }
 
 /// What is written as it reads.
@@ -55,16 +59,21 @@ pub(super) async fn post<I: Intake>(
     let event = event::decode(&body).map_err(|error| Refusal::malformed(error.to_string()))?;
     // That events are missing, or that none comes, is seen in no single event.
     let of_events = api.rules.matching(&event).filter(|rule| rule.on == On::Event);
-    let occurrences = of_events.map(|rule| &*rule.name).collect();
+    let mut occurrences: Vec<&str> = of_events.map(|rule| &*rule.name).collect();
     let identity = event.identity;
     let recorded = api.ingest.submit(event).await?;
+    let held_back = (recorded == Recorded::TooOld).then_some(TOO_OLD);
+    if held_back.is_some() {
+        occurrences.clear();
+    }
     Ok(answer::json(answer::text_of(&Receipt {
         status: match recorded {
-            Recorded::New => "recorded",
+            Recorded::New | Recorded::TooOld => "recorded",
             Recorded::Duplicate => "duplicate",
         },
         event: Displayed(identity),
         occurrences,
+        held_back,
     })))
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    Changes, Container, Decision, Delivery, DeliveryId, Entry, Group, GroupKey, Health, Heard,
-    Interval, IntervalId, Keys, RECENT, Role, Silence, Snapshot, Status,
+    AlertKey, Changes, Checkpoint, Container, Decision, Delivery, DeliveryId, Done, ENDED_AT_ONCE,
+    Ended, Entry, EventRef, Group, GroupKey, Health, Heard, Interval, IntervalId, Keys, Old,
+    Oldest, Pruned, RECENT, Role, Silence, Snapshot, Status, Swath,
 };
 
 /// What a store holds, as far as decisions ask for it.
@@ -16,6 +17,10 @@ use crate::engine::{
 pub struct Memory {
     /// The events, in the order in which they were heard.
     pub events: Vec<Heard>,
+    /// Those of them from which nothing could be derived.
+    pub failed: BTreeSet<(Arc<str>, EventRef)>,
+    /// What is left of what was pruned, by container.
+    pub checkpoints: BTreeMap<Arc<str>, Checkpoint>,
     /// The containers by id.
     pub containers: BTreeMap<Arc<str>, Container>,
     /// The intervals that are, or were.
@@ -80,7 +85,7 @@ impl Memory {
             if keys.known.contains(&key) {
                 snapshot.known.insert(key.clone());
             }
-            if keys.timelines.contains(&key.0) {
+            if keys.timelines.contains(&key.0) && !self.failed.contains(&key) {
                 snapshot.timelines.entry(key.0.clone()).or_default().push(heard.clone());
             }
             if keys.events.contains(&key) {
@@ -89,13 +94,35 @@ impl Memory {
         }
         for id in &keys.recent {
             let events = self.events.iter().rev().filter(|heard| heard.event.container == *id);
-            snapshot.recent.insert(id.clone(), events.take(RECENT).cloned().collect());
+            let recent = events.take(RECENT).filter(|heard| !self.has_failed(heard));
+            snapshot.recent.insert(id.clone(), recent.cloned().collect());
+        }
+        for id in keys.checkpoints.iter().chain(&keys.timelines) {
+            if let Some(checkpoint) = self.checkpoints.get(id) {
+                snapshot.checkpoints.insert(id.clone(), checkpoint.clone());
+            }
+        }
+        snapshot.oldest = keys.oldest.map(|oldest| self.oldest(oldest));
+        snapshot.ended = keys.ended.map(|ended| self.ended(ended)).unwrap_or_default();
+        snapshot.done = keys.done.map(|done| self.done(done)).unwrap_or_default();
+        for delivery in self.deliveries.values().filter(|one| one.status == Status::Dead) {
+            if keys.letters.contains(&delivery.group) {
+                snapshot.letters.insert(delivery.group.clone());
+            }
+        }
+        for id in &snapshot.done {
+            snapshot.deliveries.insert(id.clone(), self.deliveries[id].clone());
         }
         for id in &keys.containers {
             if let Some(container) = self.containers.get(id) {
                 snapshot.containers.insert(id.clone(), container.clone());
             }
         }
+        let ended_of: BTreeSet<IntervalId> = keys
+            .ended_of
+            .iter()
+            .flat_map(|(alert, before)| self.ended_of(alert, *before))
+            .collect();
         for interval in self.intervals.values() {
             let entry = |wanted: fn(&Entry) -> bool, groups: &BTreeSet<GroupKey>| {
                 interval.ledger.iter().any(|entry| wanted(entry) && groups.contains(&entry.group))
@@ -114,6 +141,8 @@ impl Memory {
                 || open_whole
                 || (of_container && keys.timelines.contains(&interval.container))
                 || keys.intervals.contains(&interval.id)
+                || snapshot.ended.contains(&interval.id)
+                || ended_of.contains(&interval.id)
                 || entry(|entry| entry.news.is_some(), &keys.news)
                 || entry(|entry| entry.firing, &keys.firing)
                 || (keys.sources.contains(&interval.alert.rule)
@@ -147,9 +176,103 @@ impl Memory {
         snapshot
     }
 
+    fn has_failed(&self, heard: &Heard) -> bool {
+        self.failed.contains(&(heard.event.container.clone(), heard.reference()))
+    }
+
+    /// The events that were received first, all of them at once.
+    fn oldest(&self, oldest: Oldest) -> Swath {
+        let mut containers: BTreeMap<Arc<str>, Old> = BTreeMap::new();
+        let is_old = |heard: &&Heard| heard.received_at < oldest.received_before;
+        let in_timeline = |heard: &&Heard| {
+            let checkpoint = self.checkpoints.get(&heard.event.container);
+            !self.has_failed(heard) && checkpoint.is_none_or(|checkpoint| checkpoint.at < heard.at)
+        };
+        for heard in self.events.iter().filter(is_old).filter(|heard| !self.has_failed(heard)) {
+            let old = containers.entry(heard.event.container.clone()).or_default();
+            old.events.extend(Some(heard).filter(in_timeline).cloned());
+        }
+        for (id, old) in &mut containers {
+            let others = self.events.iter().filter(|heard| heard.event.container == *id);
+            let others = others.filter(|heard| !is_old(heard)).filter(in_timeline);
+            old.others_from = others.map(|heard| heard.at).min();
+        }
+        Swath { until: i64::MAX, more: false, containers }
+    }
+
+    /// The intervals that ended first.
+    fn ended(&self, ended: Ended) -> Vec<IntervalId> {
+        let place = |interval: &Interval| Some((interval.end.as_ref()?.heard_at, interval.id));
+        let places = self.intervals.values().filter_map(place);
+        let mut places: Vec<_> =
+            places.filter(|place| place.0 < ended.before && *place > ended.after).collect();
+        places.sort_unstable();
+        places.into_iter().take(ended.limit).map(|(_, id)| id).collect()
+    }
+
+    /// The first parts and wholes of an alert to end, and the first whole that is not among them.
+    fn ended_of(&self, alert: &AlertKey, before: Timestamp) -> Vec<IntervalId> {
+        let of_alert =
+            || self.intervals.values().filter(|one| one.role != Role::Own && one.alert == *alert);
+        let place = |interval: &Interval| {
+            let end = interval.end.as_ref()?.at;
+            Some((end, interval.role == Role::Whole, interval.id))
+        };
+        let mut places: Vec<_> = of_alert().filter_map(place).collect();
+        places.retain(|(end, ..)| *end < before);
+        places.sort_unstable();
+        let mut ended: Vec<_> = places.into_iter().take(ENDED_AT_ONCE).map(|(.., id)| id).collect();
+        let others = of_alert().filter(|one| one.role == Role::Whole && !ended.contains(&one.id));
+        let first = others.min_by_key(|one| (one.start, one.id)).map(|one| one.id);
+        ended.extend(first);
+        ended
+    }
+
+    /// The deliveries that ended first.
+    fn done(&self, done: Done) -> Vec<DeliveryId> {
+        let place = |delivery: &Delivery| Some((delivery.ended_at?, delivery.id.clone()));
+        let ended = self.deliveries.values().filter(|one| one.status != Status::Pending);
+        let mut places: Vec<_> =
+            ended.filter_map(place).filter(|(at, _)| *at < done.before).collect();
+        places.sort_unstable();
+        places.into_iter().take(done.limit).map(|(_, id)| id).collect()
+    }
+
+    /// Removes the events that are older than their checkpoint and need not stay.
+    fn prune(&mut self, pruned: &Pruned) {
+        let mut last: BTreeMap<Arc<str>, EventRef> = BTreeMap::new();
+        for heard in &self.events {
+            last.insert(heard.event.container.clone(), heard.reference());
+        }
+        let (failed, checkpoints) = (&mut self.failed, &self.checkpoints);
+        self.events.retain(|heard| {
+            let key = (heard.event.container.clone(), heard.reference());
+            let is_settled = failed.contains(&key)
+                || checkpoints.get(&key.0).is_some_and(|checkpoint| heard.at <= checkpoint.at);
+            let goes = heard.received_at < pruned.oldest.received_before
+                && is_settled
+                && last.get(&key.0) != Some(&key.1)
+                && !pruned.stay.contains(&key);
+            if goes {
+                failed.remove(&key);
+            }
+            !goes
+        });
+    }
+
     /// Writes all of it.
     pub fn write(&mut self, changes: Changes) {
         self.events.extend(changes.events);
+        for (heard, _) in changes.failed {
+            self.failed.insert((heard.event.container.clone(), heard.reference()));
+            self.events.push(heard);
+        }
+        for checkpoint in changes.checkpoints {
+            self.checkpoints.insert(checkpoint.container.clone(), checkpoint);
+        }
+        if let Some(pruned) = &changes.pruned {
+            self.prune(pruned);
+        }
         for container in changes.containers {
             self.containers.insert(container.id.clone(), container);
         }
@@ -171,6 +294,9 @@ impl Memory {
         }
         for delivery in changes.deliveries {
             self.deliveries.insert(delivery.id.clone(), delivery);
+        }
+        for id in changes.deliveries_removed {
+            self.deliveries.remove(&id);
         }
         for health in changes.receivers {
             self.receivers.insert(health.receiver.clone(), health);

@@ -56,6 +56,7 @@ impl StoreError {
 pub type DecideFn = Box<dyn FnMut(&Snapshot) -> Step + Send>;
 
 /// What a decision answers to the store.
+#[expect(clippy::large_enum_variant, reason = "it is handed on at once, and never kept")]
 pub enum Step {
     /// Write this, and commit.
     Write(Changes),

@@ -16,6 +16,7 @@ mod health;
 mod hostile;
 #[path = "../hostile_clients/mod.rs"]
 mod hostile_clients;
+mod keeping;
 mod killed;
 mod letters;
 mod mails;

@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(super) in_flight: Vec<Claimed>,
     last_token: u32,
     last_silence: i64,
+    /// The payloads that took their place.
+    pub(super) accepted: Vec<serde_json::Value>,
     /// Another store, that is to read and keep the same.
     pub(super) other: Option<Box<dyn Other>>,
 }
@@ -81,6 +83,7 @@ impl World {
             in_flight: Vec::new(),
             last_token: 0,
             last_silence: 0,
+            accepted: Vec::new(),
             other: None,
         }
     }
@@ -100,7 +103,12 @@ impl World {
             .map(|payload| Heard::new(event::from_value(payload).unwrap(), self.now))
             .collect();
         let (rules, now) = (self.rules.clone(), self.now);
-        self.transact(keys(&rules, &heard), |snapshot| decide(&rules, snapshot, &heard, now))
+        let decided =
+            self.transact(keys(&rules, &heard), |snapshot| decide(&rules, snapshot, &heard, now));
+        let recorded = payloads.iter().zip(&decided);
+        let recorded = recorded.filter(|(_, decided)| **decided == Decided::Recorded);
+        self.accepted.extend(recorded.map(|(payload, _)| payload.clone()));
+        decided
     }
 
     pub(super) fn transact<T>(
@@ -149,6 +157,28 @@ impl World {
                 assert_eq!(self.groups[&delivery.group].waiting.as_ref(), Some(&delivery.id));
             }
         }
+    }
+
+    /// Prunes what was received longer ago than this.
+    pub(super) fn prune(&mut self, keep: Duration) {
+        let oldest = Oldest { received_before: self.now.minus(keep), after: 0, limit: 10_000 };
+        let rules = self.rules.clone();
+        self.transact(Keys::default(), |snapshot| prune(&rules, snapshot, oldest));
+    }
+
+    /// Removes the alerts and deliveries that ended longer ago than this. Whom the dead letters among
+    /// them were to.
+    pub(super) fn forget(&mut self, keep: Duration) -> Vec<Arc<str>> {
+        let before = self.now.minus(keep);
+        let mut after = (Timestamp::default(), IntervalId(0));
+        loop {
+            let (rules, ended) = (self.rules.clone(), Ended { before, after, limit: 3 });
+            let next = self.transact(Keys::default(), |snapshot| forget(&rules, snapshot, ended));
+            let Some(next) = next else { break };
+            after = next;
+        }
+        let done = Done { before, limit: 10_000 };
+        self.transact(Keys::default(), |snapshot| clear(snapshot, done)).1
     }
 
     /// Does what is due now. Whether there was anything.

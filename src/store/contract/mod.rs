@@ -3,6 +3,7 @@
 
 mod due;
 mod lists;
+mod prune;
 mod rows;
 mod silences;
 mod work;
@@ -72,6 +73,13 @@ macro_rules! contract {
             a_silence_that_has_not_begun_is_removed,
             silences_that_were_over_long_ago_are_removed,
             the_number_of_a_removed_silence_does_not_come_back,
+            a_checkpoint_is_read_as_it_was_written,
+            the_oldest_events_come_with_where_the_others_begin,
+            what_is_pruned_is_gone_and_all_else_is_found,
+            what_failed_goes_when_it_is_old,
+            intervals_that_ended_are_found_in_order,
+            deliveries_that_ended_go_with_their_attempts,
+            a_name_comes_back_after_nothing_spoke_of_it,
             a_store_in_health_can_be_written,
         );
     };
@@ -88,6 +96,7 @@ macro_rules! contract {
 pub(crate) use contract;
 pub(crate) use due::*;
 pub(crate) use lists::*;
+pub(crate) use prune::*;
 pub(crate) use rows::*;
 pub(crate) use silences::*;
 pub(crate) use work::*;

@@ -94,6 +94,12 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
     let keys = Keys {
         known: HashSet::from_iter([("nobody".into(), nobody.reference())]),
         containers: one("nobody".into()),
+        checkpoints: one("nobody".into()),
+        oldest: None,
+        ended: None,
+        ended_of: [(interval(0, &nobody, Vec::new()).alert, at(1))].into(),
+        done: None,
+        letters: one(group_key("ops")),
         timelines: one("nobody".into()),
         recent: one("nobody".into()),
         intervals: one(IntervalId(7)),

@@ -8,11 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::failure::Failure;
 use super::memory::{Kept, Memory};
 use super::payload::Payload;
+use super::prune;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
 use crate::engine::{
-    AlertKey, Belief, Changes, Delivery, DeliveryId, End, Entry, EventRef, Group, GroupKey, Health,
-    Heard, Interval, IntervalId, Keys, Lease, RECENT, Role, Snapshot, Timer,
+    AlertKey, Belief, Changes, Checkpoint, Delivery, DeliveryId, End, Entry, EventRef, Group,
+    GroupKey, Health, Heard, Interval, IntervalId, Keys, Lease, RECENT, Role, Snapshot, Timer,
 };
 use crate::event::{self, Event, Identity};
 use crate::store::{DecideFn, Step};
@@ -55,6 +56,16 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         known: keys.known.into_iter().filter(|key| !asked.known.contains(key)).collect(),
         containers: new(keys.containers, &asked.containers),
         timelines: new(keys.timelines, &asked.timelines),
+        checkpoints: new(keys.checkpoints, &asked.checkpoints),
+        oldest: keys.oldest.filter(|oldest| asked.oldest != Some(*oldest)),
+        ended: keys.ended.filter(|ended| asked.ended != Some(*ended)),
+        ended_of: keys
+            .ended_of
+            .into_iter()
+            .filter(|(alert, before)| asked.ended_of.get(alert) != Some(before))
+            .collect(),
+        done: keys.done.filter(|done| asked.done != Some(*done)),
+        letters: new(keys.letters, &asked.letters),
         recent: new(keys.recent, &asked.recent),
         intervals: new(keys.intervals, &asked.intervals),
         shared: keys
@@ -116,6 +127,34 @@ fn extend(
         };
         snapshot.timelines.insert(id.clone(), timeline(connection, row.last_event)?);
         add(snapshot, container_intervals(connection, row.key)?);
+    }
+    for id in keys.checkpoints.iter().chain(&keys.timelines) {
+        let Some(row) = memory.get(connection, id)? else { continue };
+        if let Some(checkpoint) = checkpoint(connection, id, row.key)? {
+            snapshot.checkpoints.insert(id.clone(), checkpoint);
+        }
+    }
+    if let Some(oldest) = keys.oldest {
+        snapshot.oldest = Some(prune::oldest(connection, oldest)?);
+    }
+    if let Some(ended) = keys.ended {
+        let ended = prune::ended(connection, ended)?;
+        snapshot.ended = ended.iter().map(|interval| interval.id).collect();
+        add(snapshot, ended);
+    }
+    for (alert, before) in &keys.ended_of {
+        add(snapshot, prune::ended_of(connection, alert, *before)?);
+    }
+    if let Some(done) = keys.done {
+        snapshot.done = prune::done(connection, done)?;
+        keys.deliveries.extend(snapshot.done.iter().cloned());
+    }
+    for key in &keys.letters {
+        if let Some(number) = memory.group_number(connection, key)?
+            && prune::has_letters(connection, number)?
+        {
+            snapshot.letters.insert(key.clone());
+        }
     }
     for id in &keys.recent {
         if let Some(row) = memory.get(connection, id)? {
@@ -227,10 +266,13 @@ fn find(connection: &Connection, last: i64, reference: EventRef) -> Result<Optio
     )?;
     let mut next = Some(last);
     while let Some(number) = next {
-        let (found, before): (bool, Option<i64>) = statement
+        let read: Option<(bool, Option<i64>)> = statement
             .query_row(params![number, reference.timestamp, reference.identity], |row| {
                 Ok((row.get(0)?, row.get(1)?))
-            })?;
+            })
+            .optional()?;
+        // What came before is pruned.
+        let Some((found, before)) = read else { break };
         if found {
             return Ok(Some(number));
         }
@@ -295,8 +337,25 @@ fn event(
     decode(reference.identity, &payload.0).map(Some)
 }
 
+/// What is left of what was pruned of a container, if anything was.
+fn checkpoint(
+    connection: &Connection,
+    id: &Arc<str>,
+    container: i64,
+) -> Result<Option<Checkpoint>, Failure> {
+    let mut statement =
+        connection.prepare_cached("select at, rest from checkpoints where container = ?1")?;
+    let found = statement.query_row([container], |row| {
+        let mut columns = Columns::of(row);
+        let at = columns.take()?;
+        let rest: Checkpoint = columns.take::<Json<_>>()?.0;
+        Ok(Checkpoint { container: id.clone(), at, ..rest })
+    });
+    Ok(found.optional()?)
+}
+
 /// The event of a kept payload. It keeps the identity that it was stored under.
-fn decode(identity: Identity, payload: &str) -> Result<Event, Failure> {
+pub(super) fn decode(identity: Identity, payload: &str) -> Result<Event, Failure> {
     match event::decode(payload.as_bytes()) {
         Ok(event) => Ok(Event { identity, ..event }),
         Err(error) => {
@@ -414,7 +473,7 @@ const UNTOLD: &str = intervals_where!(
               where k.rule = ?1 and l.alive and l.news is not null)"
 );
 
-fn intervals(
+pub(super) fn intervals(
     connection: &Connection,
     sql: &'static str,
     params: impl Params,

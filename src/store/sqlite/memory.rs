@@ -287,6 +287,27 @@ impl Memory {
         Ok(())
     }
 
+    /// Removes the name of a group to which nothing refers any more.
+    pub(super) fn forget_name(
+        &mut self,
+        connection: &Connection,
+        number: i64,
+    ) -> Result<(), Failure> {
+        let removed = connection
+            .prepare_cached(
+                "delete from group_keys where id = ?1
+                     and not exists (select 1 from ledger where group_key = ?1 and alive)
+                     and not exists (select 1 from ledger where group_key = ?1 and not alive)
+                     and not exists (select 1 from groups where key = ?1)
+                     and not exists (select 1 from deliveries where group_key = ?1)",
+            )?
+            .execute([number])?;
+        if removed > 0 {
+            self.groups.retain(|_, kept| kept.number != Some(number));
+        }
+        Ok(())
+    }
+
     fn kept_group(
         &mut self,
         connection: &Connection,

@@ -13,6 +13,7 @@ mod load;
 mod memory;
 mod open;
 mod payload;
+mod prune;
 mod reader;
 mod rules;
 mod save;

@@ -1,6 +1,7 @@
 //! Writes what was decided.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use foldhash::HashSet;
 use rusqlite::{Connection, ToSql, params};
@@ -9,10 +10,11 @@ use super::failure::Failure;
 use super::load;
 use super::memory::{Kept, Memory};
 use super::payload::Payload;
+use super::prune;
 use super::values::{Json, count};
 use crate::engine::{
-    Attempt, Belief, Changes, Container, Delivery, Entry, Group, Health, Heard, Interval,
-    IntervalId,
+    Attempt, Belief, Changes, Checkpoint, Container, Delivery, Entry, Group, Health, Heard,
+    Interval, IntervalId,
 };
 
 /// Writes all of `changes`: each row after those that it refers to.
@@ -37,7 +39,11 @@ pub(super) fn changes(
         .containers
         .iter()
         .try_for_each(|container| put_container(connection, memory, container))?;
-    changes.intervals_removed.iter().try_for_each(|id| remove_interval(connection, memory, *id))?;
+    let mut names = BTreeSet::new();
+    for id in &changes.intervals_removed {
+        names.extend(named(connection, "select group_key from ledger where interval = ?1", id)?);
+        remove_interval(connection, memory, *id)?;
+    }
     changes.intervals.iter().try_for_each(|interval| put_interval(connection, memory, interval))?;
     changes.groups_removed.iter().try_for_each(|key| memory.remove_group(connection, key))?;
     changes.groups.iter().try_for_each(|group| memory.put_group(connection, group))?;
@@ -45,8 +51,48 @@ pub(super) fn changes(
         .deliveries
         .iter()
         .try_for_each(|delivery| put_delivery(connection, memory, delivery))?;
+    for id in &changes.deliveries_removed {
+        names.extend(named(connection, "select group_key from deliveries where id = ?1", id)?);
+        connection.prepare_cached("delete from deliveries where id = ?1")?.execute([id])?;
+    }
+    names.iter().try_for_each(|name| memory.forget_name(connection, *name))?;
     changes.receivers.iter().try_for_each(|health| put_health(connection, health))?;
-    changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
+    changes.attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))?;
+    changes
+        .checkpoints
+        .iter()
+        .try_for_each(|checkpoint| put_checkpoint(connection, memory, checkpoint))?;
+    changes.pruned.iter().try_for_each(|pruned| prune::remove(connection, memory, pruned))
+}
+
+/// The numbers of the groups' names that a row refers to.
+fn named(connection: &Connection, sql: &'static str, id: &dyn ToSql) -> Result<Vec<i64>, Failure> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let names = statement.query_map([id], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+fn put_checkpoint(
+    connection: &Connection,
+    memory: &mut Memory,
+    checkpoint: &Checkpoint,
+) -> Result<(), Failure> {
+    let Some(row) = memory.get(connection, &checkpoint.container)? else {
+        let id = &checkpoint.container;
+        return Err(Failure::Refused(format!("a checkpoint of {id:?} is put without it")));
+    };
+    connection
+        .prepare_cached(
+            "insert or replace into checkpoints (container, at, open, rest)
+             values (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            row.key,
+            checkpoint.at,
+            count(checkpoint.members.len()),
+            Json(checkpoint),
+        ])?;
+    Ok(())
 }
 
 fn put_container(
@@ -76,16 +122,16 @@ fn add_event(
     let id = &event.container;
     let (application, service) = (event.application.as_ref(), event.service.as_ref());
     let facet = memory.facet(connection, application, service, &event.state)?;
-    let before = match memory.get(connection, id)? {
+    let (before, late) = match memory.get(connection, id)? {
         None => {
             connection.prepare_cached("insert into containers (id) values (?1)")?.execute([id])?;
             memory.add(id, Kept::new(connection.last_insert_rowid(), heard.at));
-            None
+            (None, false)
         }
         Some(row) if load::is_known(connection, row, heard.reference())? => {
             return Err(Failure::Refused(format!("event {} is stored already", event.identity)));
         }
-        Some(row) => Some(row.last_event),
+        Some(row) => (Some(row.last_event), heard.at <= row.newest),
     };
     let Some(row) = memory.change(connection, id)? else {
         return Err(Failure::Refused(format!("container {id:?} is not kept")));
@@ -94,8 +140,9 @@ fn add_event(
     connection
         .prepare_cached(
             "insert into events
-                 (container, before, timestamp, identity, at, received_at, facet, failed, payload)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 (container, before, timestamp, identity, at, received_at, facet, late, failed,
+                  payload)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             row.key,
@@ -105,6 +152,7 @@ fn add_event(
             ahead.then_some(heard.at),
             heard.received_at,
             facet,
+            late.then_some(1),
             failed,
             Payload(Cow::Borrowed(&event.payload.text)),
         ])?;

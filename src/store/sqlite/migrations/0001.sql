@@ -31,16 +31,21 @@ create table events (
     seq         integer primary key,
     container   integer not null, -- this and the facet are not declared as references: looking
                                   -- them up would be a tenth of adding an event
-    before      integer, -- the event of the same container that was received before this one
+    before      integer, -- the event of the same container that was received before this one; what
+                         -- is pruned leaves the number of a row that is not there, and is not
+                         -- there again
     timestamp   integer not null,
     identity    blob not null,
     at          integer, -- null where it is the timestamp
     received_at integer not null,
     facet       integer not null,
+    late        integer, -- 1 where what was received before of its container has a place that is
+                         -- not earlier
     failed      text, -- why nothing could be derived from it: it is no part of the timeline
     payload     any not null -- the text or, mostly, a shorter form of it (payload.rs)
 ) strict;
 create index events_ahead on events (container, timestamp) where at is not null;
+create index events_late on events (container, seq) where late is not null;
 -- There is no other index by container: it would have a page written for each event of a batch. A
 -- container's events are found from the last one back.
 
@@ -101,6 +106,15 @@ create view containers_now as
     left join logged l on l.container = c.key
     left join container_states s on s.container = c.key;
 
+-- What is left of the part of a container's timeline that was pruned: up to which place, and what
+-- it was in and held up by then, as JSON.
+create table checkpoints (
+    container integer primary key references containers,
+    at        integer not null,
+    open      integer not null, -- by how much it was held up
+    rest      text not null
+) strict;
+
 create table intervals (
     -- Notifications name intervals: the number of one that was removed may not come back. The last
     -- that was ever given is in `meta` if its interval was removed.
@@ -125,6 +139,8 @@ create table intervals (
 ) strict;
 create index intervals_by_container on intervals (container);
 create index intervals_open on intervals (due) where end_at is null;
+create index intervals_ended on intervals (end_heard_at) where end_at is not null;
+create index intervals_whole on intervals (rule, key, start) where role = 'whole';
 create index intervals_shared on intervals (rule, key, end_at) where role <> 'own';
 
 -- Names of groups. They outlive the groups: a ledger speaks of groups that are gone, and that come
@@ -140,7 +156,8 @@ create table group_keys (
 create table ledger (
     interval       integer not null references intervals on delete cascade,
     place          integer not null, -- in the interval's list of entries
-    group_key      integer not null references group_keys,
+    group_key      integer not null, -- not declared as a reference: a name that nothing refers to
+                                     -- is found by both indexes together, which SQLite would not use
     told           text,
     maybe          text,
     given_up       text,
@@ -151,6 +168,7 @@ create table ledger (
     primary key (interval, place)
 ) strict, without rowid;
 create index ledger_alive on ledger (group_key) where alive;
+create index ledger_at_rest on ledger (group_key) where not alive;
 
 create table groups (
     key          integer primary key references group_keys,
@@ -187,6 +205,8 @@ create table deliveries (
     last_error    text,
     ended_at      integer
 ) strict;
+create index deliveries_by_group on deliveries (group_key);
+create index deliveries_ended on deliveries (ended_at) where status <> 'pending';
 create index deliveries_by_status on deliveries (status);
 create index deliveries_waiting on deliveries (receiver, waiting_since) where status = 'pending';
 create index deliveries_by_digest on deliveries (digest) where digest is not null;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::engine::tests::properties::{config, payloads, run_beside, step};
+use crate::engine::tests::properties::{config, payloads, run_beside, run_forgetting, step};
 use crate::engine::tests::world::Other;
 use crate::engine::{Changes, Heard, Silence, Snapshot};
 use crate::simulation;
@@ -54,6 +54,13 @@ impl Other for Reopened {
         assert_eq!(found.deliveries, snapshot.deliveries);
         assert_eq!(found.silences, snapshot.silences);
         assert_eq!(found.events, snapshot.events);
+        assert_eq!(found.checkpoints, snapshot.checkpoints);
+        assert_eq!(found.ended, snapshot.ended);
+        assert_eq!(found.letters, snapshot.letters);
+        let [mut done, mut expected] = [found.done.clone(), snapshot.done.clone()];
+        done.sort();
+        expected.sort();
+        assert_eq!(done, expected);
         for (id, recent) in &snapshot.recent {
             let read = found.recent.get(id).cloned().unwrap_or_default();
             let mut recent = [recent.clone(), read];
@@ -105,5 +112,15 @@ proptest! {
         restarts in prop::collection::vec(prop::bool::weighted(0.1), 20..40),
     ) {
         run_beside(&payloads, &steps, Some(Box::new(Reopened::new(restarts))));
+    }
+
+    /// The same where what is over is forgotten, too.
+    #[test]
+    fn what_is_forgotten_is_forgotten_across_restarts(
+        payloads in payloads(),
+        steps in prop::collection::vec(step(), 0..30),
+        restarts in prop::collection::vec(prop::bool::weighted(0.1), 20..40),
+    ) {
+        run_forgetting(&payloads, &steps, Some(Box::new(Reopened::new(restarts))));
     }
 }
