@@ -195,6 +195,8 @@ impl Answer {
 struct FakeIntake {
     known: Mutex<HashSet<Identity>>,
     refusing: Option<IngestError>,
+    /// Whether all of it happened before what is kept.
+    too_old: bool,
     handed_in: Arc<AtomicUsize>,
     /// If there is one, each event waits for a permit of it.
     gate: Option<Arc<Semaphore>>,
@@ -208,6 +210,7 @@ impl Intake for FakeIntake {
         }
         match &self.refusing {
             Some(error) => Err(error.clone()),
+            None if self.too_old => Ok(Recorded::TooOld),
             None if self.known.lock().unwrap().insert(event.identity) => Ok(Recorded::New),
             None => Ok(Recorded::Duplicate),
         }

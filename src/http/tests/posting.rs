@@ -53,6 +53,17 @@ async fn an_event_is_answered_with_its_identity() {
 }
 
 #[tokio::test]
+async fn an_event_from_before_what_is_kept_is_recorded_and_no_occurrence() {
+    let rules = Rules::new(vec![Rule::new("any", Condition::any())]);
+    let intake = FakeIntake { too_old: true, ..FakeIntake::default() };
+    let edge = Edge::with_rules(FakeStore::default(), intake, Limits::default(), rules).await;
+    let answer = edge.post(EVENT).await;
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &Value::from("recorded")));
+    assert_eq!(answer.json()["occurrences"], Value::Array(Vec::new()));
+    assert_eq!(answer.json()["held_back"], "too old");
+}
+
+#[tokio::test]
 async fn many_events_share_a_connection_and_any_content_type_will_do() {
     let edge = Edge::start().await;
     let mut stream = edge.connect().await;
