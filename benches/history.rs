@@ -43,6 +43,9 @@ const FLEETS: usize = 512;
 /// How long the disk is left alone after so much was written to it.
 const REST: Duration = Duration::from_secs(20);
 
+/// How long events are kept, unless it is said.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
 const STARTS: usize = 5;
 const ASKED: usize = 200;
 const CONNECTIONS: usize = 64;
@@ -89,6 +92,24 @@ impl Place {
 
     fn start(&self, name: &'static str) -> anyhow::Result<Process> {
         Process::start(name, &mut process::tocsin_in(self.folder.path(), &self.rules))
+    }
+
+    /// Has the first thirtieth of its events be older than they are kept, as after a day of thirty.
+    /// Answers how many that are.
+    fn age_a_thirtieth(&self) -> anyhow::Result<u64> {
+        let old = "update events set received_at = received_at - ?1
+                   where seq <= (select max(seq) / 30 from events)";
+        let database = rusqlite::Connection::open(self.folder.path().join("tocsin.db"))?;
+        Ok(u64::try_from(database.execute(old, [i64::try_from(KEPT.as_micros())?])?)?)
+    }
+
+    /// How many events it has that are older than that.
+    fn older(&self) -> anyhow::Result<u64> {
+        let database = rusqlite::Connection::open(self.folder.path().join("tocsin.db"))?;
+        let before = clock::now().minus(KEPT).as_micros();
+        let older = "select count(*) from events where received_at < ?1";
+        let count: i64 = database.query_row(older, [before], |row| row.get(0))?;
+        Ok(u64::try_from(count)?)
     }
 
     /// How large its files are, in bytes.
@@ -197,7 +218,7 @@ async fn measure(few: &Place, many: &Place) -> anyhow::Result<()> {
     println!("\n{:>16} {:>10} {:>9} {:>9}", "", "events/s", "p50 ms", "p99 ms");
     let mut rates = Vec::new();
     for process in [&fresh, &long] {
-        rates.push((process, connect(process).await?, Report::default()));
+        rates.push((process, connect(process, 1).await?, Report::default()));
     }
     for (_, load, _) in &mut rates {
         load.run(WARM_UP).await?;
@@ -211,6 +232,32 @@ async fn measure(few: &Place, many: &Place) -> anyhow::Result<()> {
         }
     }
     let of_long = rates[1].2.rate() / rates[0].2.rate();
+    let before = rates.swap_remove(1).2.rate();
+    drop(rates);
+    drop(fresh);
+    long.stop()?;
+
+    let bytes = many.bytes()?;
+    let old = many.age_a_thirtieth()?;
+    let pruned = many.start("while pruning")?;
+    let mut load = connect(&pruned, 2).await?;
+    let mut total = Report::default();
+    for _ in 0..ROUNDS {
+        let mut round = load.run(ROUND).await?;
+        let (p50, p99) = (round.percentile(0.5), round.percentile(0.99));
+        println!("{:>16} {:>10.0} {p50:>9.2} {p99:>9.2}", pruned.name, round.rate());
+        total.add(round);
+    }
+    let pruning = total.rate() / before;
+    drop(load);
+    pruned.stop()?;
+    let (left, grown) = (many.older()?, many.bytes()?.saturating_sub(bytes));
+    println!(
+        "\n{} of {old} old events were pruned meanwhile; the files grew by {grown} bytes",
+        old - left
+    );
+    ensure!(left < old, "nothing was pruned");
+    figures.ratio("ingest while pruning / not", pruning, AtLeast(0.8));
     figures.ratio("ingest, long / empty", of_long, AtLeast(0.8));
     figures.ratio("from start to ready, long / empty", long_start / empty_start, AtMost(2.0));
     let disk = many_bytes as f64 / many.payloads as f64;
@@ -218,15 +265,15 @@ async fn measure(few: &Place, many: &Place) -> anyhow::Result<()> {
     figures.keep()
 }
 
-async fn connect(process: &Process) -> anyhow::Result<Load> {
+/// Connects a load of this run: those of others have no container in common with it.
+async fn connect(process: &Process, run: u16) -> anyhow::Result<Load> {
     let target = load::Target {
         address: process.address,
         host: "localhost".to_owned(),
         path: "/api/post".to_owned(),
         token: None,
     };
-    // Of a run that no history has told of.
-    Ok(Load::connect_to(target, CONNECTIONS, load::CONTAINERS * CONNECTIONS, 1).await?)
+    Ok(Load::connect_to(target, CONNECTIONS, load::CONTAINERS * CONNECTIONS, run).await?)
 }
 
 fn timeline_of(place: &Place) -> String {

@@ -5,6 +5,7 @@
 //! machine.
 
 mod figures;
+mod limits;
 mod load;
 mod process;
 mod sink;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use left::{Left, left};
+use limits::Limit::{AtLeast, AtMost};
 use load::{CONTAINERS, Load, Report, Target};
 use peer::Peer;
 use process::Process;
@@ -110,7 +112,7 @@ async fn measure(words: Words) -> anyhow::Result<()> {
             figures.left.add(kill(figures.peer, number).await?);
         }
     }
-    print(&mut figures);
+    print(&mut figures)?;
     println!("A sync took {:.2} ms.", process::sync()?);
     Ok(())
 }
@@ -210,7 +212,7 @@ fn rates(peer: Peer, report: &mut Report, cpu: Duration) -> String {
 }
 
 /// The one table, and what was to be reached.
-fn print(all: &mut [Figures]) {
+fn print(all: &mut [Figures]) -> anyhow::Result<()> {
     println!("\nall rounds, and what is left of what was answered when it was killed");
     println!("{HEAD} {:>9} {:>9} {:>8} {:>7}", "memory MB", "answered", "left", "lost");
     for figures in all.iter_mut() {
@@ -221,21 +223,19 @@ fn print(all: &mut [Figures]) {
     }
     let find = |wanted| all.iter().find(|figures| figures.peer == wanted);
     let tocsin = find(Peer::Tocsin).expect("it is never missing, since it was built along");
-    println!();
+    let mut limits = limits::Figures::of("peers");
     if let Some(other) = find(Peer::Alertmanager) {
-        let (rates, memory) =
-            (tocsin.total.rate() / other.total.rate(), tocsin.memory / other.memory);
-        println!("rate, times alertmanager's     {rates:.2}   (at least {LEAST_OF_ALERTMANAGER})");
-        println!("memory, times alertmanager's   {memory:.2}   (less than 1)");
-        println!(
-            "messages told                  {} and {} by alertmanager",
-            tocsin.told, other.told
-        );
+        println!("\nmessages told: {}, and {} by alertmanager", tocsin.told, other.told);
+        let rates = tocsin.total.rate() / other.total.rate();
+        limits.ratio("rate / alertmanager's", rates, AtLeast(LEAST_OF_ALERTMANAGER));
+        limits.ratio("memory / alertmanager's", tocsin.memory / other.memory, AtMost(1.0));
     }
     if let Some(other) = find(Peer::Webhook) {
         let rates = tocsin.total.rate() / other.total.rate();
-        println!("rate, times webhook's          {rates:.2}   (at least {LEAST_OF_WEBHOOK})");
+        limits.ratio("rate / webhook's", rates, AtLeast(LEAST_OF_WEBHOOK));
     }
-    println!("lost by tocsin                 {}   (0)", tocsin.left.lost());
+    limits.quantity("events lost by kill -9", tocsin.left.lost() as f64, "", AtMost(0.0));
+    limits.keep()?;
     println!("\nOf webhook, which keeps nothing, it is crashes whose command ran that are left.");
+    Ok(())
 }

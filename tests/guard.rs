@@ -54,9 +54,9 @@ fn a_little_more_or_less_is_no_news() {
 
 #[test]
 fn what_takes_more_is_wrong() {
-    let Comparison { wrong, notes, .. } = said_of([10_110, 1_234_567]);
+    let Comparison { wrong, notes, .. } = said_of([10_210, 1_234_567]);
     assert_eq!(notes, Vec::<String>::new());
-    insta::assert_snapshot!(wrong.join("\n"), @"decode: 10,110 instructions an event, 1.1 % more than the 10,000 that are kept (1 % are let pass)");
+    insta::assert_snapshot!(wrong.join("\n"), @"decode: 10,210 instructions an event, 2.1 % more than the 10,000 that are kept (2 % are let pass)");
 }
 
 #[test]
