@@ -225,6 +225,7 @@ async fn measure(few: &Place, many: &Place) -> anyhow::Result<()> {
     }
     for _ in 0..ROUNDS {
         for (process, load, total) in &mut rates {
+            load.reconnect().await?;
             let mut round = load.run(ROUND).await?;
             let (p50, p99) = (round.percentile(0.5), round.percentile(0.99));
             println!("{:>16} {:>10.0} {p50:>9.2} {p99:>9.2}", process.name, round.rate());

@@ -183,6 +183,8 @@ impl Target {
     }
 
     async fn round(&mut self, length: Duration) -> anyhow::Result<()> {
+        // Since its last one, the others had theirs, and idle connections are closed.
+        self.load().reconnect().await?;
         let before = self.process.cpu()?;
         let mut round = self.load().run(length).await?;
         let cpu = self.process.cpu()? - before;

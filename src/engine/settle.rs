@@ -300,9 +300,13 @@ fn resolve_doubt(
     intervals.extend(others.into_iter().map(|interval| (interval.id, interval)));
     // Told that the alert is over, nobody believes what was told before to fire, be that handed over
     // meanwhile to a stretch that does; and told that it fires, that it was told so of another.
+    let mut by_alert: HashMap<&AlertKey, Vec<&Saying>> = HashMap::new();
+    for saying in &notification.says {
+        by_alert.entry(&saying.alert).or_default().push(saying);
+    }
     let is_overtaken = |interval: &Interval, before: &Told| {
-        let mut says = notification.says.iter().filter(|saying| saying.alert == interval.alert);
-        let overtakes = |saying: &Saying| {
+        let mut says = by_alert.get(&interval.alert).into_iter().flatten();
+        let overtakes = |saying: &&Saying| {
             let is_same = saying.interval != interval.id && saying.from == before.from;
             saying.news.is_end() || (saying.news.is_firing() && is_same)
         };
