@@ -23,6 +23,7 @@ use tocsin::store::Store;
 use tocsin::store::sqlite::SqliteStore;
 use tocsin::wake::Wake;
 use tocsin::{config, event, ingest};
+use tokio::task::JoinSet;
 
 use figures::percentile;
 use limits::Figures;
@@ -139,9 +140,10 @@ async fn fill(events: u64) -> anyhow::Result<Place> {
     let (wake, metrics) = (Arc::new(Wake::default()), Metrics::default());
     let dynamic = Arc::clone(&store) as Arc<dyn Store>;
     let (ingest, batches) = ingest::channel(dynamic, rules, wake, metrics);
-    let storing = tokio::spawn(batches.run());
+    let mut storing = JoinSet::new();
+    storing.spawn(batches.run());
     let (left, payloads) = (Arc::new(AtomicU64::new(events)), Arc::new(AtomicU64::new(0)));
-    let mut telling = tokio::task::JoinSet::new();
+    let mut telling = JoinSet::new();
     for number in 0..FLEETS {
         let (ingest, left, payloads) = (ingest.clone(), Arc::clone(&left), Arc::clone(&payloads));
         telling.spawn(async move {
@@ -165,7 +167,7 @@ async fn fill(events: u64) -> anyhow::Result<Place> {
         place.container = last??;
     }
     drop(ingest);
-    storing.await?;
+    storing.join_all().await;
     store.close();
     place.payloads = payloads.load(Ordering::Relaxed);
     println!("{events} events were stored in {:.0} s", began.elapsed().as_secs_f64());

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -74,7 +74,7 @@ impl Figures {
         for file in fs::read_dir(folder()).context("no benchmark has run yet")? {
             let file = file?;
             let bench = file.file_name().to_string_lossy().into_owned();
-            let ago = SystemTime::now().duration_since(file.metadata()?.modified()?);
+            let ago = file.metadata()?.modified()?.elapsed();
             let figures = fs::read_to_string(file.path())?;
             let figures: Option<Vec<Figure>> = figures.lines().map(Figure::read).collect();
             let figures =

@@ -1,5 +1,7 @@
 //! What a fleet of containers says: lifecycles as a scheduler tells them, one payload a step.
 
+#![allow(dead_code, reason = "no program that has this module uses all of it")]
+
 use std::fmt::{self, Display};
 use std::io::Write;
 
@@ -153,7 +155,7 @@ impl Happening {
 
     /// The same container, in the tenth of them that is meant to be down for good.
     pub(crate) fn is_of_the_tenth(&self) -> bool {
-        self.place % 10 == 0
+        self.place.is_multiple_of(10)
     }
 
     /// The same container, well again if it would have crashed.

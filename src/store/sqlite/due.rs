@@ -140,7 +140,7 @@ pub(super) fn leased(connection: &Connection) -> Result<Vec<DeliveryId>, Failure
 /// The intervals that are open or of which there is news, and every group.
 pub(super) fn unfinished(connection: &Connection) -> Result<Unfinished, Failure> {
     let mut intervals = connection.prepare_cached(
-        "select id from intervals where end_at is null
+        "select id from intervals indexed by intervals_open where end_at is null
          union select interval from ledger
              where alive and news is not null",
     )?;
