@@ -9,7 +9,7 @@ use std::thread;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Place, Tocsin, client, crash, event, now};
+use crate::harness::{PATIENCE, Place, Tocsin, client, crash, event, noise, now};
 
 const RULES: &str = "rules: [{ name: crashed, when: { state: CRASHED } }]\n";
 
@@ -429,7 +429,7 @@ fn a_disk_that_takes_no_more_loses_nothing_that_was_taken() {
     let mut taken = 0;
     let refused = loop {
         let mut event = event(&format!("web-{taken}"), "STARTING", "RUNNING");
-        event["padding"] = json!("x".repeat(20_000));
+        event["padding"] = json!(noise(20_000));
         if tocsin.post(event.to_string()).0 == 503 {
             break event;
         }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::harness::bad_disk::{at, on};
 use crate::harness::{
-    BadDisk, Fault, Place, Plan, Tocsin, client, crash, ended_or_listens, event, post_to,
+    BadDisk, Fault, Place, Plan, Tocsin, client, crash, ended_or_listens, event, noise, post_to,
 };
 
 const RULES: &str = "defaults: { group_wait: 0s, group_by: [id] }
@@ -264,7 +264,7 @@ const LARGE: usize = 45;
 /// An event that fills many pages.
 fn large(id: &str) -> Value {
     let mut large = event(id, "STARTING", "RUNNING");
-    large["padding"] = json!("x".repeat(250_000));
+    large["padding"] = json!(noise(250_000));
     large
 }
 

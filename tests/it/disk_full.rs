@@ -7,7 +7,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Place, Sink, SmallDisk, client, crash, event, post_to, wait_until};
+use crate::harness::{
+    Answer, Place, Sink, SmallDisk, client, crash, event, noise, post_to, wait_until,
+};
 
 fn rules(slack: &Sink) -> String {
     format!(
@@ -45,7 +47,7 @@ fn a_disk_that_fills_up_while_events_come_in_loses_nothing_and_goes_on_when_ther
                     } else {
                         event(&id, "STARTING", "RUNNING")
                     };
-                    event["padding"] = json!("x".repeat(20_000));
+                    event["padding"] = json!(noise(20_000));
                     match post_to(base, event.to_string()).unwrap() {
                         (200, _) => drop(taken.lock().unwrap().insert(id)),
                         (503, answer) => refused.lock().unwrap().push((event, answer)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Answer, BadDisk, Place, Sink, crash, event, now};
+use crate::harness::{Answer, BadDisk, Place, Sink, crash, event, noise, now};
 
 /// Shorter than what is said again, or ends by itself, after some hours.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -35,7 +35,7 @@ fn clients_that_would_take_every_file_descriptor_stop_neither_the_store_nor_what
     let greedy: Vec<TcpStream> =
         (0..2 * LIMIT).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let mut large = event("large", "STARTING", "RUNNING");
-    large["padding"] = "x".repeat(200_000).into();
+    large["padding"] = noise(200_000).into();
     tocsin.hear(&large);
     tocsin.hear(&crash("meanwhile"));
     assert_eq!(tocsin.get("/readyz")["status"], "ready");

@@ -339,6 +339,13 @@ pub fn ended_or_listens(mut child: Child) -> Option<(i32, String)> {
     Some((child.wait().unwrap().code().unwrap_or(-1), said))
 }
 
+/// A text of this length that is kept as it is: what says the same again and again takes next to no
+/// room in the database.
+pub fn noise(length: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(length as u64);
+    (0..length).map(|_| random.alphanumeric()).collect()
+}
+
 /// Posts a body to the `/api/post` of a tocsin at this base, if it can be reached: the status and the
 /// answer.
 pub fn post_to(base: &str, body: impl Into<Vec<u8>>) -> reqwest::Result<(u16, Value)> {
