@@ -424,7 +424,7 @@ fn walk(
 }
 
 /// What is left of a sorted part of a timeline, and of what was before it, once it is pruned.
-/// `carried` as for [`derive`]. `None` if there is nothing of it.
+/// `carried` as for [`derive()`]. `None` if there is nothing of it.
 ///
 /// If nothing came after it, `quiet_until` is until when that is sure: what ended by itself by then
 /// has ended for good.
