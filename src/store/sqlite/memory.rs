@@ -129,13 +129,7 @@ impl Memory {
         connection: &Connection,
         id: &Arc<str>,
     ) -> Result<Option<&Kept>, Failure> {
-        Ok(match self.rows.entry(id.clone()) {
-            Entry::Occupied(row) => Some(row.into_mut()),
-            Entry::Vacant(place) => match read(connection, STORED, id)? {
-                Some(row) => Some(place.insert(row)),
-                None => None,
-            },
-        })
+        Ok(row(&mut self.rows, connection, id)?.map(|row| &*row))
     }
 
     /// Notes the open intervals of a container as they are stored.
@@ -151,26 +145,21 @@ impl Memory {
         connection: &Connection,
         id: &Arc<str>,
     ) -> Result<Option<&mut Kept>, Failure> {
-        if self.get(connection, id)?.is_none() {
-            return Ok(None);
-        }
-        Ok(self.change_known(id))
+        let row = row(&mut self.rows, connection, id)?;
+        Ok(row.map(|row| noted(&mut self.before, self.stretch, id, row)))
     }
 
     /// The same of a container that is in memory.
     fn change_known(&mut self, id: &Arc<str>) -> Option<&mut Kept> {
         let row = self.rows.get_mut(id)?;
-        if row.noted_in != Some(self.stretch) {
-            self.before.push((id.clone(), Some(row.clone())));
-        }
-        (row.noted_in, row.unwritten) = (Some(self.stretch), true);
-        Some(row)
+        Some(noted(&mut self.before, self.stretch, id, row))
     }
 
     /// Adds a container of which nothing was heard before.
-    pub(super) fn add(&mut self, id: &Arc<str>, row: Kept) {
-        self.rows.insert(id.clone(), Kept { noted_in: Some(self.stretch), ..row });
+    pub(super) fn add(&mut self, id: &Arc<str>, row: Kept) -> &mut Kept {
         self.before.push((id.clone(), None));
+        let row = Kept { noted_in: Some(self.stretch), ..row };
+        self.rows.entry(id.clone()).insert_entry(row).into_mut()
     }
 
     /// The number of what an event or a container can be listed by.
@@ -476,6 +465,32 @@ impl Memory {
         rows.dedup_by_key(|row| row.key);
         rows
     }
+}
+
+/// What is kept of a container, read if it is not in memory.
+fn row<'a>(
+    rows: &'a mut HashMap<Arc<str>, Kept>,
+    connection: &Connection,
+    id: &Arc<str>,
+) -> Result<Option<&'a mut Kept>, Failure> {
+    Ok(match rows.entry(id.clone()) {
+        Entry::Occupied(row) => Some(row.into_mut()),
+        Entry::Vacant(place) => read(connection, STORED, id)?.map(|row| place.insert(row)),
+    })
+}
+
+/// The same row, once it is noted what it was before this stretch.
+fn noted<'a>(
+    before: &mut Vec<(Arc<str>, Option<Kept>)>,
+    stretch: u64,
+    id: &Arc<str>,
+    row: &'a mut Kept,
+) -> &'a mut Kept {
+    if row.noted_in != Some(stretch) {
+        before.push((id.clone(), Some(row.clone())));
+    }
+    (row.noted_in, row.unwritten) = (Some(stretch), true);
+    row
 }
 
 /// A row as `container_states` has it, in the order of its columns.

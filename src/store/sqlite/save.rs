@@ -122,20 +122,20 @@ fn add_event(
     let id = &event.container;
     let (application, service) = (event.application.as_ref(), event.service.as_ref());
     let facet = memory.facet(connection, application, service, &event.state)?;
-    let (before, late) = match memory.get(connection, id)? {
+    let (row, before) = match memory.change(connection, id)? {
         None => {
             connection.prepare_cached("insert into containers (id) values (?1)")?.execute([id])?;
-            memory.add(id, Kept::new(connection.last_insert_rowid(), heard.at));
-            (None, false)
+            (memory.add(id, Kept::new(connection.last_insert_rowid(), heard.at)), None)
         }
         Some(row) if load::is_known(connection, row, heard.reference())? => {
             return Err(Failure::Refused(format!("event {} is stored already", event.identity)));
         }
-        Some(row) => (Some(row.last_event), heard.at <= row.newest),
+        Some(row) => {
+            let before = row.last_event;
+            (row, Some(before))
+        }
     };
-    let Some(row) = memory.change(connection, id)? else {
-        return Err(Failure::Refused(format!("container {id:?} is not kept")));
-    };
+    let late = before.is_some() && heard.at <= row.newest;
     let ahead = heard.at != event.timestamp;
     connection
         .prepare_cached(
