@@ -137,13 +137,16 @@ pub(super) fn leased(connection: &Connection) -> Result<Vec<DeliveryId>, Failure
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
+/// The intervals that are open or of which there is news. For a union, SQLite would sooner go through
+/// all there are, which are in order.
+pub(super) const UNFINISHED: &str =
+    "select id from intervals indexed by intervals_open where end_at is null
+     union select interval from ledger indexed by ledger_alive
+         where alive and news is not null";
+
 /// The intervals that are open or of which there is news, and every group.
 pub(super) fn unfinished(connection: &Connection) -> Result<Unfinished, Failure> {
-    let mut intervals = connection.prepare_cached(
-        "select id from intervals indexed by intervals_open where end_at is null
-         union select interval from ledger
-             where alive and news is not null",
-    )?;
+    let mut intervals = connection.prepare_cached(UNFINISHED)?;
     let intervals = intervals.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut groups = connection.prepare_cached(
         "select k.rule, k.receiver, k.labels from groups g join group_keys k on k.id = g.key",

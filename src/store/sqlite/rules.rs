@@ -75,7 +75,7 @@ fn orphaned(
     let names: Vec<&String> = rules.keys().collect();
     let mut statement = connection.prepare_cached(
         "select distinct c.id
-         from intervals i indexed by intervals_open join containers c on c.key = i.container
+         from intervals i join containers c on c.key = i.container
          where i.end_at is null and i.rule not in (select value from json_each(?1))
          order by c.id",
     )?;

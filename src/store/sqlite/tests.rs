@@ -137,15 +137,24 @@ async fn every_commit_is_synced() {
 async fn a_container_is_found_without_a_look_at_all_others() {
     let (store, _folder) = open_new();
     write_events(&store, (0..100).map(|n| heard(&format!("c{n}"), 1, "X")).collect()).await;
-    let plan = store.read(|db| {
-        let mut plan = db.prepare(&format!("explain query plan {}", memory::NOW))?;
-        let steps = plan.query_map(["c7"], |row| row.get(3))?;
-        Ok(steps.collect::<Result<Vec<String>, _>>()?)
-    });
-    let plan = plan.await.unwrap();
+    let plan = plan_of(&store, memory::NOW).await;
     let all = ["SCAN c", "SCAN s", "MATERIALIZE containers_now", "CO-ROUTINE containers_now"];
     let looks_at_all = |step: &&String| all.contains(&step.as_str());
     assert_eq!(plan.iter().find(looks_at_all), None, "{plan:#?}");
+}
+
+/// The steps of a query.
+async fn plan_of(store: &SqliteStore, sql: &'static str) -> Vec<String> {
+    let plan = store.read(move |db| {
+        let mut statement = db.prepare(&format!("explain query plan {sql}"))?;
+        let mut rows = statement.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next()? {
+            steps.push(row.get(3)?);
+        }
+        Ok(steps)
+    });
+    plan.await.unwrap()
 }
 
 /// Work that holds up the writer, to be asked for first, and what lets go of it, to be polled last: by
@@ -389,17 +398,19 @@ async fn lists_and_timers_are_read_by_index() {
             "facets_by_value (state=? AND application=? AND service=?)",
         ),
     ] {
-        let plan = store.read(move |db| {
-            let mut statement = db.prepare(&format!("explain query plan {sql}"))?;
-            let lines = statement.query_map([], |row| row.get::<_, String>(3))?;
-            Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
-        });
-        let plan = plan.await.unwrap();
+        let plan = plan_of(&store, sql).await.join("\n");
         assert!(plan.contains(index), "{sql}\n{plan}");
         // To the right of a merge are the few events that are not in order yet.
         let sorted = plan.split("RIGHT").next().unwrap_or_default().contains("FOR ORDER BY");
         assert!(!sorted, "{sql}\n{plan}");
     }
+}
+
+#[tokio::test]
+async fn what_is_unfinished_is_found_without_a_look_at_what_is_over() {
+    let (store, _folder) = open_new();
+    let plan = plan_of(&store, due::UNFINISHED).await.join("\n");
+    assert!(plan.contains("intervals_open") && plan.contains("ledger_alive"), "{plan}");
 }
 
 /// The promise of the schema: what is kept beside a payload is little.
