@@ -40,12 +40,7 @@ const CONTAINERS: usize = 100_000;
 const REST: Duration = Duration::from_secs(5);
 
 fn main() -> anyhow::Result<()> {
-    // `cargo bench` says so. Whoever runs it as a test, or lists its tests, finds none.
-    if std::env::args().any(|argument| argument == "--bench") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        return runtime.block_on(measure());
-    }
-    Ok(())
+    process::when_asked(measure())
 }
 
 async fn measure() -> anyhow::Result<()> {
@@ -129,12 +124,7 @@ async fn remember(figures: &mut Figures) -> anyhow::Result<()> {
 }
 
 async fn connect(process: &Process, containers: usize) -> anyhow::Result<Load> {
-    let target = load::Target {
-        address: process.address,
-        host: "localhost".to_owned(),
-        path: "/api/post".to_owned(),
-        token: None,
-    };
+    let target = load::Target::here(process.address, "/api/post");
     // Whoever has one container less than others would have one crash twice.
     let containers = containers + CONNECTIONS as usize;
     Ok(Load::connect_to(target, CONNECTIONS as usize, containers, 0).await?)

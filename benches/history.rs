@@ -270,12 +270,7 @@ async fn measure(few: &Place, many: &Place) -> anyhow::Result<()> {
 
 /// Connects a load of this run: those of others have no container in common with it.
 async fn connect(process: &Process, run: u16) -> anyhow::Result<Load> {
-    let target = load::Target {
-        address: process.address,
-        host: "localhost".to_owned(),
-        path: "/api/post".to_owned(),
-        token: None,
-    };
+    let target = load::Target::here(process.address, "/api/post");
     Ok(Load::connect_to(target, CONNECTIONS, load::CONTAINERS * CONNECTIONS, run).await?)
 }
 

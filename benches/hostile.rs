@@ -39,12 +39,7 @@ const TOKEN: &str = "a-token-that-nobody-guesses";
 const PATH: &str = "/api/post?token=a-token-that-nobody-guesses";
 
 fn main() -> anyhow::Result<()> {
-    // `cargo bench` says so. Whoever runs it as a test, or lists its tests, finds none.
-    if std::env::args().any(|argument| argument == "--bench") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        return runtime.block_on(measure());
-    }
-    Ok(())
+    process::when_asked(measure())
 }
 
 async fn measure() -> anyhow::Result<()> {

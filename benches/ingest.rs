@@ -37,16 +37,10 @@ const IDLE: Duration = Duration::from_secs(3);
 const BARE: &str = "bare";
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|argument| argument == BARE) {
+    if std::env::args().nth(1).is_some_and(|argument| argument == BARE) {
         return serve_bare();
     }
-    // `cargo bench` says so. Whoever runs it as a test, or lists its tests, finds none.
-    if arguments.iter().any(|argument| argument == "--bench") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        return runtime.block_on(measure());
-    }
-    Ok(())
+    process::when_asked(measure())
 }
 
 async fn measure() -> anyhow::Result<()> {
@@ -167,12 +161,7 @@ impl Target {
     async fn connect(&mut self, connections: usize) -> anyhow::Result<()> {
         // What was told with other connections is not told again.
         let run = u16::from(self.load.is_some());
-        let target = load::Target {
-            address: self.process.address,
-            host: "localhost".to_owned(),
-            path: "/api/post".to_owned(),
-            token: None,
-        };
+        let target = load::Target::here(self.process.address, "/api/post");
         let containers = load::CONTAINERS * connections;
         self.load = Some(Load::connect_to(target, connections, containers, run).await?);
         Ok(())

@@ -179,12 +179,7 @@ impl Rival {
 async fn kill(peer: Peer, number: u16) -> anyhow::Result<Left> {
     let (folder, sink) = (process::folder("peers-")?, Sink::start(Duration::ZERO)?);
     let mut process = peer.start(folder.path(), &sink.url())?;
-    let target = Target {
-        address: process.address,
-        host: "localhost".to_owned(),
-        path: peer.path().to_owned(),
-        token: None,
-    };
+    let target = Target::here(process.address, peer.path());
     let load = Load::connect_to(target, CONNECTIONS, CONTAINERS * CONNECTIONS, number).await?;
     let mut load = peer.lasting_words(load).lenient().remembering();
 

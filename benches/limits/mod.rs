@@ -33,6 +33,15 @@ pub(crate) enum Limit {
     AtMost(f64),
 }
 
+impl Limit {
+    fn words(self) -> (&'static str, f64) {
+        match self {
+            Limit::AtLeast(limit) => ("at least", limit),
+            Limit::AtMost(limit) => ("at most", limit),
+        }
+    }
+}
+
 impl Figures {
     /// None yet.
     pub(crate) fn of(bench: &'static str) -> Figures {
@@ -96,10 +105,7 @@ impl Figure {
     }
 
     fn line(&self) -> String {
-        let (kind, limit) = match self.limit {
-            Limit::AtLeast(limit) => ("at least", limit),
-            Limit::AtMost(limit) => ("at most", limit),
-        };
+        let (kind, limit) = self.limit.words();
         format!("{}\t{}\t{}\t{kind}\t{limit}\n", self.what, self.value, self.unit)
     }
 
@@ -119,10 +125,7 @@ impl Figure {
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, limit) = match self.limit {
-            Limit::AtLeast(limit) => ("at least", limit),
-            Limit::AtMost(limit) => ("at most", limit),
-        };
+        let (kind, limit) = self.limit.words();
         let missed = if self.is_kept() { "" } else { "MISSED" };
         let (value, unit) = (format!("{:.2}", self.value), &self.unit);
         write!(f, "{:<48} {value:>9} {unit:<2} {kind:>8} {limit:<6} {missed}", self.what)

@@ -39,6 +39,13 @@ pub(crate) struct Target {
     pub(crate) token: Option<String>,
 }
 
+impl Target {
+    /// One on this machine that asks for no token.
+    pub(crate) fn here(address: SocketAddr, path: &str) -> Target {
+        Target { address, host: "localhost".to_owned(), path: path.to_owned(), token: None }
+    }
+}
+
 /// The clients of one receiver, each with a connection and containers of its own.
 pub(crate) struct Load {
     clients: Vec<Client>,
@@ -72,9 +79,8 @@ impl Load {
         connections: usize,
         path: &str,
     ) -> io::Result<Load> {
-        let (host, path) = ("localhost".to_owned(), path.to_owned());
-        let target = Target { address, host, path, token: None };
-        Load::connect_to(target, connections, CONTAINERS * connections, 0).await
+        let containers = CONTAINERS * connections;
+        Load::connect_to(Target::here(address, path), connections, containers, 0).await
     }
 
     /// The same for a target of any kind, with so many containers among all connections, of which
