@@ -436,6 +436,16 @@ impl<'a> Draft<'a> {
         Ok(self.with_entry(key, |entry| entry.news.is_some()))
     }
 
+    /// Those of them that are held back.
+    pub(super) fn held_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
+        let asked = &self.snapshot.asked;
+        if !asked.held.contains(key) && !asked.news.contains(key) {
+            self.need.held.insert(key.clone());
+            return Err(Missing);
+        }
+        Ok(self.with_entry(key, |entry| entry.news.is_some() && entry.held.is_some()))
+    }
+
     /// The open intervals of this group.
     pub(super) fn firing_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
         if !self.snapshot.asked.firing.contains(key) {

@@ -258,6 +258,8 @@ fn resolve_doubt(
     was_told: bool,
 ) -> Result<(), Missing> {
     let Some(notification) = &delivery.notification else { return Ok(()) };
+    // Nearly all that it says is still news of its group, which is read in one go.
+    let news = draft.news_of(&delivery.group)?;
     let now = draft.now;
     let says: HashMap<_, &Saying> = notification
         .says
@@ -292,7 +294,7 @@ fn resolve_doubt(
         true => {
             draft.untold_of(&delivery.group.rule, |_, entry| entry.group.receiver == *receiver)?
         }
-        false => draft.news_of(&delivery.group)?,
+        false => news,
     };
     if was_told && handed_over {
         others.append(&mut draft.firing_of(&delivery.group)?);

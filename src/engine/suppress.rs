@@ -90,12 +90,16 @@ pub(super) fn held(
     Ok(hold(rules, draft.silences()?, &sources?, interval, draft.now))
 }
 
-/// Looks again at what holds back the news of a group.
+/// Looks again at what holds back the news of a group, or did and does not any more.
 pub(super) fn review(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Result<(), Missing> {
     if rules.get(&key.rule).is_none() {
         return Ok(());
     }
-    each(draft.news_of(key)?, |interval| ledger::review(draft, rules, &interval))
+    let news = match may_hold_back(draft, rules, key)? {
+        true => draft.news_of(key)?,
+        false => draft.held_of(key)?,
+    };
+    each(news, |interval| ledger::review(draft, rules, &interval))
 }
 
 /// Until when, at the earliest, news of this group is held back for now.
@@ -115,13 +119,18 @@ pub(super) fn review_if_any(
     rules: &Rules,
     key: &GroupKey,
 ) -> Result<(), Missing> {
-    let muted = rules.get(&key.rule).is_some_and(|rule| !rule.mute_during.is_empty());
-    let inhibited = rules.sources_of(&key.rule).next().is_some();
-    let may_be_early = rules.get(&key.rule).is_some_and(|rule| rule.on != On::Event);
-    match may_be_early || muted || inhibited || !draft.silences()?.is_empty() {
+    match may_hold_back(draft, rules, key)? {
         true => review(draft, rules, key),
         false => Ok(()),
     }
+}
+
+/// Whether there is anything that could hold back the news of a group.
+fn may_hold_back(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Result<bool, Missing> {
+    let muted = rules.get(&key.rule).is_some_and(|rule| !rule.mute_during.is_empty());
+    let inhibited = rules.sources_of(&key.rule).next().is_some();
+    let may_be_early = rules.get(&key.rule).is_some_and(|rule| rule.on != On::Event);
+    Ok(may_be_early || muted || inhibited || !draft.silences()?.is_empty())
 }
 
 /// Looks again at what an alert holds back that has begun to fire, or held back that does not any

@@ -491,6 +491,30 @@ impl FromIterator<Told> for Belief {
 }
 
 impl Interval {
+    /// Whether both are the same, be it that something else was told of each.
+    #[must_use]
+    pub fn is_as(&self, other: &Interval) -> bool {
+        let Interval {
+            id,
+            role,
+            alert,
+            labels,
+            container,
+            start,
+            heard_at,
+            occurrences,
+            last_at,
+            last,
+            end,
+            due,
+            ledger: _,
+        } = other;
+        (self.id, self.role, &self.alert, &self.labels) == (*id, *role, alert, labels)
+            && (&self.container, self.start, self.heard_at) == (container, *start, *heard_at)
+            && (self.occurrences, self.last_at, self.last) == (*occurrences, *last_at, *last)
+            && (&self.end, self.due) == (end, *due)
+    }
+
     /// Whether it is a moment: news of itself, with no end to wait for.
     #[must_use]
     pub fn is_moment(&self) -> bool {
@@ -941,6 +965,8 @@ pub struct Keys {
     pub groups: BTreeSet<GroupKey>,
     /// The intervals of which these groups have news.
     pub news: BTreeSet<GroupKey>,
+    /// Those of them that are held back.
+    pub held: BTreeSet<GroupKey>,
     /// The open intervals of these groups.
     pub firing: BTreeSet<GroupKey>,
     /// These deliveries.
@@ -984,6 +1010,7 @@ impl Keys {
         self.events.append(&mut other.events);
         self.groups.append(&mut other.groups);
         self.news.append(&mut other.news);
+        self.held.append(&mut other.held);
         self.firing.append(&mut other.firing);
         self.deliveries.append(&mut other.deliveries);
         self.digests.append(&mut other.digests);

@@ -144,6 +144,7 @@ impl Memory {
                 || snapshot.ended.contains(&interval.id)
                 || ended_of.contains(&interval.id)
                 || entry(|entry| entry.news.is_some(), &keys.news)
+                || entry(|entry| entry.news.is_some() && entry.held.is_some(), &keys.held)
                 || entry(|entry| entry.firing, &keys.firing)
                 || (keys.sources.contains(&interval.alert.rule)
                     && interval.ledger.iter().any(|entry| entry.firing))

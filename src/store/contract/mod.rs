@@ -20,8 +20,9 @@ use super::{
 use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, AlertNews, Attempt, Cause, Changes, Container, Decision, Delivery, DeliveryId, End,
-    Entry, Group, GroupKey, Heard, Interval, IntervalId, Keys, Lease, News, Notification, RECENT,
-    Role, Saying, Silence, SilenceId, SilenceStatus, Snapshot, StateSince, Status, Timer, Told,
+    Entry, Group, GroupKey, Heard, Held, Interval, IntervalId, Keys, Lease, News, Notification,
+    RECENT, Role, Saying, Silence, SilenceId, SilenceStatus, Snapshot, StateSince, Status, Timer,
+    Told,
 };
 use crate::event::{self, State};
 use crate::rules::{Labels, On, Severity};
@@ -62,6 +63,7 @@ macro_rules! contract {
             what_is_due_is_found_and_when_more_will_be,
             a_timer_set_in_the_future_is_due,
             a_digest_brings_those_of_its_deliveries_that_wait,
+            what_was_read_is_changed_where_it_differs_and_nowhere_else,
             deliveries_are_claimable_when_due_and_not_leased,
             leased_and_orphaned_deliveries_are_found,
             rules_of_a_new_store_derive_from_the_beginning,

@@ -8,7 +8,7 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     let mut early = heard("a", 100, "CRASHED");
     early.at = at(90);
     let other = heard("b", 200, "PAUSED");
-    let because = Some(crate::engine::Held::Silenced { by: SilenceId(3), until: None });
+    let because = Some(Held::Silenced { by: SilenceId(3), until: None });
     let told = Told { over: true, from: at(1), until: at(2), goes_on: false, because };
     let joined = crate::engine::Belief::from_iter([
         told.clone(),
@@ -108,6 +108,7 @@ pub(crate) async fn rows_that_do_not_exist_are_not_in_the_snapshot(store: &dyn S
         events: one(("nobody".into(), nobody.reference())),
         groups: one(group_key("ops")),
         news: one(group_key("ops")),
+        held: one(group_key("ops")),
         firing: one(group_key("ops")),
         deliveries: one(DeliveryId("d".into())),
         digests: one(DeliveryId("e".into())),
@@ -242,20 +243,55 @@ pub(crate) async fn a_group_brings_its_news_and_what_fires(store: &dyn Store) {
     write_events(store, events.clone()).await;
     let quiet = Entry { firing: false, ..entry("ops", None) };
     let over = Entry { firing: false, ..entry("ops", Some(News::Over)) };
+    let held = Some(Held::Silenced { by: SilenceId(1), until: None });
+    let silenced = Entry { firing: false, held, ..entry("ops", Some(News::Firing)) };
     let intervals = vec![
         interval(-1, &events[0], vec![over, entry("mail", Some(News::Firing))]),
         interval(-2, &events[0], vec![entry("ops", None)]),
         interval(-3, &events[0], vec![quiet]),
+        interval(-4, &events[0], vec![silenced]),
     ];
     write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
     let all = intervals_of(store, "a").await;
 
     let keys = Keys { news: one(group_key("ops")), ..Keys::default() };
-    let news: Vec<_> = read(store, keys).await.intervals.into_keys().collect();
-    assert_eq!(news, [all[0].id]);
+    let mut news: Vec<_> = read(store, keys).await.intervals.into_keys().collect();
+    news.sort();
+    assert_eq!(news, [all[0].id, all[3].id]);
+    let keys = Keys { held: one(group_key("ops")), ..Keys::default() };
+    let held: Vec<_> = read(store, keys).await.intervals.into_keys().collect();
+    assert_eq!(held, [all[3].id]);
     let keys = Keys { firing: one(group_key("ops")), ..Keys::default() };
     let firing: Vec<_> = read(store, keys).await.intervals.into_keys().collect();
     assert_eq!(firing, [all[1].id]);
+}
+
+pub(crate) async fn what_was_read_is_changed_where_it_differs_and_nowhere_else(store: &dyn Store) {
+    let events = vec![heard("a", 1, "CRASHED")];
+    write_events(store, events.clone()).await;
+    let begun = interval(-1, &events[0], vec![entry("ops", None), entry("mail", None)]);
+    let sent = delivery("sent", "ops", 1);
+    let (intervals, deliveries) = (vec![begun], vec![sent.clone()]);
+    write(store, Changes { intervals, deliveries, ..Changes::default() }).await.unwrap();
+    let begun = intervals_of(store, "a").await.remove(0);
+    let over = ended(begun.clone(), 2, Cause::Resolved);
+    let told = Interval { ledger: vec![entry("ops", Some(News::Firing))], ..begun.clone() };
+    let settled = Delivery { status: Status::Sent, lease: None, ..sent.clone() };
+    let reworded = Delivery { notification: None, ..sent };
+    let keys =
+        Keys { intervals: one(begun.id), deliveries: one(settled.id.clone()), ..Keys::default() };
+    for (interval, delivery) in [(told, settled), (over, reworded)] {
+        let changes = Changes {
+            intervals: vec![interval.clone()],
+            deliveries: vec![delivery.clone()],
+            ..Changes::default()
+        };
+        let decide = move |_: &Snapshot| Step::Write(changes.clone());
+        store.run(keys.clone(), Box::new(decide)).await.unwrap();
+        let snapshot = read(store, keys.clone()).await;
+        assert_eq!(snapshot.intervals[&interval.id], interval);
+        assert_eq!(snapshot.deliveries[&delivery.id], delivery);
+    }
 }
 
 pub(crate) async fn a_rule_brings_what_fires_and_its_news(store: &dyn Store) {

@@ -190,17 +190,20 @@ pub(super) fn alerts(query: AlertQuery) -> Result<impl List<AlertRow>, StoreErro
             let cursor = cursor::number(interval.id.0);
             Ok((interval, cursor))
         })?;
-        let alerts = page.items.into_iter().map(|interval| alert(connection, interval, query.now));
+        let mut names = memory::Names::default();
+        let rows = page.items.into_iter();
+        let alerts = rows.map(|interval| alert(connection, &mut names, interval, query.now));
         Ok(Page { items: alerts.collect::<Result<_, _>>()?, next: page.next })
     })
 }
 
 fn alert(
     connection: &Connection,
+    names: &mut memory::Names,
     mut interval: Interval,
     now: Timestamp,
 ) -> Result<AlertRow, Failure> {
-    interval.ledger = load::ledger(connection, interval.id)?;
+    interval.ledger = load::ledger(connection, names, interval.id)?;
     let is_alone = interval.role == Role::Part;
     let ended = interval.end.as_ref().filter(|end| end.at <= now);
     let status = match ended {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::failure::Failure;
-use super::memory::{Kept, Memory};
+use super::memory::{Kept, Memory, Names};
 use super::payload::Payload;
 use super::prune;
 use super::values::{Columns, Json};
@@ -21,18 +21,19 @@ use crate::store::{DecideFn, Step};
 /// How often a decision may ask for more. A sound one needs three or four rounds.
 const ROUNDS: usize = 32;
 
-/// Reads `keys`, and whatever else `decide` asks for, until it answers what to write.
+/// Reads `keys`, and whatever else `decide` asks for, until it answers what to write. What was read
+/// is what that changes.
 pub(super) fn decided(
     connection: &Connection,
     memory: &mut Memory,
     keys: Keys,
     decide: &mut DecideFn,
-) -> Result<Changes, Failure> {
+) -> Result<(Snapshot, Changes), Failure> {
     let mut snapshot = Snapshot::default();
     extend(connection, memory, &mut snapshot, keys)?;
     for _ in 0..ROUNDS {
         match decide(&snapshot) {
-            Step::Write(changes) => return Ok(changes),
+            Step::Write(changes) => return Ok((snapshot, changes)),
             Step::Read(keys) => {
                 let keys = unasked(keys, &snapshot.asked);
                 if keys.is_empty() {
@@ -77,6 +78,7 @@ fn unasked(keys: Keys, asked: &Keys) -> Keys {
         events: new(keys.events, &asked.events),
         groups: new(keys.groups, &asked.groups),
         news: new(keys.news, &asked.news),
+        held: new(keys.held, &asked.held),
         firing: new(keys.firing, &asked.firing),
         deliveries: new(keys.deliveries, &asked.deliveries),
         digests: new(keys.digests, &asked.digests),
@@ -97,13 +99,15 @@ fn extend(
         let Some(row) = memory.get(connection, id)? else { continue };
         let Some(container) = row.container.clone() else { continue };
         if container.open > 0 {
-            let open = match row.open.clone() {
+            let (key, known) = (row.key, row.open.clone());
+            let read = |memory: &mut Memory| open_intervals(connection, &mut memory.names, key);
+            let open = match known {
                 Some(open) => {
-                    debug_assert_eq!(*open, open_intervals(connection, row.key)?);
+                    debug_assert_eq!(*open, read(memory)?);
                     open
                 }
                 None => {
-                    let open = Arc::new(open_intervals(connection, row.key)?);
+                    let open = Arc::new(read(memory)?);
                     memory.know_open(id, &open);
                     open
                 }
@@ -125,8 +129,9 @@ fn extend(
             snapshot.timelines.insert(id.clone(), Vec::new());
             continue;
         };
+        let key = row.key;
         snapshot.timelines.insert(id.clone(), timeline(connection, row.last_event)?);
-        add(snapshot, container_intervals(connection, row.key)?);
+        add(snapshot, container_intervals(connection, &mut memory.names, key)?);
     }
     for id in keys.checkpoints.iter().chain(&keys.timelines) {
         let Some(row) = memory.get(connection, id)? else { continue };
@@ -138,12 +143,12 @@ fn extend(
         snapshot.oldest = Some(prune::oldest(connection, oldest)?);
     }
     if let Some(ended) = keys.ended {
-        let ended = prune::ended(connection, ended)?;
+        let ended = prune::ended(connection, &mut memory.names, ended)?;
         snapshot.ended = ended.iter().map(|interval| interval.id).collect();
         add(snapshot, ended);
     }
     for (alert, before) in &keys.ended_of {
-        add(snapshot, prune::ended_of(connection, alert, *before)?);
+        add(snapshot, prune::ended_of(connection, &mut memory.names, alert, *before)?);
     }
     if let Some(done) = keys.done {
         snapshot.done = prune::done(connection, done)?;
@@ -162,14 +167,14 @@ fn extend(
         }
     }
     for id in &keys.intervals {
-        add(snapshot, interval(connection, *id)?);
+        add(snapshot, interval(connection, &mut memory.names, *id)?);
     }
     for (alert, from) in &mut keys.shared {
         *from = first_of_shared(connection, alert, *from)?;
-        add(snapshot, shared_intervals(connection, alert, *from)?);
+        add(snapshot, shared_intervals(connection, &mut memory.names, alert, *from)?);
     }
     for alert in &keys.wholes {
-        add(snapshot, open_wholes(connection, alert)?);
+        add(snapshot, open_wholes(connection, &mut memory.names, alert)?);
     }
     for (id, reference) in &keys.events {
         let Some(row) = memory.get(connection, id)? else { continue };
@@ -183,10 +188,13 @@ fn extend(
         }
     }
     for key in &keys.news {
-        add(snapshot, intervals_with_news(connection, memory, key)?);
+        add(snapshot, intervals_of(connection, memory, WITH_NEWS, key)?);
+    }
+    for key in &keys.held {
+        add(snapshot, intervals_of(connection, memory, HELD_BACK, key)?);
     }
     for key in &keys.firing {
-        add(snapshot, intervals_firing(connection, memory, key)?);
+        add(snapshot, intervals_of(connection, memory, FIRING, key)?);
     }
     for id in &keys.deliveries {
         if let Some(delivery) = delivery(connection, id)? {
@@ -203,10 +211,10 @@ fn extend(
         }
     }
     for rule in &keys.sources {
-        add(snapshot, intervals(connection, SOURCES, [rule])?);
+        add(snapshot, intervals(connection, &mut memory.names, SOURCES, [rule])?);
     }
     for rule in &keys.untold {
-        add(snapshot, intervals(connection, UNTOLD, [rule])?);
+        add(snapshot, intervals(connection, &mut memory.names, UNTOLD, [rule])?);
     }
     if keys.silences {
         snapshot.silences = memory.silences(connection)?;
@@ -380,25 +388,46 @@ macro_rules! intervals_where {
 }
 pub(super) use intervals_where;
 
-fn interval(connection: &Connection, id: IntervalId) -> Result<Vec<Interval>, Failure> {
-    intervals(connection, intervals_where!("i.id = ?1"), [id])
+fn interval(
+    connection: &Connection,
+    names: &mut Names,
+    id: IntervalId,
+) -> Result<Vec<Interval>, Failure> {
+    intervals(connection, names, intervals_where!("i.id = ?1"), [id])
 }
 
-fn open_intervals(connection: &Connection, container: i64) -> Result<Vec<Interval>, Failure> {
+fn open_intervals(
+    connection: &Connection,
+    names: &mut Names,
+    container: i64,
+) -> Result<Vec<Interval>, Failure> {
     const OPEN: &str =
         intervals_where!("i.container = ?1 and i.end_at is null and i.role <> 'whole'");
-    intervals(connection, OPEN, [container])
+    intervals(connection, names, OPEN, [container])
 }
 
-fn container_intervals(connection: &Connection, container: i64) -> Result<Vec<Interval>, Failure> {
-    intervals(connection, intervals_where!("i.container = ?1 and i.role <> 'whole'"), [container])
+fn container_intervals(
+    connection: &Connection,
+    names: &mut Names,
+    container: i64,
+) -> Result<Vec<Interval>, Failure> {
+    intervals(
+        connection,
+        names,
+        intervals_where!("i.container = ?1 and i.role <> 'whole'"),
+        [container],
+    )
 }
 
-fn open_wholes(connection: &Connection, alert: &AlertKey) -> Result<Vec<Interval>, Failure> {
+fn open_wholes(
+    connection: &Connection,
+    names: &mut Names,
+    alert: &AlertKey,
+) -> Result<Vec<Interval>, Failure> {
     const OPEN: &str = intervals_where!(
         "i.role <> 'own' and i.role = 'whole' and i.rule = ?1 and i.key = ?2 and i.end_at is null"
     );
-    intervals(connection, OPEN, params![alert.rule, Json(&alert.values)])
+    intervals(connection, names, OPEN, params![alert.rule, Json(&alert.values)])
 }
 
 /// When the wholes of an alert began that had not ended before `from`; if there are none, `from`.
@@ -420,41 +449,41 @@ fn first_of_shared(
 /// The parts and the wholes of an alert that had not ended before `from`.
 fn shared_intervals(
     connection: &Connection,
+    names: &mut Names,
     alert: &AlertKey,
     from: Timestamp,
 ) -> Result<Vec<Interval>, Failure> {
     const SHARED: &str = intervals_where!(
         "i.role <> 'own' and i.rule = ?1 and i.key = ?2 and (i.end_at is null or i.end_at >= ?3)"
     );
-    intervals(connection, SHARED, params![alert.rule, Json(&alert.values), from])
+    intervals(connection, names, SHARED, params![alert.rule, Json(&alert.values), from])
 }
 
-fn intervals_with_news(
-    connection: &Connection,
-    memory: &mut Memory,
-    key: &GroupKey,
-) -> Result<Vec<Interval>, Failure> {
-    const WITH_NEWS: &str = intervals_where!(
-        "i.id in (select interval from ledger
-                  where group_key = ?1 and alive and news is not null)"
-    );
-    match memory.group_number(connection, key)? {
-        Some(number) => intervals(connection, WITH_NEWS, [number]),
-        None => Ok(Vec::new()),
-    }
-}
+/// The intervals of which a group has news.
+const WITH_NEWS: &str = intervals_where!(
+    "i.id in (select interval from ledger where group_key = ?1 and alive and news is not null)"
+);
 
-fn intervals_firing(
+/// Those of them that are held back.
+const HELD_BACK: &str = intervals_where!(
+    "i.id in (select interval from ledger
+              where group_key = ?1 and alive and news is not null and held is not null)"
+);
+
+/// The intervals that fire for a group.
+const FIRING: &str = intervals_where!(
+    "i.id in (select interval from ledger where group_key = ?1 and alive and firing)"
+);
+
+/// Those of a group's intervals that this query is for.
+fn intervals_of(
     connection: &Connection,
     memory: &mut Memory,
+    query: &'static str,
     key: &GroupKey,
 ) -> Result<Vec<Interval>, Failure> {
-    const FIRING: &str = intervals_where!(
-        "i.id in (select interval from ledger
-                      where group_key = ?1 and alive and firing)"
-    );
     match memory.group_number(connection, key)? {
-        Some(number) => intervals(connection, FIRING, [number]),
+        Some(number) => intervals(connection, &mut memory.names, query, [number]),
         None => Ok(Vec::new()),
     }
 }
@@ -475,6 +504,7 @@ const UNTOLD: &str = intervals_where!(
 
 pub(super) fn intervals(
     connection: &Connection,
+    names: &mut Names,
     sql: &'static str,
     params: impl Params,
 ) -> Result<Vec<Interval>, Failure> {
@@ -482,7 +512,7 @@ pub(super) fn intervals(
     let found: Result<Vec<_>, _> = statement.query_map(params, interval_of)?.collect();
     let mut found = found?;
     for interval in found.iter_mut().filter(|interval| interval.role != Role::Part) {
-        interval.ledger = ledger(connection, interval.id)?;
+        interval.ledger = ledger(connection, names, interval.id)?;
     }
     Ok(found)
 }
@@ -518,17 +548,19 @@ fn end_of(columns: &mut Columns<'_>) -> rusqlite::Result<Option<End>> {
     })
 }
 
-pub(super) fn ledger(connection: &Connection, interval: IntervalId) -> Result<Vec<Entry>, Failure> {
+pub(super) fn ledger(
+    connection: &Connection,
+    names: &mut Names,
+    interval: IntervalId,
+) -> Result<Vec<Entry>, Failure> {
     let mut statement = connection.prepare_cached(
-        "select g.rule, g.receiver, g.labels, l.told, l.maybe, l.given_up, l.news, l.firing,
-                l.held
-         from ledger l join group_keys g on g.id = l.group_key
-         where l.interval = ?1 order by l.place",
+        "select group_key, told, maybe, given_up, news, firing, held from ledger
+         where interval = ?1 order by place",
     )?;
     let entries = statement.query_map([interval], |row| {
         let mut columns = Columns::of(row);
         Ok(Entry {
-            group: group_key_of(&mut columns)?,
+            group: names.get(connection, columns.take()?)?,
             told: said(&mut columns)?,
             maybe: said(&mut columns)?,
             given_up: said(&mut columns)?,

@@ -101,12 +101,39 @@ struct KeptGroup {
     group: Option<Option<Group>>,
 }
 
+/// The keys of groups by the numbers of their names.
+#[derive(Default)]
+pub(super) struct Names(HashMap<i64, GroupKey>);
+
+impl Names {
+    /// The key of this number.
+    pub(super) fn get(
+        &mut self,
+        connection: &Connection,
+        number: i64,
+    ) -> rusqlite::Result<GroupKey> {
+        if let Some(known) = self.0.get(&number) {
+            return Ok(known.clone());
+        }
+        let mut statement = connection
+            .prepare_cached("select rule, receiver, labels from group_keys where id = ?1")?;
+        let key = statement.query_row([number], |row| load::group_key_of(&mut Columns::of(row)))?;
+        if self.0.len() >= KEPT {
+            self.0.clear();
+        }
+        self.0.insert(number, key.clone());
+        Ok(key)
+    }
+}
+
 /// What is in memory of a database.
 #[derive(Default)]
 pub(super) struct Memory {
     rows: HashMap<Arc<str>, Kept>,
     facets: HashMap<Facet, i64>,
     groups: HashMap<GroupKey, KeptGroup>,
+    /// The names of groups that entries of ledgers were read with.
+    pub(super) names: Names,
     /// The last number that was given to an interval.
     last_interval: Option<i64>,
     /// Every silence, if they are known here.
@@ -293,6 +320,7 @@ impl Memory {
             .execute([number])?;
         if removed > 0 {
             self.groups.retain(|_, kept| kept.number != Some(number));
+            self.names.0.remove(&number);
         }
         Ok(())
     }
@@ -380,28 +408,21 @@ impl Memory {
         }
         self.facets.clear();
         self.groups.clear();
+        self.names.0.clear();
         self.silences = None;
     }
 
-    /// The open intervals of a container as they are stored, if they are known here.
-    pub(super) fn open_intervals(&self, container: &str) -> Option<Arc<Vec<Interval>>> {
-        self.rows.get(container)?.open.clone()
-    }
-
-    /// Notes an interval as it is stored now.
-    pub(super) fn put_interval(&mut self, interval: Interval) {
-        if interval.role == Role::Whole {
+    /// Notes an interval as it is stored now, under this number.
+    pub(super) fn put_interval(&mut self, id: IntervalId, interval: &Interval) {
+        let is_known = self.rows.get(&interval.container).is_some_and(|row| row.open.is_some());
+        if interval.role == Role::Whole || !is_known {
             return;
         }
-        let id = Arc::clone(&interval.container);
-        if self.open_intervals(&id).is_none() {
-            return;
-        }
-        let open = self.change_known(&id).and_then(|row| row.open.as_mut());
+        let open = self.change_known(&interval.container).and_then(|row| row.open.as_mut());
         let Some(open) = open.map(Arc::make_mut) else { return };
-        open.retain(|other| other.id != interval.id);
+        open.retain(|other| other.id != id);
         if interval.end.is_none() {
-            open.push(interval);
+            open.push(Interval { id, ..interval.clone() });
             open.sort_unstable_by_key(|interval| interval.id);
         }
     }

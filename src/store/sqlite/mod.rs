@@ -169,8 +169,8 @@ impl Store for SqliteStore {
             decide(snapshot)
         });
         Box::pin(self.write(move |connection, memory| {
-            let changes = load::decided(connection, memory, keys, &mut decide)?;
-            save::changes(connection, memory, &changes)
+            let (read, changes) = load::decided(connection, memory, keys, &mut decide)?;
+            save::changes(connection, memory, &read, &changes)
         }))
     }
 

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::failure::Failure;
 use super::load;
-use super::memory::Memory;
+use super::memory::{Memory, Names};
 use super::payload::Payload;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
@@ -259,20 +259,30 @@ fn renumber(connection: &Connection, link: &Link, seq: i64, in_order: i64) -> Re
 }
 
 /// The intervals that ended first, in order.
-pub(super) fn ended(connection: &Connection, ended: Ended) -> Result<Vec<Interval>, Failure> {
+pub(super) fn ended(
+    connection: &Connection,
+    names: &mut Names,
+    ended: Ended,
+) -> Result<Vec<Interval>, Failure> {
     const ENDED: &str = load::intervals_where!(
         "i.end_at is not null and i.end_heard_at < ?1 and i.end_heard_at >= ?2
              and (i.end_heard_at, i.id) > (?2, ?3)
          order by i.end_heard_at, i.id limit ?4"
     );
     let (heard_at, id) = ended.after;
-    load::intervals(connection, ENDED, params![ended.before, heard_at, id, count(ended.limit)])
+    load::intervals(
+        connection,
+        names,
+        ENDED,
+        params![ended.before, heard_at, id, count(ended.limit)],
+    )
 }
 
 /// The first parts and wholes of an alert to end before this instant, and the first whole that is
 /// not among them.
 pub(super) fn ended_of(
     connection: &Connection,
+    names: &mut Names,
     alert: &AlertKey,
     before: Timestamp,
 ) -> Result<Vec<Interval>, Failure> {
@@ -287,9 +297,9 @@ pub(super) fn ended_of(
     );
     let (rule, key) = (&alert.rule, Json(&alert.values));
     let limit = count(ENDED_AT_ONCE);
-    let mut found = load::intervals(connection, ENDED, params![rule, key, before, limit])?;
+    let mut found = load::intervals(connection, names, ENDED, params![rule, key, before, limit])?;
     let ids: Vec<i64> = found.iter().map(|interval| interval.id.0).collect();
-    found.extend(load::intervals(connection, FIRST, params![rule, key, Json(ids)])?);
+    found.extend(load::intervals(connection, names, FIRST, params![rule, key, Json(ids)])?);
     Ok(found)
 }
 

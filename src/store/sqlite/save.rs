@@ -14,13 +14,15 @@ use super::prune;
 use super::values::{Json, count};
 use crate::engine::{
     Attempt, Belief, Changes, Checkpoint, Container, Delivery, Entry, Group, Health, Heard,
-    Interval, IntervalId,
+    Interval, IntervalId, Snapshot,
 };
 
-/// Writes all of `changes`: each row after those that it refers to.
+/// Writes all of `changes`: each row after those that it refers to. Of what was `read`, only that
+/// which differs is written.
 pub(super) fn changes(
     connection: &Connection,
     memory: &mut Memory,
+    read: &Snapshot,
     changes: &Changes,
 ) -> Result<(), Failure> {
     let put: HashSet<&str> = changes.containers.iter().map(|container| &*container.id).collect();
@@ -44,13 +46,14 @@ pub(super) fn changes(
         names.extend(named(connection, "select group_key from ledger where interval = ?1", id)?);
         remove_interval(connection, memory, *id)?;
     }
-    changes.intervals.iter().try_for_each(|interval| put_interval(connection, memory, interval))?;
+    for interval in &changes.intervals {
+        put_interval(connection, memory, read.intervals.get(&interval.id), interval)?;
+    }
     changes.groups_removed.iter().try_for_each(|key| memory.remove_group(connection, key))?;
     changes.groups.iter().try_for_each(|group| memory.put_group(connection, group))?;
-    changes
-        .deliveries
-        .iter()
-        .try_for_each(|delivery| put_delivery(connection, memory, delivery))?;
+    for delivery in &changes.deliveries {
+        put_delivery(connection, memory, read.deliveries.get(&delivery.id), delivery)?;
+    }
     for id in &changes.deliveries_removed {
         names.extend(named(connection, "select group_key from deliveries where id = ?1", id)?);
         connection.prepare_cached("delete from deliveries where id = ?1")?.execute([id])?;
@@ -182,17 +185,45 @@ fn put(
     Ok(())
 }
 
+/// Puts an interval that was `read` as this, if it was stored before.
 fn put_interval(
     connection: &Connection,
     memory: &mut Memory,
+    read: Option<&Interval>,
+    interval: &Interval,
+) -> Result<(), Failure> {
+    let is_new = interval.id.0 <= 0;
+    let id = if is_new { memory.new_interval(connection)? } else { interval.id };
+    if read.is_none_or(|read| !read.is_as(interval)) {
+        put_but_for_its_ledger(connection, memory, id, is_new, interval)?;
+    }
+    let ledger = read.map(|read| read.ledger.as_slice());
+    for (place, entry) in interval.ledger.iter().enumerate() {
+        if ledger.and_then(|ledger| ledger.get(place)) != Some(entry) {
+            put_entry(connection, memory, (id, count(place)), entry, is_new)?;
+        }
+    }
+    // What was not read may have had any number of them.
+    if ledger.map_or(!is_new, |ledger| ledger.len() > interval.ledger.len()) {
+        connection
+            .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
+            .execute(params![id, count(interval.ledger.len())])?;
+    }
+    memory.put_interval(id, interval);
+    Ok(())
+}
+
+fn put_but_for_its_ledger(
+    connection: &Connection,
+    memory: &mut Memory,
+    id: IntervalId,
+    is_new: bool,
     interval: &Interval,
 ) -> Result<(), Failure> {
     let Some(container) = memory.get(connection, &interval.container)?.map(|row| row.key) else {
         let id = &interval.container;
         return Err(Failure::Refused(format!("an interval of {id:?} is put without it")));
     };
-    let is_new = interval.id.0 <= 0;
-    let id = if is_new { memory.new_interval(connection)? } else { interval.id };
     let end = interval.end.as_ref();
     let ended_by = end.and_then(|end| end.event);
     let columns = params![
@@ -235,23 +266,7 @@ fn put_interval(
                  end_heard_at = excluded.end_heard_at, end_cause = excluded.end_cause,
                  end_timestamp = excluded.end_timestamp, end_identity = excluded.end_identity,
                  due = excluded.due";
-    put(connection, (!is_new).then_some(update), insert, columns)?;
-    let open = memory.open_intervals(&interval.container);
-    let stored = open.iter().flat_map(|open| &**open).find(|stored| stored.id == id);
-    let stored = stored.map(|stored| stored.ledger.as_slice());
-    for (place, entry) in interval.ledger.iter().enumerate() {
-        if stored.and_then(|stored| stored.get(place)) != Some(entry) {
-            put_entry(connection, memory, (id, count(place)), entry, is_new)?;
-        }
-    }
-    // What is not in memory may have had any number of them.
-    if stored.map_or(!is_new, |stored| stored.len() > interval.ledger.len()) {
-        connection
-            .prepare_cached("delete from ledger where interval = ?1 and place >= ?2")?
-            .execute(params![id, count(interval.ledger.len())])?;
-    }
-    memory.put_interval(Interval { id, ..interval.clone() });
-    Ok(())
+    put(connection, (!is_new).then_some(update), insert, columns)
 }
 
 fn put_entry(
@@ -331,13 +346,18 @@ pub(super) fn group(connection: &Connection, number: i64, group: &Group) -> Resu
     put(connection, Some(update), insert, columns)
 }
 
+/// Puts a delivery that was `read` as this, if it was stored before. What it says may be long, and is
+/// written only if it is not what it said before.
 fn put_delivery(
     connection: &Connection,
     memory: &mut Memory,
+    read: Option<&Delivery>,
     delivery: &Delivery,
 ) -> Result<(), Failure> {
     let group = memory.group_number_or_new(connection, &delivery.group)?;
     let lease = delivery.lease.as_ref();
+    let says_the_same = read.is_some_and(|read| read.notification == delivery.notification);
+    let says = delivery.notification.as_ref().filter(|_| !says_the_same);
     connection
         .prepare_cached(
             "insert into deliveries
@@ -354,7 +374,7 @@ fn put_delivery(
                  next_due_at = excluded.next_due_at, attempts = excluded.attempts,
                  failures = excluded.failures, lease_token = excluded.lease_token,
                  lease_until = excluded.lease_until, digest = excluded.digest,
-                 notification = excluded.notification,
+                 notification = iif(?21, notification, excluded.notification),
                  doubtful = excluded.doubtful, plain = excluded.plain, reached = excluded.reached,
                  last_error = excluded.last_error, ended_at = excluded.ended_at",
         )?
@@ -373,12 +393,13 @@ fn put_delivery(
             lease.map(|lease| &lease.token),
             lease.map(|lease| lease.until),
             delivery.digest,
-            delivery.notification.as_ref().map(Json),
+            says.map(Json),
             delivery.doubtful,
             delivery.plain,
             Json(&delivery.reached),
             delivery.last_error,
             delivery.ended_at,
+            says_the_same,
         ])?;
     Ok(())
 }
