@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_env_filter(levels)
         .with_writer(stderr)
+        // Whoever read the log may be gone: that would be said there as well, and break down whoever says it.
+        .log_internal_errors(false)
         .init();
     cli.run().into()
 }

@@ -1,8 +1,10 @@
 //! SIGTERM and SIGINT: softly at the first, at once at the second.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, Place, Sink, crash};
+use crate::harness::{Answer, Place, Sink, crash, post_to, send_signal, wait_until};
 
 fn rules(slack: &Sink) -> String {
     format!(
@@ -70,4 +72,24 @@ fn a_stop_leaves_one_file() {
     assert_eq!(tocsin.wait().code(), Some(0));
     assert!(place.database().exists());
     assert!(!place.path().join("tocsin.db-wal").exists(), "the log is folded into the database");
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_keeps_nothing_from_being_told_or_from_stopping() {
+    let slack = Sink::new();
+    let place = Place::new(&rules(&slack));
+    let arguments = ["serve", "rules.yaml", "--listen", "127.0.0.1:0"];
+    let mut child = place.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listening = lines.find_map(|line| {
+        Some(line.unwrap().split_once("listening on ")?.1.split_whitespace().next()?.to_owned())
+    });
+    drop(lines);
+
+    let (status, _) = post_to(&listening.unwrap(), crash("a").to_string()).unwrap();
+    assert_eq!(status, 200);
+    slack.wait_for_taken(1);
+    send_signal("TERM", child.id());
+    let status = wait_until(|| child.try_wait().unwrap(), || "it does not end".into());
+    assert_eq!(status.code(), Some(0));
 }
