@@ -14,7 +14,7 @@ use anyhow::{Context, anyhow, ensure};
 use tocsin::clock::Timestamp;
 use tocsin::config;
 use tocsin::engine::{
-    self, Claimed, Decision, DeliveryId, Heard, Keys, Lease, Settlement, Snapshot,
+    self, Claim, Claimed, Decision, DeliveryId, Heard, Keys, Lease, Settlement, Snapshot,
 };
 use tocsin::event::{self, Event};
 use tocsin::rules::Rules;
@@ -256,11 +256,11 @@ async fn claim(
 ) -> anyhow::Result<Vec<Claimed>> {
     let mut all = Vec::new();
     for id in ids {
-        let (rules, ids) = (Arc::clone(rules), [id.clone()]);
+        let rules = Arc::clone(rules);
         let lease = Lease { token: "00c0ffee".into(), until: now.plus(Duration::from_secs(60)) };
-        let keys = Keys { deliveries: ids.clone().into(), ..Keys::default() };
-        let claim =
-            move |snapshot: &Snapshot| engine::claim(&rules, snapshot, &ids, &lease, false, now);
+        let next = Claim { deliveries: vec![id.clone()], lease, with_states: false };
+        let keys = Keys { deliveries: [id.clone()].into(), ..Keys::default() };
+        let claim = move |snapshot: &Snapshot| engine::claim(&rules, snapshot, &next, now);
         let claimed = transact(store, keys, claim).await?;
         all.push(claimed.with_context(|| format!("{} cannot be claimed", id.0))?);
     }

@@ -1,6 +1,6 @@
 //! One worker a receiver, so that the trouble of one delays no other.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::retry;
 use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{
-    self, Claimed, Delivery, DeliveryId, Keys, Lease, Notification, Outcome, Settled, Settlement,
-    Snapshot,
+    self, Claim, Claimed, Delivery, DeliveryId, Keys, Lease, Notification, Outcome, Settled,
+    Settlement, Snapshot,
 };
 use crate::lifecycle::Lifecycle;
 use crate::message::{self, Context, Templates};
@@ -41,6 +41,9 @@ const DIGEST_AFTER: Duration = Duration::from_secs(5);
 
 /// How much one digest tells at most: it is one decision, and others wait for that.
 const DIGEST_AT_MOST: usize = 500;
+
+/// How many deliveries are found at once for a receiver that takes them as fast as they can be sent.
+const AHEAD: usize = 64;
 
 /// What every worker shares.
 pub struct Bell {
@@ -72,6 +75,8 @@ pub struct Worker {
     bucket: Option<Mutex<Bucket>>,
     /// What is being sent, and what the store refused to have claimed.
     not_again: Mutex<HashSet<DeliveryId>>,
+    /// What was found beside that, for whoever is done with one message to go on with.
+    ahead: Mutex<VecDeque<DeliveryId>>,
 }
 
 impl Worker {
@@ -101,6 +106,7 @@ impl Worker {
             paused_until: Mutex::new(None),
             bucket,
             not_again: Mutex::new(HashSet::new()),
+            ahead: Mutex::default(),
         })
     }
 
@@ -150,7 +156,11 @@ impl Worker {
     ) -> Result<Duration, StoreError> {
         let now = clock::now();
         let name = &self.receiver.name;
-        let most = if self.may_digest() { DIGEST_AT_MOST } else { permits.len() };
+        let most = match &self.bucket {
+            _ if self.may_digest() => DIGEST_AT_MOST,
+            Some(_) => permits.len(),
+            None => AHEAD,
+        };
         let limit = most + lock(&self.not_again).len();
         let waiting = self.bell.store.claimable(name, now, limit).await?;
         let mut ids = waiting.deliveries;
@@ -162,7 +172,8 @@ impl Worker {
             let pause = next.map_or(LONGEST_WAIT, |next| next.since(now));
             return Ok(pause.clamp(Duration::from_millis(1), LONGEST_WAIT));
         }
-        for (ids, permit) in self.messages(ids, permits.len()).into_iter().zip(permits) {
+        let messages = self.messages(ids, permits.len());
+        for (ids, permit) in messages.into_iter().zip(permits) {
             lock(&self.not_again).extend(ids.iter().cloned());
             let worker = Arc::clone(self);
             self.bell.life.spawn(async move {
@@ -186,7 +197,11 @@ impl Worker {
         let apart = |ids: Vec<DeliveryId>, most: usize| -> Vec<Vec<DeliveryId>> {
             ids.into_iter().take(most).map(|id| vec![id]).collect()
         };
-        let Some(bucket) = &self.bucket else { return apart(ids, at_once) };
+        let Some(bucket) = &self.bucket else {
+            let mut ids = ids;
+            *lock(&self.ahead) = ids.split_off(at_once.min(ids.len())).into();
+            return apart(ids, at_once);
+        };
         let (mut bucket, now) = (lock(bucket), Instant::now());
         let is_digest = self.may_digest() && ids.len() > bucket.within(DIGEST_AFTER, now);
         let messages = match is_digest {
@@ -197,26 +212,36 @@ impl Worker {
         messages
     }
 
-    /// Claims deliveries to be told in one message, sends that and settles them.
+    /// Claims deliveries to be told in one message, sends that and settles them; and goes on with what
+    /// is ahead.
     async fn claim_and_send(&self, ids: Vec<DeliveryId>) {
+        let mut next = self.claim_first(ids).await;
+        while let Some(claimed) = next {
+            // A digest may hold more, and an expired lease does not free what this very process
+            // still sends.
+            let sent = || claimed.deliveries().map(|delivery| delivery.id.clone());
+            lock(&self.not_again).extend(sent());
+            next = self.send_and_settle(&claimed).await;
+            self.let_go(sent());
+        }
+    }
+
+    /// Claims deliveries to be told in one message, if there is anything to be sent.
+    async fn claim_first(&self, ids: Vec<DeliveryId>) -> Option<Claimed> {
         let receiver = self.receiver.name.as_str();
         match self.claim(ids.clone()).await {
+            Ok(Some(claimed)) => {
+                self.let_go_but_for(ids, Some(&claimed));
+                return Some(claimed);
+            }
             // It goes elsewhere or later, or not at all: nothing was sent.
             Ok(None) => self.bucket.iter().for_each(|bucket| lock(bucket).give_back()),
-            Ok(Some(claimed)) => {
-                // A digest may hold more, and an expired lease does not free what this very process
-                // still sends.
-                let sent = || claimed.deliveries().map(|delivery| delivery.id.clone());
-                lock(&self.not_again).extend(sent());
-                self.send_and_settle(&claimed).await;
-                self.let_go(sent());
-            }
             Err(StoreError::Refused(reason)) if ids.len() > 1 => {
                 // Which of them it is shows when they are claimed apart.
                 warn!(receiver, reason, "these deliveries cannot be told in one message");
                 let (first, others) = ids.split_at(1);
                 self.let_go(others.iter().cloned());
-                return Box::pin(self.claim_and_send(first.to_vec())).await;
+                return Box::pin(self.claim_first(first.to_vec())).await;
             }
             Err(StoreError::Refused(reason)) => {
                 error!(
@@ -225,7 +250,7 @@ impl Worker {
                     reason,
                     "this delivery cannot be claimed; it waits for the next start"
                 );
-                return;
+                return None;
             }
             Err(reason) => {
                 self.cannot_claim(&reason);
@@ -234,6 +259,18 @@ impl Worker {
             }
         }
         self.let_go(ids);
+        None
+    }
+
+    /// What may be sent next by whoever is done with a message, if anything is ahead.
+    fn next_ahead(&self) -> Option<DeliveryId> {
+        let may_send = self.not_before().is_none_or(|until| until <= Instant::now());
+        if !may_send || self.bell.life.soft.is_cancelled() {
+            return None;
+        }
+        let next = lock(&self.ahead).pop_front()?;
+        lock(&self.not_again).insert(next.clone());
+        Some(next)
     }
 
     fn cannot_claim(&self, reason: &StoreError) {
@@ -252,23 +289,37 @@ impl Worker {
         }
     }
 
-    async fn claim(&self, ids: Vec<DeliveryId>) -> Result<Option<Claimed>, StoreError> {
+    /// Lets go of what was to be claimed and was not, such as what was superseded.
+    fn let_go_but_for(&self, ids: impl IntoIterator<Item = DeliveryId>, claimed: Option<&Claimed>) {
+        let is_claimed = |id: &DeliveryId| {
+            claimed.is_some_and(|claimed| claimed.deliveries().any(|delivery| delivery.id == *id))
+        };
+        self.let_go(ids.into_iter().filter(|id| !is_claimed(id)));
+    }
+
+    /// What claims these deliveries for an attempt that begins now.
+    fn to_claim(&self, deliveries: Vec<DeliveryId>) -> Claim {
         let lease = Lease {
             token: format!("{:016x}", fastrand::u64(..)),
             until: clock::now().plus(self.receiver.timeout + MARGIN),
         };
+        Claim { deliveries, lease, with_states: self.receiver.kind.shows_states() }
+    }
+
+    async fn claim(&self, ids: Vec<DeliveryId>) -> Result<Option<Claimed>, StoreError> {
         let rules = Arc::clone(&self.bell.rules);
-        let with_states = self.receiver.kind.shows_states();
         let keys = Keys { deliveries: ids.iter().cloned().collect(), ..Keys::default() };
+        let next = self.to_claim(ids);
         let claim = move |snapshot: &Snapshot| {
-            Stirred::by(engine::claim(&rules, snapshot, &ids, &lease, with_states, clock::now()))
+            Stirred::by(engine::claim(&rules, snapshot, &next, clock::now()))
         };
         let (claimed, stirred) = transact(&*self.bell.store, keys, claim).await?;
         self.bell.wake.wake(stirred);
         Ok(claimed)
     }
 
-    async fn send_and_settle(&self, claimed: &Claimed) {
+    /// Sends a message and settles it. Answers what was claimed along with that, to be sent next.
+    async fn send_and_settle(&self, claimed: &Claimed) -> Option<Claimed> {
         let delivery = &claimed.delivery;
         let attempt = AssertUnwindSafe(self.send(claimed)).catch_unwind();
         let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
@@ -281,11 +332,11 @@ impl Worker {
         });
         let settlement = self.judge(claimed, answer);
         self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
-        if let Some(settled) = self.settle(&settlement).await {
-            for (delivery, settled) in claimed.deliveries().zip(settled) {
-                self.report(delivery, &settlement.outcome, settled);
-            }
+        let (settled, next) = self.settle(&settlement).await?;
+        for (delivery, settled) in claimed.deliveries().zip(settled) {
+            self.report(delivery, &settlement.outcome, settled);
         }
+        next
     }
 
     async fn send(&self, claimed: &Claimed) -> Result<Accepted, SendError> {
@@ -373,9 +424,19 @@ impl Worker {
         }
     }
 
-    /// Settles until the store took it: an answer that is not kept would be a message told twice.
-    /// `None` if the store is closed.
-    async fn settle(&self, settlement: &Settlement) -> Option<Vec<Settled>> {
+    /// Settles until the store took it: an answer that is not kept would be a message told twice. What
+    /// is ahead is claimed along with it, if that can be done at once. `None` if the store is closed.
+    async fn settle(&self, settlement: &Settlement) -> Option<(Vec<Settled>, Option<Claimed>)> {
+        if let Some(next) = self.next_ahead() {
+            match self.settle_and_claim(settlement, next.clone()).await {
+                Ok((settled, claimed)) => {
+                    self.let_go_but_for([next], claimed.as_ref());
+                    return Some((settled, claimed));
+                }
+                // Whatever it was, each is done by itself.
+                Err(_) => self.let_go([next]),
+            }
+        }
         let mut said = false;
         loop {
             let rules = Arc::clone(&self.bell.rules);
@@ -389,7 +450,7 @@ impl Worker {
             match transact(&*self.bell.store, keys, settle).await {
                 Ok((settled, stirred)) => {
                     self.bell.wake.wake(stirred);
-                    return Some(settled);
+                    return Some((settled, None));
                 }
                 Err(StoreError::Closed) => return None,
                 Err(StoreError::Refused(reason)) => {
@@ -406,6 +467,24 @@ impl Worker {
             }
             tokio::time::sleep(AFTER_FAILURE).await;
         }
+    }
+
+    /// Settles, and claims the next message in the same commit.
+    async fn settle_and_claim(
+        &self,
+        settlement: &Settlement,
+        next: DeliveryId,
+    ) -> Result<(Vec<Settled>, Option<Claimed>), StoreError> {
+        let rules = Arc::clone(&self.bell.rules);
+        let deliveries = settlement.deliveries.iter().chain([&next]).cloned().collect();
+        let keys = Keys { deliveries, ..Keys::default() };
+        let (unit, next, now) = (settlement.clone(), self.to_claim(vec![next]), clock::now());
+        let decide = move |snapshot: &Snapshot| {
+            Stirred::by(engine::settle_and_claim(&rules, snapshot, &unit, &next, now))
+        };
+        let (done, stirred) = transact(&*self.bell.store, keys, decide).await?;
+        self.bell.wake.wake(stirred);
+        Ok(done)
     }
 
     fn report(&self, delivery: &Delivery, outcome: &Outcome, settled: Settled) {

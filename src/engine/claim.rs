@@ -22,6 +22,18 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
+/// What is to be claimed.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Those of one receiver's deliveries that are to be told in one message, as far as they are due
+    /// and free.
+    pub deliveries: Vec<DeliveryId>,
+    /// By whom.
+    pub lease: Lease,
+    /// Whether the receiver shows the states of a container: reading them is left out for all others.
+    pub with_states: bool,
+}
+
 /// A message to be sent now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
@@ -60,38 +72,34 @@ struct Ready {
 /// Claims those of one receiver's deliveries that are due and free, to be told in one message. One
 /// that was attempted and would say something else now is superseded by a new one, which is claimed
 /// in its stead; one with nothing left to say is dropped. What was told in a digest before is claimed
-/// with all of that, and nothing else. `with_states` says whether the receiver shows the states of a
-/// container: reading them is left out for all others.
+/// with all of that, and nothing else.
 #[must_use]
 pub fn claim(
     rules: &Rules,
     snapshot: &Snapshot,
-    ids: &[DeliveryId],
-    lease: &Lease,
-    with_states: bool,
+    claim: &Claim,
     now: Timestamp,
 ) -> Decision<Option<Claimed>> {
     let mut draft = Draft::new(snapshot, now);
-    let claimed = claim_all(&mut draft, rules, ids, lease, with_states).unwrap_or_default();
+    let claimed = claim_all(&mut draft, rules, claim).unwrap_or_default();
     decide::look_at_touched(&mut draft, rules);
     draft.finish(claimed)
 }
 
-fn claim_all(
+/// Does so within a decision.
+pub(super) fn claim_all(
     draft: &mut Draft<'_>,
     rules: &Rules,
-    ids: &[DeliveryId],
-    lease: &Lease,
-    with_states: bool,
+    claim: &Claim,
 ) -> Result<Option<Claimed>, Missing> {
-    let together = together(draft, ids)?;
-    let with_states = with_states && together.len() == 1;
+    let together = together(draft, &claim.deliveries)?;
+    let with_states = claim.with_states && together.len() == 1;
     let mut ready = Vec::new();
     each(together, |delivery| {
         ready.extend(make_ready(draft, rules, delivery, with_states)?);
         Ok(())
     })?;
-    lease_all(draft, rules, ready, lease)
+    lease_all(draft, rules, ready, &claim.lease)
 }
 
 /// Those of these deliveries that go in one message with the first that is due and free.

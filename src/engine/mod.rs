@@ -24,11 +24,11 @@ mod types;
 pub(crate) mod tests;
 
 pub use account::{Fate, Reason, alone, fate, held_back};
-pub use claim::{Claimed, Lease, claim};
+pub use claim::{Claim, Claimed, Lease, claim};
 pub use decide::{Decided, align, decide, keep, keys};
 pub use health::{Down, Health, Missed, Notice, try_again};
 pub use letters::{Retried, Stays, discard, retry};
 pub use prune::{clear, forget, prune};
-pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};
+pub use settle::{Outcome, Settled, Settlement, give_up, settle, settle_and_claim, take_back};
 pub use silence::{Silence, SilenceId, SilenceStatus};
 pub use types::*;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::claim::{self, Claim, Claimed};
 use super::draft::{Draft, Missing, each};
 use super::health::{self, Route};
 use super::types::*;
@@ -119,6 +120,23 @@ pub fn settle(
     let settled = settle_all(&mut draft, rules, settlement).unwrap_or_default();
     decide::look_at_touched(&mut draft, rules);
     draft.finish(settled)
+}
+
+/// Settles an attempt, and claims what whoever made it sends next: the one commit does for both.
+#[must_use]
+pub fn settle_and_claim(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    settlement: &Settlement,
+    next: &Claim,
+    now: Timestamp,
+) -> Decision<(Vec<Settled>, Option<Claimed>)> {
+    let mut draft = Draft::new(snapshot, now);
+    let settled = settle_all(&mut draft, rules, settlement).unwrap_or_default();
+    decide::look_at_touched(&mut draft, rules);
+    let claimed = claim::claim_all(&mut draft, rules, next).unwrap_or_default();
+    decide::look_at_touched(&mut draft, rules);
+    draft.finish((settled, claimed))
 }
 
 /// Takes back the leases that a stopped program held: nobody knows how far it came.

@@ -15,7 +15,7 @@ pub use memory::Memory;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    self, Claimed, Decided, DeliveryId, Heard, Keys, Lease, Notification, Settlement, Status,
+    self, Claim, Claimed, Decided, DeliveryId, Heard, Keys, Lease, Notification, Settlement, Status,
 };
 use crate::event::Event;
 use crate::rules::Rules;
@@ -84,9 +84,8 @@ impl<'a> Simulation<'a> {
     fn claim(&mut self, id: &DeliveryId) -> Option<Claimed> {
         let (rules, now) = (self.rules, self.now);
         let lease = Lease { token: String::new(), until: now.plus(Duration::from_secs(60)) };
-        self.memory.transact(Keys::default(), |snapshot| {
-            engine::claim(rules, snapshot, std::slice::from_ref(id), &lease, false, now)
-        })
+        let next = Claim { deliveries: vec![id.clone()], lease, with_states: false };
+        self.memory.transact(Keys::default(), |snapshot| engine::claim(rules, snapshot, &next, now))
     }
 
     fn settle(&mut self, claimed: &Claimed) {

@@ -255,6 +255,8 @@ fn go(world: &mut World, payloads: &[Value], step: &Step, index: usize) {
         // As many as wait in one message, at times.
         Step::Send if index % 3 == 2 => world.send_digests(),
         Step::Send => world.send(),
+        // Whoever sends goes on with what is next, at times.
+        Step::Land(outcome) if index % 2 == 1 => world.land_and_send(outcome),
         Step::Land(outcome) => world.land(outcome),
         Step::Restart => world.restart(),
         Step::Prune(keep) => world.prune(Duration::from_secs(*keep)),

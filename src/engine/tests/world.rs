@@ -232,9 +232,9 @@ impl World {
         let claimed: Vec<Claimed> = messages
             .iter()
             .filter_map(|ids| {
-                self.transact(Keys::default(), |snapshot| {
-                    claim(&rules, snapshot, ids, &lease, true, now)
-                })
+                let next =
+                    Claim { deliveries: ids.clone(), lease: lease.clone(), with_states: true };
+                self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now))
             })
             .collect();
         for saying in claimed.iter().flat_map(said).flat_map(|said| said.says) {
@@ -265,20 +265,25 @@ impl World {
         outcome: &Outcome,
         backoff: Duration,
     ) -> Settled {
+        let settlement = self.ended_so(claimed, outcome, backoff);
+        let (rules, now) = (self.rules.clone(), self.now);
+        let settled =
+            self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now));
+        assert_eq!(settled.len(), claimed.deliveries().count());
+        settled.into_iter().next().unwrap()
+    }
+
+    /// An attempt that ends so, with what reaches the receiver of it.
+    fn ended_so(&mut self, claimed: &Claimed, outcome: &Outcome, backoff: Duration) -> Settlement {
         self.hear_of(claimed, matches!(outcome, Outcome::Sent { .. }), outcome);
-        let settlement = Settlement {
+        Settlement {
             deliveries: claimed.deliveries().map(|delivery| delivery.id.clone()).collect(),
             token: claimed.delivery.lease.as_ref().unwrap().token.clone(),
             outcome: outcome.clone(),
             reached: Vec::new(),
             backoff,
             give_up_after: Duration::from_secs(24 * 3600),
-        };
-        let (rules, now) = (self.rules.clone(), self.now);
-        let settled =
-            self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now));
-        assert_eq!(settled.len(), claimed.deliveries().count());
-        settled.into_iter().next().unwrap()
+        }
     }
 
     /// What reaches the receiver of an attempt that ends so.
@@ -314,6 +319,31 @@ impl World {
             let claimed = self.in_flight.remove(0);
             assert_ne!(self.settle(&claimed, outcome), Settled::Lost);
         }
+    }
+
+    /// The same, and claims in the same decision what is to be sent next.
+    pub(super) fn land_and_send(&mut self, outcome: &Outcome) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let claimed = self.in_flight.remove(0);
+        let settlement = self.ended_so(&claimed, outcome, Duration::from_secs(30));
+        self.last_token += 1;
+        let next = Claim {
+            deliveries: self.can_be_sent().into_iter().take(1).collect(),
+            lease: Lease {
+                token: self.last_token.to_string(),
+                until: self.now.plus(Duration::from_secs(60)),
+            },
+            with_states: true,
+        };
+        let (rules, now) = (self.rules.clone(), self.now);
+        let (settled, next) = self.transact(Keys::default(), |snapshot| {
+            settle_and_claim(&rules, snapshot, &settlement, &next, now)
+        });
+        assert_eq!(settled.len(), claimed.deliveries().count());
+        assert_ne!(settled[0], Settled::Lost);
+        self.in_flight.extend(next);
     }
 
     /// Goes on with other rules, as after a restart with an edited file.
