@@ -114,7 +114,7 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
             link: config.server.external_url.clone(),
             plain: false,
         },
-        notification: notification(&receiver.name, now),
+        notification: notification(&receiver.name, now).into(),
         handle: None,
         reached: Vec::new(),
     }

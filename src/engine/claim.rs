@@ -42,7 +42,7 @@ pub struct Claimed {
     /// What else the same message tells, if it is a digest.
     pub others: Vec<Delivery>,
     /// What it says.
-    pub notification: Notification,
+    pub notification: Arc<Notification>,
     /// Names the thread: the same for all that the group says while it lives. A digest has one of its
     /// own.
     pub thread: String,
@@ -180,13 +180,13 @@ fn make_ready(
                 waiting_since: delivery.waiting_since,
                 failures: delivery.failures,
                 last_error: delivery.last_error.clone(),
-                notification: Some(notification),
+                notification: Some(notification.into()),
                 ..group::speak(&mut group, delivery.due_at, now)
             };
             end(draft, delivery, Status::Superseded);
             delivery = successor;
         }
-        None => delivery.notification = Some(notification),
+        None => delivery.notification = Some(notification.into()),
     }
     Ok(Some(Ready { delivery, group: Some(group) }))
 }
@@ -268,7 +268,7 @@ fn digest_of(ready: Vec<Ready>, id: DeliveryId) -> Option<Claimed> {
     let delivery = deliveries.next()?;
     let others: Vec<Delivery> = deliveries.collect();
     let all = || std::iter::once(&delivery).chain(&others);
-    let mut of: Vec<Notification> = all().filter_map(|it| it.notification.clone()).collect();
+    let mut of: Vec<Arc<Notification>> = all().filter_map(|it| it.notification.clone()).collect();
     of.sort_by(|a, b| {
         let key = |it: &Notification| (it.severity, it.firing == 0, it.due_at);
         (key(a), &a.rule, &a.labels).cmp(&(key(b), &b.rule, &b.labels))
@@ -293,6 +293,7 @@ fn digest_of(ready: Vec<Ready>, id: DeliveryId) -> Option<Claimed> {
         says: Vec::new(),
         digest: Some(Digest { id: id.clone(), of }),
     };
+    let notification = notification.into();
     Some(Claimed { delivery, others, notification, thread: id.0, handle: None })
 }
 

@@ -309,7 +309,7 @@ fn tell(
         states: Vec::new(),
         says: Vec::new(),
     };
-    draft.put_delivery(Delivery { notification: Some(notification), ..delivery });
+    draft.put_delivery(Delivery { notification: Some(notification.into()), ..delivery });
     Ok(())
 }
 

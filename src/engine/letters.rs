@@ -1,6 +1,7 @@
 //! Dead letters: one is put back, or discarded. Neither happens unless someone asks for it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::{Draft, Missing, each};
@@ -247,7 +248,8 @@ fn wait_again(
     // What nobody can have heard is put together anew. What may have been is said again under the
     // same id, or superseded, as after any attempt.
     let notification = delivery.notification.clone().filter(|_| keeps_its_words).map(|mut said| {
-        said.says.iter_mut().for_each(|saying| saying.waiting_since = now);
+        let says = &mut Arc::make_mut(&mut said).says;
+        says.iter_mut().for_each(|saying| saying.waiting_since = now);
         said
     });
     if let Some(group) = group {

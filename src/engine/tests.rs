@@ -162,7 +162,7 @@ fn a_notification_that_waits_says_what_is_true_when_it_gets_out() {
     world.wait(30);
     let second = world.claim();
     assert_eq!(
-        said(&[second[0].notification.clone()]),
+        said(&[(*second[0].notification).clone()]),
         [[("b".into(), News::Firing), ("a".into(), News::BeganAndEnded)]]
     );
     assert_ne!(first[0].delivery.id, second[0].delivery.id, "what says something else is another");

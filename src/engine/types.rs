@@ -689,7 +689,7 @@ pub struct Delivery {
     /// The digest that told it last, or tells it, along with others.
     pub digest: Option<DeliveryId>,
     /// What it says, once it was claimed.
-    pub notification: Option<Notification>,
+    pub notification: Option<Arc<Notification>>,
     /// Whether an attempt may have been heard though there was no good answer.
     pub doubtful: bool,
     /// Whether it is to be worded plainly, since the full wording was refused.
@@ -807,7 +807,7 @@ pub struct Digest {
     /// Its id: the same while it tells the same deliveries.
     pub id: DeliveryId,
     /// What they say, the most severe first.
-    pub of: Vec<Notification>,
+    pub of: Vec<Arc<Notification>>,
 }
 
 /// A state that a container was in.

@@ -19,7 +19,7 @@ pub(super) fn words(
     let Notification { severity, firing, resolved, .. } = *notification;
     let recovered = |said: &Notification| words::status(said) == Status::Over;
     let (status, word) = match (firing, resolved) {
-        (0, _) if digest.of.iter().all(recovered) => (Status::Over, "OVER".to_owned()),
+        (0, _) if digest.of.iter().all(|said| recovered(said)) => (Status::Over, "OVER".to_owned()),
         (0, _) => (Status::Ended, "ENDED".to_owned()),
         (_, 0) => (Status::Firing, severity.as_str().to_uppercase()),
         _ => (Status::Mixed, severity.as_str().to_uppercase()),

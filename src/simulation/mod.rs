@@ -8,6 +8,7 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use case::{Case, Line, Outcome, START, Suite, Telling};
@@ -74,7 +75,7 @@ impl<'a> Simulation<'a> {
         for id in self.memory.to_send(self.now) {
             if let Some(claimed) = self.claim(&id) {
                 self.settle(&claimed);
-                self.told.push(claimed.notification);
+                self.told.push(Arc::unwrap_or_clone(claimed.notification));
             }
         }
         // Nothing asks for what is done with.

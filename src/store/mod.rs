@@ -492,7 +492,7 @@ pub struct DeliveryHistory {
     /// The delivery.
     pub row: DeliveryRow,
     /// What it says, once it was claimed.
-    pub notification: Option<Notification>,
+    pub notification: Option<Arc<Notification>>,
     /// Its attempts, the first first.
     pub attempts: Vec<AttemptRow>,
 }

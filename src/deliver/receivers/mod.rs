@@ -18,6 +18,7 @@ mod telegram;
 mod verdict;
 mod webhook;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -47,7 +48,7 @@ pub struct Envelope {
     /// When the delivery was made.
     pub created_at: Timestamp,
     /// What there is to tell, for places that take data.
-    pub notification: Notification,
+    pub notification: Arc<Notification>,
     /// The same in words.
     pub message: Message,
     /// The place's own name for the thread, if it gave one when it took an earlier message of it.

@@ -123,7 +123,7 @@ pub(super) fn envelope(message: Message) -> Envelope {
         id: DeliveryId("d-17".into()),
         thread: "t-9".into(),
         created_at: at("2015-11-20T14:02:01Z"),
-        notification: notification(&[alert("c1", News::Firing)]),
+        notification: notification(&[alert("c1", News::Firing)]).into(),
         message,
         handle: None,
         reached: Vec::new(),

@@ -53,7 +53,7 @@ fn a_digest_tells_all_that_waits_the_most_severe_first_and_settles_it_as_a_whole
     let mut world = world();
     let claimed = digest(&mut world);
     assert_eq!(containers(&claimed), ["a", "b", "c"]);
-    let Notification { severity, firing, resolved, .. } = claimed.notification;
+    let Notification { severity, firing, resolved, .. } = *claimed.notification;
     assert_eq!((severity, firing, resolved), (Severity::Critical, 3, 0));
     assert!(claimed.deliveries().all(|delivery| delivery.digest.as_ref() == Some(claimed.id())));
     assert_eq!(world.settle(&claimed, &SENT), Settled::Sent);

@@ -34,7 +34,7 @@ fn what_was_given_up_and_still_fires_is_told_under_its_id_and_once() {
     assert!(world.claim().is_empty());
     assert_eq!(world.retry(&letter), Ok(Retried::Waits));
     let claimed = world.claim();
-    assert_eq!(said(&[claimed[0].notification.clone()]), [[("a".into(), News::Firing)]]);
+    assert_eq!(said(&[(*claimed[0].notification).clone()]), [[("a".into(), News::Firing)]]);
     assert_eq!(claimed[0].delivery.id, letter);
     assert!(!claimed[0].delivery.plain, "the full wording is tried again");
     assert_eq!(world.settle(&claimed[0], &SENT), Settled::Sent);
@@ -189,7 +189,7 @@ fn what_may_have_been_heard_is_said_again_under_its_id_and_otherwise_under_anoth
         let claimed = world.claim();
         assert_eq!(claimed[0].delivery.id == letter, !ends);
         let news = if ends { News::BeganAndEnded } else { News::Firing };
-        assert_eq!(said(&[claimed[0].notification.clone()]), [[("a".into(), news)]]);
+        assert_eq!(said(&[(*claimed[0].notification).clone()]), [[("a".into(), news)]]);
     }
 }
 

@@ -402,7 +402,7 @@ impl World {
         for claimed in &claimed {
             assert_ne!(self.settle(claimed, outcome), Settled::Lost);
         }
-        claimed.into_iter().map(|claimed| claimed.notification).collect()
+        claimed.into_iter().map(|claimed| Arc::unwrap_or_clone(claimed.notification)).collect()
     }
 
     /// Puts a dead letter back.
@@ -443,5 +443,6 @@ impl World {
 
 /// What each of the deliveries in a message says.
 fn said(claimed: &Claimed) -> Vec<Notification> {
-    claimed.deliveries().filter_map(|delivery| delivery.notification.clone()).collect()
+    let says = claimed.deliveries().filter_map(|delivery| delivery.notification.clone());
+    says.map(Arc::unwrap_or_clone).collect()
 }

@@ -419,7 +419,7 @@ impl Store for FakeStore {
         let row = delivery();
         let found = (id.0 == row.id).then(|| DeliveryHistory {
             row,
-            notification: Some(notification()),
+            notification: Some(notification().into()),
             attempts: vec![attempt()],
         });
         self.answer(&id, found)

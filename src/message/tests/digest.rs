@@ -20,7 +20,10 @@ fn digest_of(of: Vec<Notification>) -> Notification {
         resolved,
         due_at,
         alerts: Vec::new(),
-        digest: Some(Digest { id: DeliveryId("0123abcd".into()), of }),
+        digest: Some(Digest {
+            id: DeliveryId("0123abcd".into()),
+            of: of.into_iter().map(Into::into).collect(),
+        }),
         ..notification(Vec::new())
     }
 }

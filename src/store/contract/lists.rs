@@ -280,7 +280,7 @@ pub(crate) async fn a_delivery_is_shown_with_its_attempts_and_what_it_says(store
     write_events(store, vec![event]).await;
     let mut said = delivery("said", "ops", 2);
     (said.status, said.ended_at) = (Status::Discarded, Some(at(9)));
-    said.notification = Some(notification(IntervalId(1)));
+    said.notification = Some(notification(IntervalId(1)).into());
     let attempt = |number, outcome: Option<&'static str>| Attempt {
         delivery: said.id.clone(),
         number,

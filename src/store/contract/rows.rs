@@ -20,7 +20,7 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     ];
     let mut sent = delivery("d1", "ops", 105);
     sent.lease = Some(Lease { token: "t".into(), until: at(200) });
-    sent.notification = Some(notification(IntervalId(1)));
+    sent.notification = Some(notification(IntervalId(1)).into());
     sent.reached = vec!["a@x".into()];
     sent.last_error = Some("no_service".into());
     (sent.attempts, sent.failures, sent.plain, sent.doubtful) = (4, 3, true, true);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use foldhash::HashSet;
 use rusqlite::{Connection, ToSql, params};
@@ -356,7 +357,11 @@ fn put_delivery(
 ) -> Result<(), Failure> {
     let group = memory.group_number_or_new(connection, &delivery.group)?;
     let lease = delivery.lease.as_ref();
-    let says_the_same = read.is_some_and(|read| read.notification == delivery.notification);
+    let says_the_same =
+        read.is_some_and(|read| match (&read.notification, &delivery.notification) {
+            (Some(read), Some(says)) => Arc::ptr_eq(read, says) || read == says,
+            (read, says) => read.is_none() && says.is_none(),
+        });
     let says = delivery.notification.as_ref().filter(|_| !says_the_same);
     connection
         .prepare_cached(

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use insta::assert_json_snapshot;
 
 use super::*;
@@ -11,7 +13,7 @@ fn alertmanager() -> Alertmanager {
 
 fn of(alerts: &[AlertNews]) -> Envelope {
     let mut envelope = envelope(message(vec![section("RUNNING → CRASHED", &["c1"])]));
-    envelope.notification = notification(alerts);
+    envelope.notification = notification(alerts).into();
     envelope
 }
 
@@ -73,7 +75,7 @@ fn an_alert_fires_there_until_it_is_told_that_it_is_over() {
 #[test]
 fn alerts_that_are_only_counted_are_alluded_to() {
     let mut envelope = of(&[news("c1", News::Firing)]);
-    envelope.notification.firing = 491;
+    Arc::make_mut(&mut envelope.notification).firing = 491;
     let told = payload(&envelope);
     assert_eq!(told.as_array().unwrap().len(), 2);
     assert_eq!(told[1]["labels"]["left_out"], "true");
@@ -99,7 +101,7 @@ fn a_monster_is_cut_to_a_size_that_can_be_read() {
         let mut envelope = envelope(message);
         let mut alert = news(&"x".repeat(100_000), News::Firing);
         alert.labels = Labels::new([("id".into(), "\"\\\n".repeat(50_000))].into());
-        envelope.notification = notification(&vec![alert; 50]);
+        envelope.notification = notification(&vec![alert; 50]).into();
         assert!(told(&alertmanager(), &envelope).to_string().len() < 1_000_000);
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use insta::assert_json_snapshot;
 
 use super::*;
@@ -17,7 +19,7 @@ fn pagerduty() -> PagerDuty {
 fn of(alerts: &[News]) -> Envelope {
     let mut envelope = envelope(message(vec![section("RUNNING → CRASHED", &["c1", "c2"])]));
     let alerts: Vec<_> = alerts.iter().map(|news| alert("c1", *news)).collect();
-    envelope.notification = notification(&alerts);
+    envelope.notification = notification(&alerts).into();
     envelope
 }
 
@@ -26,7 +28,7 @@ fn what_it_missed_itself_is_an_incident_and_that_another_is_back_ends_one() {
     for (receiver, action) in [("ops", "trigger"), ("other", "resolve")] {
         let mut envelope = of(&[News::Over]);
         assert_eq!(envelope.notification.receiver, "ops");
-        envelope.notification.notice = Some(Notice {
+        Arc::make_mut(&mut envelope.notification).notice = Some(Notice {
             receiver: receiver.into(),
             reason: "401".into(),
             back_at: Some(Timestamp::default()),
@@ -95,7 +97,7 @@ fn an_incident_lasts_while_anything_of_the_group_fires() {
         assert_eq!(action(&of(&[news])), "resolve", "{news:?}");
     }
     let mut others_fire = of(&[News::Over]);
-    others_fire.notification.firing_in_group = 2;
+    Arc::make_mut(&mut others_fire.notification).firing_in_group = 2;
     assert_eq!(action(&others_fire), "trigger");
 }
 

@@ -15,7 +15,8 @@ fn webhook(secrets: &[&str]) -> Webhook {
 
 fn crashed() -> Envelope {
     let mut envelope = envelope(message(vec![section("RUNNING → CRASHED", &["c1"])]));
-    envelope.notification = notification(&[news("c1", News::Firing), news("c2", News::Over)]);
+    envelope.notification =
+        notification(&[news("c1", News::Firing), news("c2", News::Over)]).into();
     envelope
 }
 
@@ -173,7 +174,7 @@ fn what_is_too_much_leaves_payloads_out_first_and_says_how_many_alerts_are_missi
     let mut envelope = crashed();
     let mut large = news("c1", News::Firing);
     large.event = Some(json!({"junk": "x".repeat(100_000)}));
-    envelope.notification = notification(&vec![large.clone(); 50]);
+    envelope.notification = notification(&vec![large.clone(); 50]).into();
     let body = told(&webhook(&[]), &envelope)["data"].clone();
     assert!(body.to_string().len() <= BODY);
     assert_eq!(body["alerts"].as_array().unwrap().len(), 50);
@@ -182,7 +183,7 @@ fn what_is_too_much_leaves_payloads_out_first_and_says_how_many_alerts_are_missi
     assert!(body["alerts"][49]["event"].is_null());
 
     large.container = "x".repeat(50_000);
-    envelope.notification = notification(&vec![large; 50]);
+    envelope.notification = notification(&vec![large; 50]).into();
     let body = told(&webhook(&[]), &envelope)["data"].clone();
     assert!(body.to_string().len() <= BODY);
     let kept = body["alerts"].as_array().unwrap().len();
