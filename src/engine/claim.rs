@@ -320,7 +320,7 @@ fn compose(
         (0, true) => suppress::repeats(draft, rules, &group.key)?.0,
         _ => draft.news_of(&group.key)?,
     };
-    let told: Vec<(Interval, News)> = intervals
+    let told: Vec<(Arc<Interval>, News)> = intervals
         .into_iter()
         .filter_map(|interval| {
             let entry = interval.ledger.iter().find(|entry| entry.group == group.key)?;
@@ -355,7 +355,7 @@ fn compose(
         .map(|saying| Saying { doubtful: may_have_been_said(delivery, &saying), ..saying })
         .collect();
 
-    let mut by_alert: BTreeMap<&AlertKey, Vec<&(Interval, News)>> = BTreeMap::new();
+    let mut by_alert: BTreeMap<&AlertKey, Vec<&(Arc<Interval>, News)>> = BTreeMap::new();
     for item in &told {
         by_alert.entry(&item.0.alert).or_default().push(item);
     }
@@ -472,7 +472,7 @@ fn waiting_since(
 }
 
 /// One line for one alert: what it is now, and how often it came and went.
-fn sum_up<'a>(of_alert: &[&'a (Interval, News)]) -> Option<(&'a Interval, AlertNews)> {
+fn sum_up<'a>(of_alert: &[&'a (Arc<Interval>, News)]) -> Option<(&'a Interval, AlertNews)> {
     let (first, _) = of_alert.first()?;
     let (last, news) = of_alert.last()?;
     // Of an alert that was told as firing, ended, and came and went again, the end is the news.

@@ -1,5 +1,7 @@
 //! The decision: events take their place, what is due ends or speaks.
 
+use std::sync::Arc;
+
 use super::draft::{Draft, Missing};
 use super::types::*;
 use super::{group, intervals, ledger, shared, suppress, timeline};
@@ -104,7 +106,9 @@ pub fn align(
             shared::note(&mut draft, rules, &interval, None);
             let _: Result<(), Missing> = match interval.role {
                 Role::Part => Ok(()),
-                Role::Own | Role::Whole => ledger::refresh(&mut draft, rules, interval),
+                Role::Own | Role::Whole => {
+                    ledger::refresh(&mut draft, rules, Arc::unwrap_or_clone(interval))
+                }
             };
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct Draft<'a> {
     events: Vec<Heard>,
     failed: Vec<(Heard, String)>,
     containers: BTreeMap<Arc<str>, Container>,
-    intervals: BTreeMap<IntervalId, Option<Interval>>,
+    intervals: BTreeMap<IntervalId, Option<Arc<Interval>>>,
     groups: BTreeMap<GroupKey, Option<Group>>,
     deliveries: BTreeMap<DeliveryId, Delivery>,
     receivers: BTreeMap<Arc<str>, Health>,
@@ -235,7 +235,8 @@ impl<'a> Draft<'a> {
             return Err(Missing);
         }
         let ids = self.snapshot.ended.iter();
-        Ok(ids.filter_map(|id| self.snapshot.intervals.get(id)).cloned().collect())
+        let ended = ids.filter_map(|id| self.snapshot.intervals.get(id));
+        Ok(ended.map(|interval| (**interval).clone()).collect())
     }
 
     /// The parts and wholes of an alert that ended before this instant, the first to end first and
@@ -250,7 +251,7 @@ impl<'a> Draft<'a> {
             self.need.ended_of.insert(alert.clone(), before);
             return Err(Missing);
         }
-        let all = self.with(|interval| interval.role != Role::Own && interval.alert == *alert);
+        let all = self.copied(|interval| interval.role != Role::Own && interval.alert == *alert);
         let end = |interval: &Interval| interval.end.as_ref().map(|end| end.at);
         let (mut ended, mut others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|interval| end(interval).is_some_and(|end| end < before));
@@ -297,13 +298,13 @@ impl<'a> Draft<'a> {
     pub(super) fn intervals_of(&self, container: &str) -> Vec<Interval> {
         let read = self.of_container.get(container).into_iter().flatten();
         let made = self.new_intervals.get(container).into_iter().flatten();
-        let mut intervals: Vec<Interval> =
-            read.chain(made).filter_map(|id| self.current(*id)).cloned().collect();
+        let all = read.chain(made).filter_map(|id| self.current(*id));
+        let mut intervals: Vec<Interval> = all.map(|interval| (**interval).clone()).collect();
         intervals.sort_by_key(|interval| (interval.start, in_order(interval.id)));
         intervals
     }
 
-    fn current(&self, id: IntervalId) -> Option<&Interval> {
+    fn current(&self, id: IntervalId) -> Option<&Arc<Interval>> {
         match self.intervals.get(&id) {
             Some(changed) => changed.as_ref(),
             None => self.snapshot.intervals.get(&id),
@@ -311,7 +312,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The interval with this id, if it still exists.
-    pub(super) fn interval(&mut self, id: IntervalId) -> Result<Option<Interval>, Missing> {
+    pub(super) fn interval(&mut self, id: IntervalId) -> Result<Option<Arc<Interval>>, Missing> {
         if let Some(interval) = self.current(id) {
             return Ok(Some(interval.clone()));
         }
@@ -333,7 +334,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn put_interval(&mut self, interval: Interval) {
-        self.intervals.insert(interval.id, Some(interval));
+        self.intervals.insert(interval.id, Some(interval.into()));
     }
 
     pub(super) fn remove_interval(&mut self, id: IntervalId) {
@@ -387,7 +388,7 @@ impl<'a> Draft<'a> {
         &mut self,
         rules: impl Iterator<Item = &'r Arc<str>>,
         wanted: impl Fn(&Interval) -> bool,
-    ) -> Result<Vec<Interval>, Missing> {
+    ) -> Result<Vec<Arc<Interval>>, Missing> {
         let rules: Vec<&Arc<str>> = rules.collect();
         if rules.is_empty() {
             return Ok(Vec::new());
@@ -407,7 +408,7 @@ impl<'a> Draft<'a> {
         &mut self,
         rule: &Arc<str>,
         wanted: impl Fn(&Interval, &Entry) -> bool,
-    ) -> Result<Vec<Interval>, Missing> {
+    ) -> Result<Vec<Arc<Interval>>, Missing> {
         if !self.snapshot.asked.untold.contains(rule) {
             self.need.untold.insert(rule.clone());
             return Err(Missing);
@@ -428,7 +429,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The intervals of which this group has news, be it held back.
-    pub(super) fn news_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
+    pub(super) fn news_of(&mut self, key: &GroupKey) -> Result<Vec<Arc<Interval>>, Missing> {
         if !self.snapshot.asked.news.contains(key) {
             self.need.news.insert(key.clone());
             return Err(Missing);
@@ -437,7 +438,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Those of them that are held back.
-    pub(super) fn held_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
+    pub(super) fn held_of(&mut self, key: &GroupKey) -> Result<Vec<Arc<Interval>>, Missing> {
         let asked = &self.snapshot.asked;
         if !asked.held.contains(key) && !asked.news.contains(key) {
             self.need.held.insert(key.clone());
@@ -447,7 +448,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The open intervals of this group.
-    pub(super) fn firing_of(&mut self, key: &GroupKey) -> Result<Vec<Interval>, Missing> {
+    pub(super) fn firing_of(&mut self, key: &GroupKey) -> Result<Vec<Arc<Interval>>, Missing> {
         if !self.snapshot.asked.firing.contains(key) {
             self.need.firing.insert(key.clone());
             return Err(Missing);
@@ -455,16 +456,16 @@ impl<'a> Draft<'a> {
         Ok(self.with_entry(key, |entry| entry.firing))
     }
 
-    fn with_entry(&self, key: &GroupKey, wanted: impl Fn(&Entry) -> bool) -> Vec<Interval> {
+    fn with_entry(&self, key: &GroupKey, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<Interval>> {
         self.with(|interval| {
             interval.ledger.iter().any(|entry| entry.group == *key && wanted(entry))
         })
     }
 
     /// Those of the intervals that were read or made for which this holds, by start.
-    fn with(&self, wanted: impl Fn(&Interval) -> bool) -> Vec<Interval> {
+    fn with(&self, wanted: impl Fn(&Interval) -> bool) -> Vec<Arc<Interval>> {
         let ids = self.snapshot.intervals.keys().filter(|id| !self.intervals.contains_key(id));
-        let mut found: Vec<Interval> = ids
+        let mut found: Vec<Arc<Interval>> = ids
             .chain(self.intervals.keys())
             .filter_map(|id| self.current(*id))
             .filter(|interval| wanted(interval))
@@ -472,6 +473,11 @@ impl<'a> Draft<'a> {
             .collect();
         found.sort_by_key(|interval| (interval.start, in_order(interval.id)));
         found
+    }
+
+    /// The same, to be changed.
+    fn copied(&self, wanted: impl Fn(&Interval) -> bool) -> Vec<Interval> {
+        self.with(wanted).into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     /// Notes that parts of an alert have changed from this instant on.
@@ -503,7 +509,7 @@ impl<'a> Draft<'a> {
             self.need.wholes.insert(alert.clone());
             return Err(Missing);
         }
-        let mut open = self.with(|interval| {
+        let mut open = self.copied(|interval| {
             interval.role == Role::Whole && interval.end.is_none() && interval.alert == *alert
         });
         Ok(open.pop().filter(|_| open.is_empty()))
@@ -520,7 +526,8 @@ impl<'a> Draft<'a> {
         let not_before = |from: Timestamp| {
             move |interval: &Interval| interval.end.as_ref().is_none_or(|end| from <= end.at)
         };
-        let of_alert = self.with(|interval| interval.role != Role::Own && interval.alert == *alert);
+        let of_alert =
+            self.copied(|interval| interval.role != Role::Own && interval.alert == *alert);
         let (wholes, parts): (Vec<_>, Vec<_>) =
             of_alert.into_iter().partition(|interval| interval.role == Role::Whole);
         let wholes: Vec<_> = wholes.into_iter().filter(not_before(from)).collect();
@@ -623,7 +630,7 @@ impl<'a> Draft<'a> {
         };
         for (id, interval) in self.intervals {
             match interval {
-                Some(interval) => changes.intervals.push(interval),
+                Some(interval) => changes.intervals.push(Arc::unwrap_or_clone(interval)),
                 // One that never was stored leaves nothing to remove.
                 None if id.0 < 0 => {}
                 None => changes.intervals_removed.push(id),

@@ -144,7 +144,7 @@ fn return_news(
     each(says, |saying| {
         let interval = draft.interval(saying.interval)?;
         let is_there = interval.as_ref().is_some_and(|interval| given_up.stands(interval, saying));
-        intervals.extend(interval.map(|interval| (interval.id, interval)));
+        intervals.extend(interval.map(|interval| (interval.id, Arc::unwrap_or_clone(interval))));
         if !is_there {
             let others = of_alert(draft, rules, saying)?;
             intervals.extend(others.into_iter().map(|interval| (interval.id, interval)));
@@ -167,7 +167,7 @@ fn return_news(
         let id = interval.id;
         ledger::refresh(draft, rules, interval)?;
         returned.extend(draft.interval(id)?.and_then(|interval| {
-            interval.ledger.into_iter().find(|entry| entry.group.receiver == *receiver)
+            interval.ledger.iter().find(|entry| entry.group.receiver == *receiver).cloned()
         }));
         Ok(())
     })?;

@@ -290,7 +290,7 @@ fn resolve_doubt(
     let place_of = |interval: &Interval| {
         interval.ledger.iter().position(|entry| entry.group.receiver == *receiver)
     };
-    let mut intervals: BTreeMap<IntervalId, Interval> = BTreeMap::new();
+    let mut intervals: BTreeMap<IntervalId, Arc<Interval>> = BTreeMap::new();
     let (mut moved, mut handed_over) = (false, false);
     let mut whole = HashSet::new();
     each(&notification.says, |saying| {
@@ -332,7 +332,7 @@ fn resolve_doubt(
         };
         was_told && !before.over && !before.goes_on && says.any(overtakes)
     };
-    each(intervals.into_values(), |mut interval| {
+    each(intervals.into_values(), |interval| {
         let Some(index) = place_of(&interval) else { return Ok(()) };
         // What has all of it where it was said of was not parted: what else began then is another.
         let is_anothers = |saying: &Saying, maybe: &Told| {
@@ -345,16 +345,17 @@ fn resolve_doubt(
             .collect();
         // An end and a beginning in one instant: what fires is said last.
         said.sort_by_key(|(saying, _)| (saying.from, saying.until.unwrap_or(Timestamp::FOR_EVER)));
-        if said.is_empty() {
-            let told = interval.ledger[index].told.stretches();
-            let (overtaken, still_told): (Vec<Told>, Vec<Told>) =
-                told.partition(|told| is_overtaken(&interval, told));
-            if overtaken.is_empty() {
-                return Ok(());
-            }
-            interval.ledger[index].told = still_told.into_iter().collect();
+        let told = interval.ledger[index].told.stretches();
+        let (overtaken, still_told): (Vec<Told>, Vec<Told>) = match said.is_empty() {
+            true => told.partition(|told| is_overtaken(&interval, told)),
+            false => (Vec::new(), told.collect()),
+        };
+        if said.is_empty() && overtaken.is_empty() {
+            return Ok(());
         }
+        let mut interval = Arc::unwrap_or_clone(interval);
         let entry = &mut interval.ledger[index];
+        entry.told = still_told.into_iter().collect();
         for (saying, maybe) in said {
             // That it was refused now says nothing of whether it was heard before.
             if !was_told && saying.doubtful {
@@ -466,7 +467,8 @@ pub(super) fn enter(
     let says = delivery.notification.iter().flat_map(|notification| &notification.says);
     each(says, |saying| {
         // One that is gone was joined with another, which keeps what may have been heard of it.
-        let Some(mut interval) = draft.interval(saying.interval)? else { return Ok(()) };
+        let Some(interval) = draft.interval(saying.interval)? else { return Ok(()) };
+        let mut interval = Arc::unwrap_or_clone(interval);
         let told = saying.told(now);
         let receiver = &delivery.group.receiver;
         if let Some(entry) =

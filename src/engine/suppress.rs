@@ -1,6 +1,8 @@
 //! What is held back: by a silence, by a mute time of its rule, or by an alert that inhibits it
 //! (DESIGN.md §6, "Held back").
 
+use std::sync::Arc;
+
 use super::draft::{Draft, Fired, Missing, each};
 use super::ledger;
 use super::silence::Silence;
@@ -14,7 +16,7 @@ use crate::rules::{On, Rule, Rules};
 pub(super) fn hold(
     rules: &Rules,
     silences: &[Silence],
-    sources: &[Interval],
+    sources: &[Arc<Interval>],
     interval: &Interval,
     now: Timestamp,
 ) -> Option<Held> {
@@ -153,7 +155,7 @@ pub(super) fn repeats(
     draft: &mut Draft<'_>,
     rules: &Rules,
     key: &GroupKey,
-) -> Result<(Vec<Interval>, Option<Timestamp>), Missing> {
+) -> Result<(Vec<Arc<Interval>>, Option<Timestamp>), Missing> {
     let firing = draft.firing_of(key);
     let sources = draft.sources(rules.sources_of(&key.rule), |_| true);
     let (mut firing, sources, silences) = (firing?, sources?, draft.silences()?);

@@ -461,6 +461,8 @@ impl Belief {
     /// Adds a stretch, unless it is there.
     pub fn add(&mut self, told: Told) {
         if !self.0.contains(&told) {
+            // There is hardly ever another.
+            self.0.reserve_exact(1);
             self.0.push(told);
         }
     }
@@ -1046,7 +1048,7 @@ pub struct Snapshot {
     /// The last events by container, in no order.
     pub recent: HashMap<Arc<str>, Vec<Heard>>,
     /// Every interval that was read, for whichever key.
-    pub intervals: HashMap<IntervalId, Interval>,
+    pub intervals: HashMap<IntervalId, Arc<Interval>>,
     /// Events by container and reference.
     pub events: HashMap<(Arc<str>, EventRef), Arc<Event>>,
     /// Groups by key.

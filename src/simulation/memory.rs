@@ -151,7 +151,7 @@ impl Memory {
                 || (keys.untold.contains(&interval.alert.rule)
                     && interval.ledger.iter().any(|entry| entry.news.is_some()))
             {
-                snapshot.intervals.insert(interval.id, interval.clone());
+                snapshot.intervals.insert(interval.id, interval.clone().into());
             }
         }
         for key in &snapshot.asked.groups.clone() {

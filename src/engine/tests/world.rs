@@ -249,7 +249,8 @@ impl World {
     /// Why an interval is not to be told now, if so.
     pub(super) fn held(&self, interval: &Interval) -> Option<Held> {
         let fires = |interval: &&Interval| interval.ledger.iter().any(|entry| entry.firing);
-        let sources: Vec<Interval> = self.intervals.values().filter(fires).cloned().collect();
+        let sources = self.intervals.values().filter(fires);
+        let sources: Vec<Arc<Interval>> = sources.cloned().map(Into::into).collect();
         suppress::hold(&self.rules, &self.silences, &sources, interval, self.now)
     }
 

@@ -9,6 +9,7 @@ mod silences;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -285,7 +286,8 @@ fn first(limit: usize) -> PageQuery {
 /// The intervals of a container, by id.
 async fn intervals_of(store: &dyn Store, container: &str) -> Vec<Interval> {
     let keys = Keys { timelines: one(container.into()), ..Keys::default() };
-    let mut intervals: Vec<_> = read(store, keys).await.intervals.into_values().collect();
+    let mut intervals: Vec<_> =
+        read(store, keys).await.intervals.into_values().map(Arc::unwrap_or_clone).collect();
     intervals.sort_by_key(|interval| interval.id);
     intervals
 }

@@ -1,5 +1,7 @@
 //! Rows are read as they were written.
 
+use std::sync::Arc;
+
 use foldhash::HashSet;
 
 use super::*;
@@ -80,7 +82,7 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     assert_eq!(snapshot.groups[&quiet.key], quiet);
     assert_eq!(snapshot.deliveries[&sent.id], sent);
 
-    let mut stored: Vec<_> = snapshot.intervals.into_values().collect();
+    let mut stored: Vec<_> = snapshot.intervals.into_values().map(Arc::unwrap_or_clone).collect();
     stored.sort_by_key(|interval| interval.id);
     assert!(stored.iter().all(|interval| interval.id.0 > 0));
     for (interval, written) in stored.iter_mut().zip(&changes.intervals) {
@@ -289,7 +291,7 @@ pub(crate) async fn what_was_read_is_changed_where_it_differs_and_nowhere_else(s
         let decide = move |_: &Snapshot| Step::Write(changes.clone());
         store.run(keys.clone(), Box::new(decide)).await.unwrap();
         let snapshot = read(store, keys.clone()).await;
-        assert_eq!(snapshot.intervals[&interval.id], interval);
+        assert_eq!(*snapshot.intervals[&interval.id], interval);
         assert_eq!(snapshot.deliveries[&delivery.id], delivery);
     }
 }
@@ -385,7 +387,7 @@ pub(crate) async fn rows_put_again_are_replaced(store: &dyn Store) {
     };
     let snapshot = read(store, keys).await;
     assert_eq!(snapshot.containers["a"], changed);
-    assert_eq!(snapshot.intervals[&over.id], over);
+    assert_eq!(*snapshot.intervals[&over.id], over);
     assert_eq!(snapshot.groups[&group_key("ops")], spoken);
     assert_eq!(snapshot.deliveries[&dead.id], dead);
 }

@@ -103,18 +103,18 @@ fn extend(
             let read = |memory: &mut Memory| open_intervals(connection, &mut memory.names, key);
             let open = match known {
                 Some(open) => {
-                    debug_assert_eq!(*open, read(memory)?);
+                    debug_assert_eq!(open, read(memory)?);
                     open
                 }
                 None => {
-                    let open = Arc::new(read(memory)?);
+                    let open = read(memory)?;
                     memory.know_open(id, &open);
                     open
                 }
             };
             let entries = open.iter().flat_map(|interval| &interval.ledger);
             keys.groups.extend(entries.map(|entry| entry.group.clone()));
-            add(snapshot, open.iter().cloned());
+            add(snapshot, open);
         }
         snapshot.containers.insert(id.clone(), container);
     }
@@ -223,8 +223,9 @@ fn extend(
     Ok(())
 }
 
-fn add(snapshot: &mut Snapshot, intervals: impl IntoIterator<Item = Interval>) {
-    snapshot.intervals.extend(intervals.into_iter().map(|interval| (interval.id, interval)));
+fn add(snapshot: &mut Snapshot, intervals: impl IntoIterator<Item = impl Into<Arc<Interval>>>) {
+    let intervals = intervals.into_iter().map(Into::into);
+    snapshot.intervals.extend(intervals.map(|interval| (interval.id, interval)));
 }
 
 /// A query over the events of one container, from the last received, which `$last` selects.
@@ -400,10 +401,11 @@ fn open_intervals(
     connection: &Connection,
     names: &mut Names,
     container: i64,
-) -> Result<Vec<Interval>, Failure> {
+) -> Result<Vec<Arc<Interval>>, Failure> {
     const OPEN: &str =
         intervals_where!("i.container = ?1 and i.end_at is null and i.role <> 'whole'");
-    intervals(connection, names, OPEN, [container])
+    let open = intervals(connection, names, OPEN, [container])?;
+    Ok(open.into_iter().map(Into::into).collect())
 }
 
 fn container_intervals(

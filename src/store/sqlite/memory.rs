@@ -41,8 +41,11 @@ const STORED: &str =
 pub(super) const NOW: &str = stored!("(select * from containers_now where id = ?1) s");
 
 /// How many containers, and how many names, are kept in memory, give or take those of one commit:
-/// some 3 MB.
+/// some 3 MB. An open interval counts for [`OPEN`] containers.
 const KEPT: usize = 8192;
+
+/// About how many times the memory of a container an open interval takes.
+const OPEN: usize = 3;
 
 /// After how many changes, of which an event makes one, the tables are brought up to date. The log
 /// has some 300 kB by then.
@@ -66,7 +69,7 @@ pub(super) struct Kept {
     /// `None` if nothing but failed events was heard of it.
     pub(super) container: Option<Container>,
     /// Its open intervals, if they are known here.
-    pub(super) open: Option<Arc<Vec<Interval>>>,
+    pub(super) open: Option<Vec<Arc<Interval>>>,
     /// Whether the table has it otherwise.
     unwritten: bool,
     /// The last [stretch](Memory::stretch) in which what it was before was noted, if it ever was.
@@ -83,7 +86,7 @@ impl Kept {
             ahead: 0,
             facet: None,
             container: None,
-            open: Some(Arc::default()),
+            open: Some(Vec::new()),
             unwritten: true,
             noted_in: None,
         }
@@ -130,6 +133,8 @@ impl Names {
 #[derive(Default)]
 pub(super) struct Memory {
     rows: HashMap<Arc<str>, Kept>,
+    /// How many open intervals these have.
+    open: usize,
     facets: HashMap<Facet, i64>,
     groups: HashMap<GroupKey, KeptGroup>,
     /// The names of groups that entries of ledgers were read with.
@@ -160,9 +165,10 @@ impl Memory {
     }
 
     /// Notes the open intervals of a container as they are stored.
-    pub(super) fn know_open(&mut self, id: &Arc<str>, open: &Arc<Vec<Interval>>) {
+    pub(super) fn know_open(&mut self, id: &Arc<str>, open: &[Arc<Interval>]) {
         if let Some(row) = self.rows.get_mut(id) {
-            row.open = Some(Arc::clone(open));
+            self.open += open.len();
+            row.open = Some(open.to_vec());
         }
     }
 
@@ -406,6 +412,7 @@ impl Memory {
                 None => self.rows.remove(&id),
             };
         }
+        self.open = self.rows.values().flat_map(|row| &row.open).map(Vec::len).sum();
         self.facets.clear();
         self.groups.clear();
         self.names.0.clear();
@@ -419,21 +426,24 @@ impl Memory {
             return;
         }
         let open = self.change_known(&interval.container).and_then(|row| row.open.as_mut());
-        let Some(open) = open.map(Arc::make_mut) else { return };
+        let Some(open) = open else { return };
+        let before = open.len();
         open.retain(|other| other.id != id);
         if interval.end.is_none() {
-            open.push(Interval { id, ..interval.clone() });
+            open.push(Interval { id, ..interval.clone() }.into());
             open.sort_unstable_by_key(|interval| interval.id);
         }
+        let after = open.len();
+        self.open = self.open + after - before;
     }
 
     /// Forgets an interval, whosever it was.
     fn remove_interval(&mut self, removed: IntervalId) {
-        let has =
-            |row: &Kept| row.open.iter().flat_map(|open| &**open).any(|one| one.id == removed);
+        let has = |row: &Kept| row.open.iter().flatten().any(|one| one.id == removed);
         let of = self.rows.iter().find(|(_, row)| has(row)).map(|(id, _)| Arc::clone(id));
         if let Some(row) = of.and_then(|id| self.change_known(&id)) {
-            row.open = None;
+            let open = row.open.take();
+            self.open -= open.map_or(0, |open| open.len());
         }
     }
 
@@ -444,7 +454,7 @@ impl Memory {
 
     /// Writes what was changed; to be called last before a commit.
     pub(super) fn write(&mut self, connection: &Connection) -> Result<(), Failure> {
-        self.settle |= self.unsettled >= UNSETTLED || self.rows.len() >= KEPT;
+        self.settle |= self.unsettled >= UNSETTLED || self.is_full();
         if self.settle {
             let mut rows: Vec<&Kept> = self.rows.values().filter(|row| row.unwritten).collect();
             rows.sort_unstable_by_key(|row| row.key);
@@ -461,6 +471,10 @@ impl Memory {
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        self.rows.len() + OPEN * self.open >= KEPT
+    }
+
     /// To be called after a commit.
     pub(super) fn committed(&mut self) {
         self.unsettled += self.before.len();
@@ -470,8 +484,9 @@ impl Memory {
             return;
         }
         self.unsettled = 0;
-        if self.rows.len() >= KEPT {
+        if self.is_full() {
             self.rows.clear();
+            self.open = 0;
         }
         for row in self.rows.values_mut() {
             row.unwritten = false;
@@ -634,7 +649,7 @@ fn read(connection: &Connection, sql: &str, id: &Arc<str>) -> Result<Option<Kept
             derived_to: columns.take()?,
             open: columns.take()?,
         };
-        let open = (container.open == 0).then(Arc::default);
+        let open = (container.open == 0).then(Vec::new);
         Ok(Kept { container: Some(container), open, ..row })
     });
     Ok(found.optional()?)

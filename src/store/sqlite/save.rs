@@ -48,7 +48,8 @@ pub(super) fn changes(
         remove_interval(connection, memory, *id)?;
     }
     for interval in &changes.intervals {
-        put_interval(connection, memory, read.intervals.get(&interval.id), interval)?;
+        let read = read.intervals.get(&interval.id).map(AsRef::as_ref);
+        put_interval(connection, memory, read, interval)?;
     }
     changes.groups_removed.iter().try_for_each(|key| memory.remove_group(connection, key))?;
     changes.groups.iter().try_for_each(|group| memory.put_group(connection, group))?;

@@ -78,7 +78,8 @@ impl Other for Reopened {
         }
         // It may read more than it was asked for, and that is as it is.
         for id in snapshot.intervals.keys().chain(found.intervals.keys()) {
-            assert_eq!(found.intervals.get(id), memory.intervals.get(id), "{id:?}");
+            let found = found.intervals.get(id).map(AsRef::as_ref);
+            assert_eq!(found, memory.intervals.get(id), "{id:?}");
         }
         runtime.block_on(write(store, changes.clone())).unwrap();
     }
