@@ -163,7 +163,7 @@ fn lines(row: &DeliveryRow, now: Timestamp) -> Vec<String> {
         (Status::Pending, None) => ": being sent".to_owned(),
         _ => since,
     };
-    let labels = row.labels.values().map(|value| one_line(value)).collect::<Vec<_>>().join("/");
+    let labels = row.labels.iter().map(|(_, value)| one_line(value)).collect::<Vec<_>>().join("/");
     let of = if labels.is_empty() { String::new() } else { format!(" of {labels}") };
     let tried = match row.attempts {
         0 => "not tried yet".to_owned(),

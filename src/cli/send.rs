@@ -123,7 +123,7 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
 /// What places are told that take data and not words: something that happened, and has no end.
 fn notification(receiver: &str, now: Timestamp) -> Notification {
     let labels = [("rule", "test"), ("severity", "info")];
-    let labels: Labels = Labels::new(labels.map(|(key, value)| (key.into(), value.into())).into());
+    let labels = Labels::from(labels);
     Notification {
         rule: "test".into(),
         receiver: receiver.into(),

@@ -102,7 +102,7 @@ fn counts(telling: &Telling) -> String {
 /// Of which group, below a line that differs.
 fn labels(line: &Line) -> Option<String> {
     let of = |telling: &Telling| {
-        let labels = telling.labels.as_ref().filter(|labels| !labels.is_empty())?;
+        let labels = telling.labels.as_ref().filter(|labels| labels.iter().len() > 0)?;
         let labels = labels.iter().map(|(label, value)| format!("{label}={value}"));
         Some(labels.collect::<Vec<_>>().join(", "))
     };

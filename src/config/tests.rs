@@ -870,10 +870,7 @@ inhibit:
     assert_eq!(muted[1].windows[0].days, [Weekday::Sunday]);
     assert_eq!(muted[1].windows[1].days.len(), 7);
 
-    let label = |labels: &[(&str, &str)]| {
-        let labels = labels.iter().map(|(label, value)| (label.to_string(), value.to_string()));
-        crate::rules::Labels::new(labels.collect())
-    };
+    let label = |labels: &[(&str, &str)]| labels.iter().copied().collect::<crate::rules::Labels>();
     let down = label(&[("rule", "down"), ("application", "shop")]);
     let crashed = |application| label(&[("severity", "warning"), ("application", application)]);
     assert!(config.rules.inhibits(&down, &crashed("shop")));

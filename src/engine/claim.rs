@@ -359,14 +359,15 @@ fn compose(
     for item in &told {
         by_alert.entry(&item.0.alert).or_default().push(item);
     }
-    let mut alerts: Vec<(&Interval, AlertNews)> =
-        by_alert.values().filter_map(|of_alert| sum_up(of_alert)).collect();
-    alerts.sort_by_key(|(interval, news)| (!news.news.is_alarm(), interval.start, interval.id));
-    let firing = alerts.iter().filter(|(_, news)| news.news.is_alarm()).count();
+    let of_alerts = by_alert.values().filter_map(|of_alert| OfAlert::new(of_alert));
+    let mut alerts: Vec<OfAlert<'_>> = of_alerts.collect();
+    alerts.sort_by_key(|of| (!of.news.is_alarm(), of.last.start, of.last.id));
+    let firing = alerts.iter().filter(|of| of.news.is_alarm()).count();
     let resolved = alerts.len() - firing;
     let mut missing = false;
     let (mut full, mut states) = (Vec::new(), Vec::new());
-    for (interval, mut news) in alerts.into_iter().take(ALERTS) {
+    for of_alert in alerts.iter().take(ALERTS) {
+        let (interval, mut news) = (of_alert.last, of_alert.sum_up());
         let ended_by = interval.end.as_ref().and_then(|end| end.event);
         for (slot, reference) in
             [(&mut news.event, Some(interval.last)), (&mut news.ended_by, ended_by)]
@@ -400,7 +401,7 @@ fn compose(
         return Err(Missing);
     }
     let severity = told.first().and_then(|(interval, _)| {
-        serde_json::from_value(interval.labels.get("severity")?.as_str().into()).ok()
+        serde_json::from_value(interval.labels.get("severity")?.into()).ok()
     });
     Ok(Notification {
         rule: group.key.rule.to_string(),
@@ -471,37 +472,48 @@ fn waiting_since(
     said.map_or(now, |said| said.waiting_since)
 }
 
-/// One line for one alert: what it is now, and how often it came and went.
-fn sum_up<'a>(of_alert: &[&'a (Arc<Interval>, News)]) -> Option<(&'a Interval, AlertNews)> {
-    let (first, _) = of_alert.first()?;
-    let (last, news) = of_alert.last()?;
-    // Of an alert that was told as firing, ended, and came and went again, the end is the news.
-    let told_before =
-        of_alert.iter().any(|(_, news)| matches!(news, News::Over | News::HadNotEnded));
-    let news = match news {
-        News::BeganAndEnded if told_before => News::Over,
-        news => *news,
-    };
-    let started_at = if news.is_firing() { last.start } else { first.start };
-    Some((
-        last,
+/// What there is to tell of one alert, be it that it came and went again and again.
+struct OfAlert<'a> {
+    all: &'a [&'a (Arc<Interval>, News)],
+    first: &'a Interval,
+    last: &'a Interval,
+    news: News,
+}
+
+impl<'a> OfAlert<'a> {
+    fn new(all: &'a [&'a (Arc<Interval>, News)]) -> Option<OfAlert<'a>> {
+        let (first, _) = all.first()?;
+        let (last, news) = all.last()?;
+        // Of an alert that was told as firing, ended, and came and went again, the end is the news.
+        let told_before =
+            all.iter().any(|(_, news)| matches!(news, News::Over | News::HadNotEnded));
+        let news = match news {
+            News::BeganAndEnded if told_before => News::Over,
+            news => *news,
+        };
+        Some(OfAlert { all, first, last, news })
+    }
+
+    /// One line: what it is now, and how often it came and went.
+    fn sum_up(&self) -> AlertNews {
+        let OfAlert { all, first, last, news } = *self;
         AlertNews {
             labels: last.labels.clone(),
             container: last.container.to_string(),
             members: Vec::new(),
             members_in_all: 0,
             news,
-            started_at,
+            started_at: if news.is_firing() { last.start } else { first.start },
             ended_at: last.end.as_ref().map(|end| end.at),
             cause: last.end.as_ref().map(|end| end.cause),
-            occurrences: of_alert.iter().map(|(interval, _)| interval.occurrences).sum(),
-            intervals: count(of_alert.len()),
+            occurrences: all.iter().map(|(interval, _)| interval.occurrences).sum(),
+            intervals: count(all.len()),
             heard_at: if news.is_firing() { last.heard_at } else { first.heard_at },
             event: None,
             ended_by: None,
             before: None,
-        },
-    ))
+        }
+    }
 }
 
 fn count(number: usize) -> u32 {

@@ -183,7 +183,7 @@ pub(super) fn thread(key: &GroupKey, opened_at: Timestamp) -> String {
     };
     part(&key.rule);
     part(&key.receiver);
-    for (label, value) in &*key.labels {
+    for (label, value) in key.labels.iter() {
         part(label);
         part(value);
     }

@@ -259,7 +259,7 @@ fn tell(
     back_at: Option<Timestamp>,
 ) -> Result<(), Missing> {
     let now = draft.now;
-    let labels: Labels = Arc::new([("receiver".to_owned(), receiver.to_string())].into());
+    let labels = Labels::from([("receiver", &**receiver)]);
     let key = GroupKey { rule: RECEIVER_DOWN.into(), receiver: to.clone(), labels: labels.clone() };
     // There is no such group, but its thread and its messages are named as those of others are.
     let mut group = Group::new(key, down.since);

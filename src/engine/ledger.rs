@@ -1,12 +1,10 @@
 //! What was told, beside what is true: the difference is the news.
 
-use std::collections::BTreeMap;
-
 use super::draft::{Draft, Missing, each};
 use super::types::*;
 use super::{group, suppress, timeline};
 use crate::clock::Timestamp;
-use crate::rules::{Late, Rule, Rules};
+use crate::rules::{Labels, Late, Rule, Rules};
 
 /// What there is to tell of an interval to one who was told this of it.
 fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp) -> Option<News> {
@@ -44,13 +42,10 @@ fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp)
 }
 
 /// The group that tells an alert with these labels to `receiver`.
-pub(super) fn group_key(rule: &Rule, alert: &BTreeMap<String, String>, receiver: &str) -> GroupKey {
-    let labels = rule
-        .group_by
-        .iter()
-        .filter_map(|label| Some((label.clone(), alert.get(label)?.clone())))
-        .collect::<BTreeMap<_, _>>();
-    GroupKey { rule: rule.name.clone(), receiver: receiver.into(), labels: labels.into() }
+pub(super) fn group_key(rule: &Rule, alert: &Labels, receiver: &str) -> GroupKey {
+    let labels = rule.group_by.iter();
+    let labels = labels.filter_map(|label| Some((label.as_str(), alert.get(label)?))).collect();
+    GroupKey { rule: rule.name.clone(), receiver: receiver.into(), labels }
 }
 
 /// Brings an interval's ledger up to date with the interval, and its groups with the ledger; puts

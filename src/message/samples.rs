@@ -1,6 +1,5 @@
 //! What a rule may come to tell, made up to try its templates on before anything happens.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -158,16 +157,15 @@ fn notification(rule: &Rule, alerts: Vec<AlertNews>, empty: bool) -> Notificatio
     let made_at = Timestamp::from_micros(1_448_015_940_000_000);
     let firing = alerts.iter().filter(|alert| alert.news.is_alarm()).count();
     let first = alerts.first().map(|alert| alert.labels.clone()).unwrap_or_default();
-    let common = first.iter().filter(|(label, _)| !empty && rule.group_by.contains(label));
-    let labels: BTreeMap<_, _> =
-        common.map(|(label, value)| (label.clone(), value.clone())).collect();
+    let by = |label: &str| rule.group_by.iter().any(|by| by == label);
+    let common = first.iter().filter(|(label, _)| !empty && by(label));
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     Notification {
         rule: rule.name.to_string(),
         receiver: rule.notify.first().cloned().unwrap_or_default(),
         severity: rule.severity,
         on: rule.on,
-        labels: labels.into(),
+        labels: common.collect(),
         runbook_url: rule.runbook_url.clone(),
         group_opened_at: made_at,
         notice: None,

@@ -1,6 +1,5 @@
 //! The rules' own titles and messages (minijinja), checked at load and bounded when they run.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use minijinja::value::Serde;
@@ -12,7 +11,7 @@ use super::samples::{Sample, samples};
 use super::text::{lines, one_line};
 use crate::clock::Timestamp;
 use crate::engine::{AlertNews, News, Notification};
-use crate::rules::Rule;
+use crate::rules::{Labels, Rule};
 
 /// The variables of a template (DESIGN.md §7).
 const VARIABLES: [&str; 10] = [
@@ -292,7 +291,7 @@ struct Variables<'a> {
     rule: &'a str,
     severity: &'static str,
     status: &'static str,
-    labels: &'a BTreeMap<String, String>,
+    labels: &'a Labels,
     firing: u32,
     resolved: u32,
     alerts: Vec<AlertVariables<'a>>,
@@ -303,7 +302,7 @@ struct Variables<'a> {
 
 #[derive(Serialize)]
 struct AlertVariables<'a> {
-    labels: &'a BTreeMap<String, String>,
+    labels: &'a Labels,
     status: &'static str,
     started_at: Timestamp,
     resolved_at: Option<Timestamp>,

@@ -2,8 +2,6 @@ mod digest;
 mod states;
 mod templates;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -21,8 +19,12 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn map(pairs: &[(&str, &str)]) -> Labels {
-    let labels = pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
-    labels.collect::<BTreeMap<_, _>>().into()
+    pairs.iter().copied().collect()
+}
+
+/// These labels with another one, or with another value of one.
+fn with(labels: &Labels, label: &str, value: &str) -> Labels {
+    labels.iter().chain([(label, value)]).collect()
 }
 
 fn payload(id: &str, time: Timestamp, state: &str, before: &str, starts: i64) -> Value {
@@ -358,7 +360,7 @@ fn past_the_first_ten_they_are_counted() {
 #[test]
 fn an_alert_of_several_containers_names_them() {
     let mut storm = alert("c12", News::Firing);
-    Arc::make_mut(&mut storm.labels).remove("id");
+    storm.labels = storm.labels.iter().filter(|(label, _)| *label != "id").collect();
     storm.members = (1..=10).map(|number| format!("c{number}")).collect();
     storm.members_in_all = 12;
     storm.occurrences = 15;
@@ -378,7 +380,7 @@ fn an_alert_of_several_containers_names_them() {
     storm.ended_at = Some(at("14:05:10"));
     storm.cause = Some(Cause::Subsided);
     let mut web = storm.clone();
-    Arc::make_mut(&mut web.labels).insert("service".into(), "web".into());
+    web.labels = with(&web.labels, "service", "web");
     (web.members, web.members_in_all) = (vec!["c1".into()], 1);
     assert_snapshot!(words(&notification(vec![storm, web])), @r"
     OVER crashed: 13 containers of toto/hello-python
@@ -395,7 +397,7 @@ fn an_alert_of_several_containers_names_them() {
 #[test]
 fn several_services_are_told_apart() {
     let mut web = alert("c1", News::Firing);
-    Arc::make_mut(&mut web.labels).insert("service".into(), "web".into());
+    web.labels = with(&web.labels, "service", "web");
     let mut group = notification(vec![alert("c2", News::Firing), web]);
     group.labels = map(&[("team", "blue")]);
     assert_snapshot!(words(&group), @r"
@@ -458,8 +460,8 @@ fn names_from_events_cannot_break_lines_or_grow_without_end() {
     event["state"] = json!("BAD\r\nBcc: x\u{1b}[2J");
     event["prev_state"] = json!("x".repeat(5000));
     let mut hostile = notification(vec![hostile]);
-    Arc::make_mut(&mut hostile.labels)
-        .insert("application".into(), format!("a\r\nb{}", "y".repeat(5000)));
+    let application = format!("a\r\nb{}", "y".repeat(5000));
+    hostile.labels = with(&hostile.labels, "application", &application);
     let message = word(&hostile, &Templates::new(), &context());
     assert_eq!(message.title.lines().count(), 1);
     assert!(message.text().len() < 1000, "{}", message.text());

@@ -139,7 +139,7 @@ impl Place {
     /// What of an alert's place this leaves open.
     fn rest(&self, alert: &AlertNews) -> Option<String> {
         let open = |label: &str, said: &Option<String>| {
-            alert.labels.get(label).filter(|_| said.is_none()).map(|value| name(value))
+            alert.labels.get(label).filter(|_| said.is_none()).map(name)
         };
         let rest = Place {
             application: open("application", &self.application),
@@ -241,7 +241,7 @@ fn notes(notification: &Notification, named: usize) -> Vec<String> {
         notes.push(format!("told {} late", duration(late)));
     }
     const SAID: [&str; 5] = ["rule", "severity", "application", "service", "id"];
-    let labels = notification.labels.iter().filter(|(label, _)| !SAID.contains(&label.as_str()));
+    let labels = notification.labels.iter().filter(|(label, _)| !SAID.contains(label));
     notes.extend(labels.map(|(label, value)| format!("{}: {}", name(label), name(value))));
     notes
 }

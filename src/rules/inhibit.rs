@@ -88,8 +88,7 @@ mod tests {
     }
 
     fn labels(labels: &[(&str, &str)]) -> Labels {
-        let labels = labels.iter().map(|(label, value)| (label.to_string(), value.to_string()));
-        Labels::new(labels.collect())
+        labels.iter().copied().collect()
     }
 
     #[test]

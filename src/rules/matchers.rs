@@ -31,7 +31,7 @@ impl Matchers {
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.patterns.iter().all(|(label, pattern)| {
-            pattern.matches(labels.get(label).map_or(Found::Missing, |value| Found::Text(value)))
+            pattern.matches(labels.get(label).map_or(Found::Missing, Found::Text))
         })
     }
 

@@ -6,6 +6,7 @@ pub mod calendar;
 pub mod condition;
 mod index;
 mod inhibit;
+mod labels;
 mod matchers;
 pub mod pattern;
 
@@ -19,6 +20,7 @@ pub use calendar::MuteTime;
 pub use condition::{Condition, Field};
 use index::Index;
 pub use inhibit::Inhibit;
+pub use labels::Labels;
 pub use matchers::{Matchers, WrongMatchers};
 
 use crate::clock::Timestamp;
@@ -165,9 +167,6 @@ impl Severity {
         }
     }
 }
-
-/// Labels and their values: shared, since they go from hand to hand and never change.
-pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// The fields that an alert's key is made of, unless the rule says otherwise.
 pub const PER: [Field; 3] = [Field::Application, Field::Service, Field::Id];
@@ -382,14 +381,11 @@ impl Rule {
     /// fields, as far as they are known.
     #[must_use]
     pub fn labels(&self, key: &[Option<Arc<str>>]) -> Labels {
-        let mut labels = self.labels.clone();
-        labels.insert("rule".into(), self.name.to_string());
-        labels.insert("severity".into(), self.severity.as_str().into());
-        for (field, value) in self.per.iter().zip(key) {
-            if let Some(value) = value {
-                labels.insert(field.to_string(), value.to_string());
-            }
-        }
-        labels.into()
+        let own = self.labels.iter().map(|(label, value)| (label.as_str().into(), value.as_str()));
+        let all = [("rule".into(), &*self.name), ("severity".into(), self.severity.as_str())];
+        let fields = self.per.iter().zip(key);
+        let fields =
+            fields.filter_map(|(field, value)| Some((field.to_string().into(), value.as_deref()?)));
+        own.chain(all).chain(fields).collect::<Vec<(Box<str>, &str)>>().into_iter().collect()
     }
 }

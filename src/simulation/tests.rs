@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -91,8 +90,7 @@ fn whoever_asks_for_labels_is_matched_before_whoever_does_not() {
     let events = vec![(0, event("a", "CRASHED", 0)), (0, event("b", "CRASHED", 0))];
     let of = |service: &str| {
         let labels = [("application", "shop"), ("service", service)];
-        let labels = labels.map(|(label, value)| (label.to_owned(), value.to_owned()));
-        Telling { labels: Some(Arc::new(labels.into())), ..telling(5, 1, 0) }
+        Telling { labels: Some(labels.into()), ..telling(5, 1, 0) }
     };
     for service in ["a", "b"] {
         assert!(run(events.clone(), vec![telling(5, 1, 0), of(service)], 60).passed());

@@ -21,7 +21,7 @@ use crate::engine::{
     SilenceId, SilenceStatus, Snapshot, Status,
 };
 use crate::event::State;
-use crate::rules::Matchers;
+use crate::rules::{Labels, Matchers};
 
 /// How long a silence is kept after its end: what it held back may be asked about.
 pub const SILENCES_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -385,7 +385,7 @@ pub struct AlertRow {
     /// have to join it, `pending` or, in the end, `never_fired`.
     pub status: &'static str,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.
@@ -471,7 +471,7 @@ pub struct DeliveryRow {
     /// The rule that speaks.
     pub rule: String,
     /// The group's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The digest that told it last, or tells it, along with others.
     pub digest: Option<String>,
     /// How often it was tried.

@@ -5,7 +5,7 @@ use super::http::{Answer, Place};
 use super::*;
 use crate::engine::{AlertNews, Cause, News};
 use crate::message::{Body, Section, Status};
-use crate::rules::{Labels, On, Severity};
+use crate::rules::{On, Severity};
 
 pub(super) fn section(heading: &str, lines: &[&str]) -> Section {
     Section {
@@ -44,7 +44,7 @@ pub(super) fn alert(container: &str, news: News) -> AlertNews {
                "counters": {"start": 3}})
     };
     AlertNews {
-        labels: Labels::new(labels.map(|(name, value)| (name.into(), value.into())).into()),
+        labels: labels.into(),
         container: container.into(),
         members: Vec::new(),
         members_in_all: 1,
@@ -69,7 +69,7 @@ pub(super) fn notification(alerts: &[AlertNews]) -> Notification {
         receiver: "ops".into(),
         severity: Severity::Critical,
         on: On::Event,
-        labels: Labels::new(labels.map(|(name, value)| (name.into(), value.into())).into()),
+        labels: labels.into(),
         runbook_url: Some("https://wiki.example.com/crashed?a=1&b=2".into()),
         group_opened_at: at("2015-11-20T14:02:02Z"),
         notice: None,

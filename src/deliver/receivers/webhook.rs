@@ -84,7 +84,7 @@ fn payload_with(envelope: &Envelope, kept: usize, payloads: usize) -> Value {
             "severity": notification.severity.as_str(),
             "on": notification.on,
             "status": message.status.as_str(),
-            "labels": *notification.labels,
+            "labels": notification.labels,
             "firing": notification.firing,
             "resolved": notification.resolved,
             "firing_in_group": notification.firing_in_group,
@@ -105,7 +105,7 @@ fn alert(alert: &AlertNews, with_payloads: bool) -> Value {
     };
     let payload = |payload| if with_payloads { payload } else { &None };
     json!({
-        "labels": *alert.labels,
+        "labels": alert.labels,
         "status": if alert.news.is_alarm() { "firing" } else { "resolved" },
         "news": alert.news,
         "cause": alert.cause,

@@ -88,7 +88,7 @@ fn who_is_back_and_who_stood_in_are_told_what_went_elsewhere() {
         let notice = claimed.notification.notice.as_ref().unwrap();
         assert_eq!((notice.receiver.as_str(), notice.reason.as_str()), ("ops", "404 no_service"));
         assert_eq!(notice.back_at, Some(world.now));
-        let ids = notice.missed.iter().map(|missed| missed.labels["id"].as_str()).collect();
+        let ids = notice.missed.iter().map(|missed| missed.labels.get("id").unwrap()).collect();
         told.push((&claimed.delivery.to, notice.missed_in_all, ids));
     }
     told.sort();

@@ -227,9 +227,9 @@ fn alert(
     }
     Ok(AlertRow {
         rule: interval.alert.rule.to_string(),
-        severity: interval.labels.get("severity").cloned(),
+        severity: interval.labels.get("severity").map(str::to_owned),
         status,
-        labels: (*interval.labels).clone(),
+        labels: interval.labels,
         started_at: interval.start,
         resolved_at: ended.map(|end| end.at),
         occurrences: interval.occurrences,
