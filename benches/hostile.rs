@@ -64,8 +64,8 @@ async fn measure() -> anyhow::Result<()> {
         besieged.add(print("hostile", load.run(ROUND).await?));
         let toll = crew.toll();
         let told: u32 = toll.values().flat_map(|statuses| statuses.values()).sum();
-        // Slow bodies are still under way.
-        anyhow::ensure!(toll.len() >= 7 && told > 1000, "they did next to nothing: {toll:?}");
+        // Slow bodies are still under way, and slow heads may be.
+        anyhow::ensure!(toll.len() >= 6 && told > 1000, "they did next to nothing: {toll:?}");
     }
     println!("\nall rounds");
     let (mut quiet, mut besieged) = (print("quiet", quiet), print("hostile", besieged));

@@ -34,7 +34,10 @@ impl<L: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(L, V)> for Labels {
         // Mostly they are in order, and there is nothing to do.
         let mut labels: Vec<Label> = labels.collect();
         if !labels.is_sorted_by(|(one, _), (next, _)| one < next) {
-            labels = labels.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+            // Of equal ones, that which came last is first, and stays.
+            labels.reverse();
+            labels.sort_by(|(one, _), (next, _)| one.cmp(next));
+            labels.dedup_by(|(next, _), (one, _)| next == one);
         }
         Labels(labels.into())
     }

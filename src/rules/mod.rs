@@ -381,11 +381,12 @@ impl Rule {
     /// fields, as far as they are known.
     #[must_use]
     pub fn labels(&self, key: &[Option<Arc<str>>]) -> Labels {
-        let own = self.labels.iter().map(|(label, value)| (label.as_str().into(), value.as_str()));
-        let all = [("rule".into(), &*self.name), ("severity".into(), self.severity.as_str())];
-        let fields = self.per.iter().zip(key);
-        let fields =
-            fields.filter_map(|(field, value)| Some((field.to_string().into(), value.as_deref()?)));
-        own.chain(all).chain(fields).collect::<Vec<(Box<str>, &str)>>().into_iter().collect()
+        let own = self.labels.iter().map(|(label, value)| (Box::from(&**label), &**value));
+        let of_rule = [("rule", &*self.name), ("severity", self.severity.as_str())];
+        let of_rule = of_rule.map(|(label, value)| (Box::from(label), value));
+        let fields = self.per.iter().zip(key).filter_map(|(field, value)| {
+            Some((field.to_string().into_boxed_str(), value.as_deref()?))
+        });
+        own.chain(of_rule).chain(fields).collect()
     }
 }
