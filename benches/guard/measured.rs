@@ -258,7 +258,8 @@ async fn claim(
     for id in ids {
         let rules = Arc::clone(rules);
         let lease = Lease { token: "00c0ffee".into(), until: now.plus(Duration::from_secs(60)) };
-        let next = Claim { deliveries: vec![id.clone()], lease, with_states: false };
+        let deliveries = vec![id.clone()];
+        let next = Claim { receiver: "ops".into(), deliveries, lease, with_states: false };
         let keys = Keys { deliveries: [id.clone()].into(), ..Keys::default() };
         let claim = move |snapshot: &Snapshot| engine::claim(&rules, snapshot, &next, now);
         let claimed = transact(store, keys, claim).await?;

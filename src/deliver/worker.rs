@@ -43,7 +43,8 @@ const DIGEST_AFTER: Duration = Duration::from_secs(5);
 const DIGEST_AT_MOST: usize = 500;
 
 /// How many deliveries are found at once for a receiver that takes them as fast as they can be sent.
-const AHEAD: usize = 64;
+/// What is due meanwhile, such as a retry, waits for no more than these.
+const AHEAD: usize = 16;
 
 /// What every worker shares.
 pub struct Bell {
@@ -73,10 +74,16 @@ pub struct Worker {
     paused_until: Mutex<Option<Instant>>,
     /// How many messages the place takes now, if it says how many it takes.
     bucket: Option<Mutex<Bucket>>,
+    found: Mutex<Found>,
+}
+
+/// What was found to wait for the receiver.
+#[derive(Default)]
+struct Found {
     /// What is being sent, and what the store refused to have claimed.
-    not_again: Mutex<HashSet<DeliveryId>>,
-    /// What was found beside that, for whoever is done with one message to go on with.
-    ahead: Mutex<VecDeque<DeliveryId>>,
+    not_again: HashSet<DeliveryId>,
+    /// What is beside that, for whoever is done with one message to go on with.
+    ahead: VecDeque<DeliveryId>,
 }
 
 impl Worker {
@@ -105,8 +112,7 @@ impl Worker {
             permits: Arc::new(Semaphore::new(at_once)),
             paused_until: Mutex::new(None),
             bucket,
-            not_again: Mutex::new(HashSet::new()),
-            ahead: Mutex::default(),
+            found: Mutex::default(),
         })
     }
 
@@ -161,20 +167,28 @@ impl Worker {
             Some(_) => permits.len(),
             None => AHEAD,
         };
-        let limit = most + lock(&self.not_again).len();
+        let limit = most + lock(&self.found).not_again.len();
         let waiting = self.bell.store.claimable(name, now, limit).await?;
         let mut ids = waiting.deliveries;
-        let found = ids.len();
-        ids.retain(|id| !lock(&self.not_again).contains(id));
-        if ids.is_empty() {
-            // What is not to be claimed again would be found again at once.
-            let next = waiting.next.filter(|_| found == 0);
-            let pause = next.map_or(LONGEST_WAIT, |next| next.since(now));
-            return Ok(pause.clamp(Duration::from_millis(1), LONGEST_WAIT));
-        }
-        let messages = self.messages(ids, permits.len());
+        let any = !ids.is_empty();
+        let messages = {
+            // Nobody else takes any of it meanwhile.
+            let mut found = lock(&self.found);
+            ids.retain(|id| !found.not_again.contains(id));
+            if ids.is_empty() {
+                // What is not to be claimed again would be found again at once.
+                let next = waiting.next.filter(|_| !any);
+                let pause = next.map_or(LONGEST_WAIT, |next| next.since(now));
+                return Ok(pause.clamp(Duration::from_millis(1), LONGEST_WAIT));
+            }
+            if self.bucket.is_none() {
+                found.ahead = ids.split_off(permits.len().min(ids.len())).into();
+            }
+            let messages = self.messages(ids, permits.len());
+            found.not_again.extend(messages.iter().flatten().cloned());
+            messages
+        };
         for (ids, permit) in messages.into_iter().zip(permits) {
-            lock(&self.not_again).extend(ids.iter().cloned());
             let worker = Arc::clone(self);
             self.bell.life.spawn(async move {
                 // What is claimed has to be sent, so nothing more is once the program stops.
@@ -197,11 +211,7 @@ impl Worker {
         let apart = |ids: Vec<DeliveryId>, most: usize| -> Vec<Vec<DeliveryId>> {
             ids.into_iter().take(most).map(|id| vec![id]).collect()
         };
-        let Some(bucket) = &self.bucket else {
-            let mut ids = ids;
-            *lock(&self.ahead) = ids.split_off(at_once.min(ids.len())).into();
-            return apart(ids, at_once);
-        };
+        let Some(bucket) = &self.bucket else { return apart(ids, at_once) };
         let (mut bucket, now) = (lock(bucket), Instant::now());
         let is_digest = self.may_digest() && ids.len() > bucket.within(DIGEST_AFTER, now);
         let messages = match is_digest {
@@ -220,7 +230,7 @@ impl Worker {
             // A digest may hold more, and an expired lease does not free what this very process
             // still sends.
             let sent = || claimed.deliveries().map(|delivery| delivery.id.clone());
-            lock(&self.not_again).extend(sent());
+            lock(&self.found).not_again.extend(sent());
             next = self.send_and_settle(&claimed).await;
             self.let_go(sent());
         }
@@ -262,15 +272,17 @@ impl Worker {
         None
     }
 
-    /// What may be sent next by whoever is done with a message, if anything is ahead.
-    fn next_ahead(&self) -> Option<DeliveryId> {
-        let may_send = self.not_before().is_none_or(|until| until <= Instant::now());
-        if !may_send || self.bell.life.soft.is_cancelled() {
+    /// What may be sent next by whoever got out a message, if anything is ahead.
+    fn next_ahead(&self, outcome: &Outcome) -> Option<DeliveryId> {
+        // Where there is trouble, what waits longest is looked up anew.
+        if !matches!(outcome, Outcome::Sent { .. }) || self.bell.life.soft.is_cancelled() {
             return None;
         }
-        let next = lock(&self.ahead).pop_front()?;
-        lock(&self.not_again).insert(next.clone());
-        Some(next)
+        if lock(&self.paused_until).is_some_and(|until| until > Instant::now()) {
+            return None;
+        }
+        let Found { not_again, ahead } = &mut *lock(&self.found);
+        std::iter::from_fn(|| ahead.pop_front()).find(|next| not_again.insert(next.clone()))
     }
 
     fn cannot_claim(&self, reason: &StoreError) {
@@ -283,9 +295,9 @@ impl Worker {
     }
 
     fn let_go(&self, ids: impl IntoIterator<Item = DeliveryId>) {
-        let mut not_again = lock(&self.not_again);
+        let mut found = lock(&self.found);
         for id in ids {
-            not_again.remove(&id);
+            found.not_again.remove(&id);
         }
     }
 
@@ -303,7 +315,8 @@ impl Worker {
             token: format!("{:016x}", fastrand::u64(..)),
             until: clock::now().plus(self.receiver.timeout + MARGIN),
         };
-        Claim { deliveries, lease, with_states: self.receiver.kind.shows_states() }
+        let receiver = self.receiver.name.as_str().into();
+        Claim { receiver, deliveries, lease, with_states: self.receiver.kind.shows_states() }
     }
 
     async fn claim(&self, ids: Vec<DeliveryId>) -> Result<Option<Claimed>, StoreError> {
@@ -427,7 +440,7 @@ impl Worker {
     /// Settles until the store took it: an answer that is not kept would be a message told twice. What
     /// is ahead is claimed along with it, if that can be done at once. `None` if the store is closed.
     async fn settle(&self, settlement: &Settlement) -> Option<(Vec<Settled>, Option<Claimed>)> {
-        if let Some(next) = self.next_ahead() {
+        if let Some(next) = self.next_ahead(&settlement.outcome) {
             match self.settle_and_claim(settlement, next.clone()).await {
                 Ok((settled, claimed)) => {
                     self.let_go_but_for([next], claimed.as_ref());

@@ -25,8 +25,9 @@ pub struct Lease {
 /// What is to be claimed.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// Those of one receiver's deliveries that are to be told in one message, as far as they are due
-    /// and free.
+    /// To whom.
+    pub receiver: Arc<str>,
+    /// What is to be told in one message, as far as it is for this receiver, due and free.
     pub deliveries: Vec<DeliveryId>,
     /// By whom.
     pub lease: Lease,
@@ -92,7 +93,7 @@ pub(super) fn claim_all(
     rules: &Rules,
     claim: &Claim,
 ) -> Result<Option<Claimed>, Missing> {
-    let together = together(draft, &claim.deliveries)?;
+    let together = together(draft, &claim.receiver, &claim.deliveries)?;
     let with_states = claim.with_states && together.len() == 1;
     let mut ready = Vec::new();
     each(together, |delivery| {
@@ -102,8 +103,12 @@ pub(super) fn claim_all(
     lease_all(draft, rules, ready, &claim.lease)
 }
 
-/// Those of these deliveries that go in one message with the first that is due and free.
-fn together(draft: &mut Draft<'_>, ids: &[DeliveryId]) -> Result<Vec<Delivery>, Missing> {
+/// Those of these deliveries for a receiver that go in one message with the first that is due and free.
+fn together(
+    draft: &mut Draft<'_>,
+    receiver: &Arc<str>,
+    ids: &[DeliveryId],
+) -> Result<Vec<Delivery>, Missing> {
     let now = draft.now;
     let is_free =
         |delivery: &Delivery| delivery.lease.as_ref().is_none_or(|lease| lease.until <= now);
@@ -111,7 +116,9 @@ fn together(draft: &mut Draft<'_>, ids: &[DeliveryId]) -> Result<Vec<Delivery>, 
     each(ids, |id| {
         free.extend(draft.delivery(id)?.filter(|delivery| {
             let is_due = delivery.next_attempt.is_due(now);
-            delivery.status == Status::Pending && is_free(delivery) && is_due
+            // It may have gone to another since it was found.
+            let is_here = delivery.to == *receiver && delivery.status == Status::Pending;
+            is_here && is_free(delivery) && is_due
         }));
         Ok(())
     })?;

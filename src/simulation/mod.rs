@@ -85,7 +85,8 @@ impl<'a> Simulation<'a> {
     fn claim(&mut self, id: &DeliveryId) -> Option<Claimed> {
         let (rules, now) = (self.rules, self.now);
         let lease = Lease { token: String::new(), until: now.plus(Duration::from_secs(60)) };
-        let next = Claim { deliveries: vec![id.clone()], lease, with_states: false };
+        let receiver = self.memory.deliveries.get(id)?.to.clone();
+        let next = Claim { receiver, deliveries: vec![id.clone()], lease, with_states: false };
         self.memory.transact(Keys::default(), |snapshot| engine::claim(rules, snapshot, &next, now))
     }
 

@@ -81,7 +81,8 @@ fn they_are_not_read_for_those_who_do_not_show_them() {
     world.wait(5);
     let id = world.to_send(world.now).remove(0);
     let lease = Lease { token: "t".into(), until: at(60) };
-    let next = Claim { deliveries: vec![id], lease, with_states: false };
+    let receiver = world.deliveries[&id].to.clone();
+    let next = Claim { receiver, deliveries: vec![id], lease, with_states: false };
     let (rules, now) = (world.rules.clone(), world.now);
     let (snapshot, _, claimed) =
         world.decided(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));

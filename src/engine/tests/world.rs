@@ -232,8 +232,12 @@ impl World {
         let claimed: Vec<Claimed> = messages
             .iter()
             .filter_map(|ids| {
-                let next =
-                    Claim { deliveries: ids.clone(), lease: lease.clone(), with_states: true };
+                let next = Claim {
+                    receiver: self.deliveries[&ids[0]].to.clone(),
+                    deliveries: ids.clone(),
+                    lease: lease.clone(),
+                    with_states: true,
+                };
                 self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now))
             })
             .collect();
@@ -330,8 +334,14 @@ impl World {
         let claimed = self.in_flight.remove(0);
         let settlement = self.ended_so(&claimed, outcome, Duration::from_secs(30));
         self.last_token += 1;
+        let can_be_sent = self.can_be_sent();
         let next = Claim {
-            deliveries: self.can_be_sent().into_iter().take(1).collect(),
+            receiver: claimed.delivery.to.clone(),
+            deliveries: can_be_sent
+                .into_iter()
+                .filter(|id| self.deliveries[id].to == claimed.delivery.to)
+                .take(1)
+                .collect(),
             lease: Lease {
                 token: self.last_token.to_string(),
                 until: self.now.plus(Duration::from_secs(60)),

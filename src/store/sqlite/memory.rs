@@ -412,7 +412,9 @@ impl Memory {
                 None => self.rows.remove(&id),
             };
         }
-        self.open = self.rows.values().flat_map(|row| &row.open).map(Vec::len).sum();
+        // What was read of these may be of what is forgotten now.
+        self.rows.values_mut().for_each(|row| row.open = None);
+        self.open = 0;
         self.facets.clear();
         self.groups.clear();
         self.names.0.clear();

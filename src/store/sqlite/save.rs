@@ -18,8 +18,8 @@ use crate::engine::{
     Interval, IntervalId, Snapshot,
 };
 
-/// Writes all of `changes`: each row after those that it refers to. Of what was `read`, only that
-/// which differs is written.
+/// Writes all of `changes`: each row after those that it refers to. Of an interval that was `read`
+/// only that is written which differs, and of a delivery what it says only if that does.
 pub(super) fn changes(
     connection: &Connection,
     memory: &mut Memory,

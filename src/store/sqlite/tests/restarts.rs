@@ -12,7 +12,7 @@ use crate::engine::tests::properties::{config, payloads, run_beside, run_forgett
 use crate::engine::tests::world::Other;
 use crate::engine::{Changes, Heard, Silence, Snapshot};
 use crate::simulation;
-use crate::store::contract::{read, write};
+use crate::store::contract::read;
 
 /// A database that is closed and opened again before some of the units of work.
 struct Reopened {
@@ -81,7 +81,10 @@ impl Other for Reopened {
             let found = found.intervals.get(id).map(AsRef::as_ref);
             assert_eq!(found, memory.intervals.get(id), "{id:?}");
         }
-        runtime.block_on(write(store, changes.clone())).unwrap();
+        // Of what it read only that is written which differs.
+        let changes = changes.clone();
+        let decide = move |_: &Snapshot| Step::Write(changes.clone());
+        runtime.block_on(store.run(snapshot.asked.clone(), Box::new(decide))).unwrap();
     }
 
     fn silence(&mut self, silence: &Silence) {
