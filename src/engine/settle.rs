@@ -345,17 +345,16 @@ fn resolve_doubt(
             .collect();
         // An end and a beginning in one instant: what fires is said last.
         said.sort_by_key(|(saying, _)| (saying.from, saying.until.unwrap_or(Timestamp::FOR_EVER)));
-        let told = interval.ledger[index].told.stretches();
-        let (overtaken, still_told): (Vec<Told>, Vec<Told>) = match said.is_empty() {
-            true => told.partition(|told| is_overtaken(&interval, told)),
-            false => (Vec::new(), told.collect()),
-        };
-        if said.is_empty() && overtaken.is_empty() {
+        let told = &interval.ledger[index].told;
+        if said.is_empty() && !told.stretches().any(|told| is_overtaken(&interval, &told)) {
             return Ok(());
         }
-        let mut interval = Arc::unwrap_or_clone(interval);
+        let before = interval;
+        let mut interval = (*before).clone();
         let entry = &mut interval.ledger[index];
-        entry.told = still_told.into_iter().collect();
+        if said.is_empty() {
+            entry.told.forget(|told| is_overtaken(&before, told));
+        }
         for (saying, maybe) in said {
             // That it was refused now says nothing of whether it was heard before.
             if !was_told && saying.doubtful {
