@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -202,9 +203,24 @@ pub(crate) fn folder(prefix: &str) -> std::io::Result<TempDir> {
     TempDir::with_prefix_in(prefix, env!("CARGO_TARGET_TMPDIR"))
 }
 
+/// tocsin as it is installed. What Cargo builds beside a benchmark is larger: it has all features of
+/// its libraries that only tests and benchmarks ask for.
+static INSTALLED: LazyLock<&Path> = LazyLock::new(|| {
+    let program = Path::new(env!("CARGO_BIN_EXE_tocsin"));
+    let target = program.ancestors().nth(2).expect("Cargo builds into target/release");
+    let built = Command::new("cargo")
+        .args(["build", "--quiet", "--locked", "--release", "--bin=tocsin", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target)
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "cargo cannot build tocsin");
+    program
+});
+
 /// The command for tocsin as it is installed, with these rules and its database in `folder`.
 pub(crate) fn tocsin_in(folder: &Path, rules: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+    let mut command = Command::new(*INSTALLED);
     command.arg("serve").arg(rules).args(["--listen", "127.0.0.1:0"]).current_dir(folder);
     for variable in ["TOCSIN_LISTEN", "TOCSIN_STORAGE", "SLACK_WEBHOOK_URL", "SMTP_URL", "RUST_LOG"]
     {
