@@ -26,17 +26,18 @@ fn main() -> ExitCode {
 /// How much is logged, of what `RUST_LOG` says: a level, and others for single parts
 /// (`warn,tocsin::http=debug`).
 fn levels() -> Targets {
+    let by_default = || Targets::new().with_default(LevelFilter::INFO);
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let levels = match wanted.parse::<Targets>() {
-        Ok(levels) => levels,
+    if wanted.trim().is_empty() {
+        return by_default();
+    }
+    match wanted.parse::<Targets>() {
+        Ok(levels) if levels.default_level().is_some() => levels,
+        Ok(levels) => levels.with_default(LevelFilter::INFO),
         Err(error) => {
             // Nothing that is logged goes anywhere yet.
-            eprintln!("RUST_LOG: {error}: {wanted:?} is no level such as warn, info or debug");
-            Targets::new()
+            eprintln!("RUST_LOG={wanted:?} is not understood, and \"info\" taken: {error}");
+            by_default()
         }
-    };
-    match levels.default_level() {
-        Some(_) => levels,
-        None => levels.with_default(LevelFilter::INFO),
     }
 }

@@ -122,7 +122,6 @@ impl Place {
             .args(arguments)
             .current_dir(self.path())
             .env_clear()
-            .env("RUST_LOG", "info")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
