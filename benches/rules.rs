@@ -41,7 +41,7 @@ fn matching(criterion: &mut Criterion) {
                         .eq(by_scan(&rules, event).map(|rule| &rule.name)),
                     "the index is wrong"
                 );
-                assert_eq!(rules.matching(event).count(), matches, "{}", event.payload.text);
+                assert_eq!(rules.matching(event).count(), matches, "{}", event.payload.text());
             }
         }
         group.bench_function(BenchmarkId::new("decode", size), |bencher| {

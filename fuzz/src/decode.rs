@@ -12,7 +12,7 @@ pub fn decode(body: &[u8]) {
         Ok(event) => event,
         Err(error) => return assert_is_a_sentence(&error.to_string()),
     };
-    assert_eq!(event.payload.text.as_bytes(), body);
+    assert_eq!(event.payload.text().as_bytes(), body);
     assert!(!event.container.is_empty() && !event.state.as_str().is_empty());
 
     let mut payload = event.payload.value().clone();

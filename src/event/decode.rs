@@ -4,7 +4,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::json::{Json, Object};
-use super::{Event, Exit, Identity, Payload, State};
+use super::payload::{Damaged, Packed, Payload};
+use super::{Event, Exit, Identity, State};
 use crate::clock::Timestamp;
 
 /// Why a payload is no event. The text is for whoever sent it.
@@ -35,6 +36,9 @@ pub enum DecodeError {
         /// What it is.
         is: String,
     },
+    /// What was kept of it is of no payload.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
 }
 
 /// How deep a payload may be nested: half of what `serde_json` reads, so that what is made of a
@@ -48,6 +52,20 @@ pub(super) const DEPTH: usize = 64;
 /// `timestamp` that is a number, not negative and before the year 10000.
 pub fn decode(body: &[u8]) -> Result<Event, DecodeError> {
     let text = std::str::from_utf8(body).map_err(|error| DecodeError::Utf8(error.valid_up_to()))?;
+    read(text, Payload::of)
+}
+
+/// Decodes a body of which this was [kept](Payload::packed).
+///
+/// # Errors
+/// As [`decode`], and [`DecodeError::Damaged`] if it was kept of none.
+pub fn decode_packed(packed: Packed) -> Result<Event, DecodeError> {
+    let text = packed.text()?.into_owned();
+    read(&text, |_| Payload::of_packed(packed))
+}
+
+/// The event that a text says, and `payload` of that.
+fn read(text: &str, payload: impl FnOnce(&str) -> Payload) -> Result<Event, DecodeError> {
     let json: Json<'_> = serde_json::from_str(text).map_err(|error| {
         // serde_json has no kind for it; beyond 128 levels it says so, and in no other case.
         let words = error.to_string();
@@ -76,7 +94,7 @@ pub fn decode(body: &[u8]) -> Result<Event, DecodeError> {
         starts: fields.get("counters").and_then(|counters| counters.get("start")).and_then(whole),
         exit: fields.get("data").and_then(|data| data.get("last_exit_status")).and_then(exit),
         identity: identity(container, timestamp, fields),
-        payload: Payload::new(text.to_owned()),
+        payload: payload(text),
     })
 }
 
@@ -306,7 +324,7 @@ mod tests {
         let one = decode(br#"{"id":"a","state":"X","timestamp":1}"#).unwrap();
         let other = decode(br#" { "timestamp": 1, "state": "X", "id": "a" } "#).unwrap();
         assert_eq!(one.identity, other.identity);
-        assert_ne!(one.payload.text, other.payload.text);
+        assert_ne!(one.payload.text(), other.payload.text());
     }
 
     #[test]

@@ -5,15 +5,17 @@
 mod decode;
 mod exit;
 mod json;
+pub mod payload;
 mod state;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use decode::{DecodeError, decode, from_value};
+pub use decode::{DecodeError, decode, decode_packed, from_value};
 pub use exit::{Exit, Signal};
+pub use payload::Payload;
 pub use state::State;
 
 use crate::clock::Timestamp;
@@ -41,39 +43,6 @@ pub struct Event {
     pub identity: Identity,
     /// The payload, as received.
     pub payload: Payload,
-}
-
-/// A payload: the text as received, and what it parses to, for those few rules and messages that
-/// ask for more of it than the event has.
-#[derive(Clone, Debug)]
-pub struct Payload {
-    /// The body, byte for byte.
-    pub text: String,
-    value: OnceLock<serde_json::Value>,
-}
-
-impl Payload {
-    /// The payload of an event. `text` is JSON, as [`decode()`] has seen.
-    fn new(text: String) -> Payload {
-        Payload { text, value: OnceLock::new() }
-    }
-
-    /// The payload, parsed when it is first asked for.
-    ///
-    /// # Panics
-    /// Never: [`decode()`] has read the same text in the same way.
-    #[must_use]
-    pub fn value(&self) -> &serde_json::Value {
-        self.value.get_or_init(|| {
-            serde_json::from_str(&self.text).expect("only what is JSON becomes an event")
-        })
-    }
-}
-
-impl PartialEq for Payload {
-    fn eq(&self, other: &Payload) -> bool {
-        self.text == other.text
-    }
 }
 
 /// What makes an event this event (DESIGN.md §3): a digest of the container's id, the timestamp and

@@ -167,8 +167,8 @@ fn array(payloads: &[impl AsRef<str>]) -> String {
 /// The container's row with one key more: its payloads in the order of the timeline.
 fn with_timeline(mut container: ContainerTimeline) -> String {
     timeline::sort(&mut container.events);
-    let payloads: Vec<&str> =
-        container.events.iter().map(|heard| heard.event.payload.text.as_str()).collect();
+    let payloads: Vec<_> =
+        container.events.iter().map(|heard| heard.event.payload.text()).collect();
     let mut object = answer::text_of(&container.row);
     let closing = object.pop();
     debug_assert_eq!(closing, Some('}'), "a row is an object");

@@ -45,7 +45,7 @@ async fn events_of(store: &dyn Store, container: &str) -> Vec<Heard> {
     timeline.sort_by_key(|heard| heard.at);
     let listed = EventQuery { container: Some(container.into()), ..query(100) };
     let listed = store.events(listed).await.unwrap().items;
-    let texts: Vec<_> = timeline.iter().map(|heard| heard.event.payload.text.clone()).collect();
+    let texts: Vec<_> = timeline.iter().map(|heard| heard.event.payload.text()).collect();
     assert_eq!(listed, texts);
     timeline
 }
@@ -144,7 +144,7 @@ pub(crate) async fn what_failed_goes_when_it_is_old(store: &dyn Store) {
     assert_eq!(listed.len(), 2, "it was received at that very instant");
     prune(store, &kept, 13, &[]).await;
     let listed = store.events(query(9)).await.unwrap().items;
-    assert_eq!(listed, [sound.event.payload.text.as_str()]);
+    assert_eq!(listed, [sound.event.payload.text()]);
 }
 
 pub(crate) async fn intervals_that_ended_are_found_in_order(store: &dyn Store) {

@@ -78,7 +78,7 @@ pub(crate) async fn a_failed_event_is_listed_and_no_part_of_a_timeline(store: &d
     assert!(store.containers(first(9)).await.unwrap().items.is_empty());
     assert!(store.container("a".into()).await.unwrap().is_none());
     let listed = EventQuery { container: Some("a".into()), ..query(9) };
-    assert_eq!(store.events(listed).await.unwrap().items, [event.event.payload.text.as_str()]);
+    assert_eq!(store.events(listed).await.unwrap().items, [event.event.payload.text()]);
 
     let sound = heard("a", 2, "X");
     write_events(store, vec![sound.clone()]).await;

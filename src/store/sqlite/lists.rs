@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use rusqlite::types::Value;
+use rusqlite::types::{FromSqlError, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::failure::Failure;
 use super::load;
 use super::memory;
-use super::payload::Payload;
 use super::silences;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
 use crate::engine::{self, DeliveryId, Interval, Role, SilenceStatus, is_late};
 use crate::event::State;
+use crate::event::payload::Packed;
 use crate::store::{
     AlertQuery, AlertRow, AttemptRow, ContainerRow, ContainerTimeline, DeliveryHistory,
     DeliveryQuery, DeliveryRow, EventQuery, HeldBack, Page, PageQuery, ReceiverRow, SilenceQuery,
@@ -73,8 +73,9 @@ pub(super) fn events(query: EventQuery) -> Result<impl List<String>, StoreError>
     Ok(move |connection: &Connection| {
         let mut page = conditions.page(connection, &sql, query.page.limit, |row| {
             let mut columns = Columns::of(row);
-            let payload = columns.take::<Payload<'_>>()?.0.into_owned();
-            Ok((payload, cursor::pair(columns.take()?, columns.take()?)))
+            let payload = columns.take::<Packed>()?;
+            let text = payload.text().map_err(FromSqlError::other)?.into_owned();
+            Ok((text, cursor::pair(columns.take()?, columns.take()?)))
         })?;
         page.items.reverse();
         Ok(page)

@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::failure::Failure;
 use super::memory::{Kept, Memory, Names};
-use super::payload::Payload;
 use super::prune;
 use super::values::{Columns, Json};
 use crate::clock::Timestamp;
@@ -15,6 +14,7 @@ use crate::engine::{
     AlertKey, Belief, Changes, Checkpoint, Delivery, DeliveryId, End, Entry, EventRef, Group,
     GroupKey, Health, Heard, Interval, IntervalId, Keys, Lease, RECENT, Role, Snapshot, Timer,
 };
+use crate::event::payload::Packed;
 use crate::event::{self, Event, Identity};
 use crate::store::{DecideFn, Step};
 
@@ -328,7 +328,7 @@ fn heard(
         let identity = columns.take()?;
         let at: Option<Timestamp> = columns.take()?;
         let received_at = columns.take()?;
-        let event = decode(identity, &columns.take::<Payload<'_>>()?.0)?;
+        let event = decode(identity, columns.take()?)?;
         timeline.push(Heard { event: Arc::new(event), received_at, at: at.unwrap_or(timestamp) });
     }
     Ok(timeline)
@@ -340,10 +340,10 @@ fn event(
     reference: EventRef,
 ) -> Result<Option<Event>, Failure> {
     let Some(number) = find(connection, last, reference)? else { return Ok(None) };
-    let payload: Payload<'_> = connection
+    let payload = connection
         .prepare_cached("select payload from events where seq = ?1")?
         .query_row([number], |row| row.get(0))?;
-    decode(reference.identity, &payload.0).map(Some)
+    decode(reference.identity, payload).map(Some)
 }
 
 /// What is left of what was pruned of a container, if anything was.
@@ -364,8 +364,8 @@ fn checkpoint(
 }
 
 /// The event of a kept payload. It keeps the identity that it was stored under.
-pub(super) fn decode(identity: Identity, payload: &str) -> Result<Event, Failure> {
-    match event::decode(payload.as_bytes()) {
+pub(super) fn decode(identity: Identity, payload: Packed) -> Result<Event, Failure> {
+    match event::decode_packed(payload) {
         Ok(event) => Ok(Event { identity, ..event }),
         Err(error) => {
             Err(Failure::Refused(format!("event {identity} cannot be read again: {error}")))

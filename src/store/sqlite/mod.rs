@@ -12,7 +12,6 @@ mod lists;
 mod load;
 mod memory;
 mod open;
-mod payload;
 mod prune;
 mod reader;
 mod rules;

@@ -13,7 +13,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::failure::Failure;
 use super::load;
 use super::memory::{Memory, Names};
-use super::payload::Payload;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
 use crate::engine::{
@@ -170,9 +169,9 @@ impl Chain {
             if others_from.is_some_and(|from| from <= link.at) {
                 continue;
             }
-            let text: Payload<'_> = payload.query_row([link.seq], |row| row.get(0))?;
+            let kept = payload.query_row([link.seq], |row| row.get(0))?;
             // One that cannot be read again stays, and what came after it.
-            let Ok(event) = load::decode(link.reference.identity, &text.0) else {
+            let Ok(event) = load::decode(link.reference.identity, kept) else {
                 others_from = Some(link.at);
                 continue;
             };

@@ -1,6 +1,5 @@
 //! Writes what was decided.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,7 +9,6 @@ use rusqlite::{Connection, ToSql, params};
 use super::failure::Failure;
 use super::load;
 use super::memory::{Kept, Memory};
-use super::payload::Payload;
 use super::prune;
 use super::values::{Json, count};
 use crate::engine::{
@@ -159,7 +157,7 @@ fn add_event(
             facet,
             late.then_some(1),
             failed,
-            Payload(Cow::Borrowed(&event.payload.text)),
+            event.payload.packed(),
         ])?;
     row.last_event = connection.last_insert_rowid();
     row.newest = row.newest.max(heard.at);

@@ -427,7 +427,7 @@ async fn an_event_takes_less_than_its_payload() {
                 payload["id"] = format!("b7f34acb-e057-2362-6643-{:012x}", n * 7 % 250).into();
                 payload["timestamp"] = (1.5e9 + f64::from(batch * 500 + n) / 8.0).into();
                 let event = crate::event::decode(payload.to_string().as_bytes()).unwrap();
-                payload_bytes += event.payload.text.len();
+                payload_bytes += event.payload.text().len();
                 crate::engine::Heard::new(event, Timestamp::from_micros(1_600_000_000_000_000))
             })
             .collect();

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
 use crate::engine::{Cause, DeliveryId, IntervalId, News, Role, SilenceId, Status};
+use crate::event::payload::Packed;
 use crate::event::{Identity, State};
 
 /// Takes a row's columns one after the other, so that a list of columns is written once, in order.
@@ -64,6 +65,24 @@ impl ToSql for Identity {
 impl FromSql for Identity {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         FromSql::column_result(value).map(Identity)
+    }
+}
+
+impl ToSql for Packed {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Packed::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Packed::Short(short) => ToSqlOutput::Borrowed(ValueRef::Blob(short)),
+        })
+    }
+}
+
+impl FromSql for Packed {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Blob(short) => Ok(Packed::Short(short.into())),
+            text => text.as_str().map(|text| Packed::Text(text.into())),
+        }
     }
 }
 
