@@ -994,7 +994,11 @@ impl Keys {
 
     /// Asks for all that `other` asks for as well.
     pub fn extend(&mut self, mut other: Keys) {
-        self.known.extend(other.known.drain());
+        if self.known.is_empty() {
+            self.known = other.known;
+        } else {
+            self.known.extend(other.known.drain());
+        }
         self.containers.append(&mut other.containers);
         self.timelines.append(&mut other.timelines);
         self.checkpoints.append(&mut other.checkpoints);

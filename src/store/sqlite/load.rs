@@ -50,6 +50,10 @@ pub(super) fn decided(
 
 /// What of `keys` was not asked for before.
 fn unasked(keys: Keys, asked: &Keys) -> Keys {
+    // As with the first keys that a batch of events asks for.
+    if asked.is_empty() {
+        return keys;
+    }
     fn new<T: Ord>(keys: BTreeSet<T>, asked: &BTreeSet<T>) -> BTreeSet<T> {
         keys.into_iter().filter(|key| !asked.contains(key)).collect()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foldhash::HashSet;
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{Connection, Statement, ToSql, params};
 
 use super::failure::Failure;
 use super::load;
@@ -31,11 +31,7 @@ pub(super) fn changes(
         let id = &heard.event.container;
         return Err(Failure::Refused(format!("an event of {id:?} is added without it")));
     }
-    changes.events.iter().try_for_each(|heard| add_event(connection, memory, heard, None))?;
-    changes
-        .failed
-        .iter()
-        .try_for_each(|(heard, why)| add_event(connection, memory, heard, Some(why)))?;
+    add_events(connection, memory, changes)?;
     changes
         .containers
         .iter()
@@ -113,11 +109,35 @@ fn put_container(
     Ok(())
 }
 
+fn add_events(
+    connection: &Connection,
+    memory: &mut Memory,
+    changes: &Changes,
+) -> Result<(), Failure> {
+    if changes.events.is_empty() && changes.failed.is_empty() {
+        return Ok(());
+    }
+    let mut insert = connection.prepare_cached(
+        "insert into events
+             (container, before, timestamp, identity, at, received_at, facet, late, failed,
+              payload)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?;
+    for heard in &changes.events {
+        add_event(connection, memory, &mut insert, heard, None)?;
+    }
+    for (heard, why) in &changes.failed {
+        add_event(connection, memory, &mut insert, heard, Some(why))?;
+    }
+    Ok(())
+}
+
 /// Adds an event. One that `failed` is kept and no more: its container may have nothing to show
 /// but its name.
 fn add_event(
     connection: &Connection,
     memory: &mut Memory,
+    insert: &mut Statement<'_>,
     heard: &Heard,
     failed: Option<&str>,
 ) -> Result<(), Failure> {
@@ -140,25 +160,18 @@ fn add_event(
     };
     let late = before.is_some() && heard.at <= row.newest;
     let ahead = heard.at != event.timestamp;
-    connection
-        .prepare_cached(
-            "insert into events
-                 (container, before, timestamp, identity, at, received_at, facet, late, failed,
-                  payload)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute(params![
-            row.key,
-            before,
-            event.timestamp,
-            event.identity,
-            ahead.then_some(heard.at),
-            heard.received_at,
-            facet,
-            late.then_some(1),
-            failed,
-            event.payload.packed(),
-        ])?;
+    insert.execute(params![
+        row.key,
+        before,
+        event.timestamp,
+        event.identity,
+        ahead.then_some(heard.at),
+        heard.received_at,
+        facet,
+        late.then_some(1),
+        failed,
+        event.payload.packed(),
+    ])?;
     row.last_event = connection.last_insert_rowid();
     row.newest = row.newest.max(heard.at);
     row.ahead += i64::from(ahead);
