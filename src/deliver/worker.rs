@@ -440,30 +440,19 @@ impl Worker {
     /// Settles until the store took it: an answer that is not kept would be a message told twice. What
     /// is ahead is claimed along with it, if that can be done at once. `None` if the store is closed.
     async fn settle(&self, settlement: &Settlement) -> Option<(Vec<Settled>, Option<Claimed>)> {
-        if let Some(next) = self.next_ahead(&settlement.outcome) {
-            match self.settle_and_claim(settlement, next.clone()).await {
+        let mut ahead = self.next_ahead(&settlement.outcome);
+        let mut said = false;
+        loop {
+            let next = ahead.take();
+            match self.settle_with(settlement, next.clone()).await {
                 Ok((settled, claimed)) => {
-                    self.let_go_but_for([next], claimed.as_ref());
+                    self.let_go_but_for(next, claimed.as_ref());
                     return Some((settled, claimed));
                 }
                 // Whatever it was, each is done by itself.
-                Err(_) => self.let_go([next]),
-            }
-        }
-        let mut said = false;
-        loop {
-            let rules = Arc::clone(&self.bell.rules);
-            let deliveries = settlement.deliveries.iter().cloned().collect();
-            let keys = Keys { deliveries, ..Keys::default() };
-            // One time for as often as it is decided: what is down is named by when it went down.
-            let (unit, now) = (settlement.clone(), clock::now());
-            let settle = move |snapshot: &Snapshot| {
-                Stirred::by(engine::settle(&rules, snapshot, &unit, now))
-            };
-            match transact(&*self.bell.store, keys, settle).await {
-                Ok((settled, stirred)) => {
-                    self.bell.wake.wake(stirred);
-                    return Some((settled, None));
+                Err(_) if next.is_some() => {
+                    self.let_go(next);
+                    continue;
                 }
                 Err(StoreError::Closed) => return None,
                 Err(StoreError::Refused(reason)) => {
@@ -482,18 +471,20 @@ impl Worker {
         }
     }
 
-    /// Settles, and claims the next message in the same commit.
-    async fn settle_and_claim(
+    /// Settles, and claims the next message, if there is one, in the same commit.
+    async fn settle_with(
         &self,
         settlement: &Settlement,
-        next: DeliveryId,
+        next: Option<DeliveryId>,
     ) -> Result<(Vec<Settled>, Option<Claimed>), StoreError> {
         let rules = Arc::clone(&self.bell.rules);
-        let deliveries = settlement.deliveries.iter().chain([&next]).cloned().collect();
+        let deliveries = settlement.deliveries.iter().chain(&next).cloned().collect();
         let keys = Keys { deliveries, ..Keys::default() };
-        let (unit, next, now) = (settlement.clone(), self.to_claim(vec![next]), clock::now());
+        // One time for as often as it is decided: what is down is named by when it went down.
+        let (unit, now) = (settlement.clone(), clock::now());
+        let next = next.map(|next| self.to_claim(vec![next]));
         let decide = move |snapshot: &Snapshot| {
-            Stirred::by(engine::settle_and_claim(&rules, snapshot, &unit, &next, now))
+            Stirred::by(engine::settle(&rules, snapshot, &unit, next.as_ref(), now))
         };
         let (done, stirred) = transact(&*self.bell.store, keys, decide).await?;
         self.bell.wake.wake(stirred);

@@ -29,6 +29,6 @@ pub use decide::{Decided, align, decide, keep, keys};
 pub use health::{Down, Health, Missed, Notice, try_again};
 pub use letters::{Retried, Stays, discard, retry};
 pub use prune::{clear, forget, prune};
-pub use settle::{Outcome, Settled, Settlement, give_up, settle, settle_and_claim, take_back};
+pub use settle::{Outcome, Settled, Settlement, give_up, settle, take_back};
 pub use silence::{Silence, SilenceId, SilenceStatus};
 pub use types::*;

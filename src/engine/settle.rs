@@ -108,33 +108,21 @@ pub enum Settled {
     Lost,
 }
 
-/// Settles an attempt. What became of each of its deliveries.
+/// Settles an attempt, and claims what whoever made it sends `next`, if anything: the one commit does
+/// for both. What became of each of its deliveries, and what was claimed.
 #[must_use]
 pub fn settle(
     rules: &Rules,
     snapshot: &Snapshot,
     settlement: &Settlement,
-    now: Timestamp,
-) -> Decision<Vec<Settled>> {
-    let mut draft = Draft::new(snapshot, now);
-    let settled = settle_all(&mut draft, rules, settlement).unwrap_or_default();
-    decide::look_at_touched(&mut draft, rules);
-    draft.finish(settled)
-}
-
-/// Settles an attempt, and claims what whoever made it sends next: the one commit does for both.
-#[must_use]
-pub fn settle_and_claim(
-    rules: &Rules,
-    snapshot: &Snapshot,
-    settlement: &Settlement,
-    next: &Claim,
+    next: Option<&Claim>,
     now: Timestamp,
 ) -> Decision<(Vec<Settled>, Option<Claimed>)> {
     let mut draft = Draft::new(snapshot, now);
     let settled = settle_all(&mut draft, rules, settlement).unwrap_or_default();
     decide::look_at_touched(&mut draft, rules);
-    let claimed = claim::claim_all(&mut draft, rules, next).unwrap_or_default();
+    let claimed =
+        next.and_then(|next| claim::claim_all(&mut draft, rules, next).unwrap_or_default());
     decide::look_at_touched(&mut draft, rules);
     draft.finish((settled, claimed))
 }

@@ -115,23 +115,25 @@ pub(super) fn held_until(
     Ok(held.filter_map(|entry| entry.held.as_ref()?.until()).min())
 }
 
-/// The same, if there is anything that could hold it back.
+/// The same, where nothing is held back that might not be any more.
 pub(super) fn review_if_any(
     draft: &mut Draft<'_>,
     rules: &Rules,
     key: &GroupKey,
 ) -> Result<(), Missing> {
-    match may_hold_back(draft, rules, key)? {
-        true => review(draft, rules, key),
-        false => Ok(()),
-    }
+    let news = match may_hold_back(draft, rules, key)? {
+        true => draft.news_of(key)?,
+        false => Vec::new(),
+    };
+    each(news, |interval| ledger::review(draft, rules, &interval))
 }
 
 /// Whether there is anything that could hold back the news of a group.
 fn may_hold_back(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Result<bool, Missing> {
-    let muted = rules.get(&key.rule).is_some_and(|rule| !rule.mute_during.is_empty());
+    let Some(rule) = rules.get(&key.rule) else { return Ok(false) };
     let inhibited = rules.sources_of(&key.rule).next().is_some();
-    let may_be_early = rules.get(&key.rule).is_some_and(|rule| rule.on != On::Event);
+    let may_be_early = rule.on != On::Event;
+    let muted = !rule.mute_during.is_empty();
     Ok(may_be_early || muted || inhibited || !draft.silences()?.is_empty())
 }
 

@@ -101,7 +101,7 @@ impl<'a> Simulation<'a> {
             give_up_after: Duration::MAX,
         };
         self.memory.transact(Keys::default(), |snapshot| {
-            engine::settle(rules, snapshot, &settlement, now)
+            engine::settle(rules, snapshot, &settlement, None, now)
         });
     }
 }

@@ -272,8 +272,8 @@ impl World {
     ) -> Settled {
         let settlement = self.ended_so(claimed, outcome, backoff);
         let (rules, now) = (self.rules.clone(), self.now);
-        let settled =
-            self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, now));
+        let (settled, _) = self
+            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, None, now));
         assert_eq!(settled.len(), claimed.deliveries().count());
         settled.into_iter().next().unwrap()
     }
@@ -350,7 +350,7 @@ impl World {
         };
         let (rules, now) = (self.rules.clone(), self.now);
         let (settled, next) = self.transact(Keys::default(), |snapshot| {
-            settle_and_claim(&rules, snapshot, &settlement, &next, now)
+            settle(&rules, snapshot, &settlement, Some(&next), now)
         });
         assert_eq!(settled.len(), claimed.deliveries().count());
         assert_ne!(settled[0], Settled::Lost);
