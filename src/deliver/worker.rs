@@ -391,7 +391,6 @@ impl Worker {
         let jitter = fastrand::f64();
         let mut reached = delivery.reached.clone();
         let mut backoff = retry::backoff(delivery.failures, jitter);
-        let mut pause = None;
         let outcome = match answer {
             Ok(accepted) => {
                 Outcome::Sent { complaint: accepted.complaint, handle: accepted.handle }
@@ -402,7 +401,9 @@ impl Worker {
                     // Longer than it may wait at all makes no difference.
                     backoff = retry_after.min(self.receiver.give_up_after);
                     // One that asks for more is down, and the engine sees to that.
-                    pause = Some(backoff).filter(|backoff| *backoff <= retry::LONGEST);
+                    if backoff <= retry::LONGEST {
+                        self.pause(backoff);
+                    }
                 }
                 Outcome::Transient { detail }
             }
@@ -416,7 +417,6 @@ impl Worker {
                 Outcome::Destination { detail }
             }
         };
-        self.pause(&outcome, pause);
         Settlement {
             deliveries: claimed.deliveries().map(|delivery| delivery.id.clone()).collect(),
             token: delivery.lease.as_ref().map(|lease| lease.token.clone()).unwrap_or_default(),
@@ -427,14 +427,11 @@ impl Worker {
         }
     }
 
-    /// Leaves the place alone for so long, and no shorter than it was to be left alone anyway.
-    fn pause(&self, outcome: &Outcome, pause: Option<Duration>) {
+    /// Leaves the place alone for so long, and no shorter than it was to be left alone anyway. That it
+    /// takes what was under way when it asked for that does not end it.
+    fn pause(&self, pause: Duration) {
         let mut until = lock(&self.paused_until);
-        if let Some(pause) = pause {
-            *until = (*until).max(Some(Instant::now() + pause));
-        } else if matches!(outcome, Outcome::Sent { .. }) {
-            *until = None;
-        }
+        *until = (*until).max(Some(Instant::now() + pause));
     }
 
     /// Settles until the store took it: an answer that is not kept would be a message told twice. What

@@ -9,6 +9,7 @@ mod bad_input;
 mod deployed;
 mod disk_faults;
 mod disk_full;
+mod draining;
 mod encrypted;
 mod fallback;
 mod harness;

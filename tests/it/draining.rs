@@ -1,0 +1,73 @@
+//! What goes out to a webhook one after the other while much waits for it, and when that ends.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Answer, Place, Sink, Tocsin, crash};
+
+/// How many messages a webhook is sent at once.
+const AT_ONCE: usize = 4;
+
+/// How many crashes pile up behind the first.
+const WAITING: usize = 40;
+
+const LEFT_ALONE: Answer = Answer::Status(503, "retry-after: 2\r\n", "later");
+
+/// A running tocsin that tells a webhook, which asks to be left alone for two seconds at first, so
+/// that messages pile up behind it.
+fn with_much_waiting(sink: &Sink) -> (Place, Tocsin) {
+    let place = Place::new(&format!(
+        "receivers: {{ hook: {{ webhook: {{ url: {:?} }} }} }}\n\
+         defaults: {{ notify: [hook], group_by: [id], group_wait: 0s }}\n\
+         rules: [{{ name: crashed, when: {{ state: CRASHED }} }}]\n",
+        sink.url(),
+    ));
+    let tocsin = place.serve();
+    tocsin.hear(&crash("first"));
+    sink.wait_for_requests(1);
+    (0..WAITING).for_each(|number| tocsin.hear(&crash(&format!("web-{number}"))));
+    (place, tocsin)
+}
+
+/// Of how many containers the sink took the crash, each once.
+fn told(sink: &Sink) -> usize {
+    let taken = sink.taken();
+    let container = |message: &Value| message["data"]["alerts"][0]["containers"][0].to_string();
+    let told: HashSet<String> = taken.iter().map(container).collect();
+    assert_eq!(told.len(), taken.len(), "something was told twice");
+    told.len()
+}
+
+#[test]
+fn a_place_that_asks_to_be_left_alone_gets_no_more_than_what_is_under_way() {
+    let answers = [vec![LEFT_ALONE], vec![Answer::OkAfter(1); 9], vec![LEFT_ALONE]].concat();
+    let sink = Sink::new().then(&answers);
+    let (_place, _tocsin) = with_much_waiting(&sink);
+    sink.wait_for_taken(WAITING + 1);
+    assert_eq!(told(&sink), WAITING + 1);
+    let requests = sink.requests();
+    let again = requests[answers.len() - 1].0;
+    let times = requests.iter().map(|(at, _)| at.saturating_duration_since(again));
+    // Those under way when it asked, and as many again by the time that it was heard.
+    let rest = Duration::from_millis(1)..Duration::from_millis(1900);
+    let during = times.filter(|time| rest.contains(time)).count();
+    assert!(during < 2 * AT_ONCE, "{during} requests while it was to be left alone");
+}
+
+#[test]
+fn a_stop_ends_what_goes_out_one_after_the_other_and_the_next_start_goes_on() {
+    let slow = vec![Answer::OkAfter(100); WAITING / 2];
+    let sink = Sink::new().then(&[vec![LEFT_ALONE], slow].concat());
+    let (place, tocsin) = with_much_waiting(&sink);
+    sink.wait_for_requests(2);
+    let before = sink.requests().len();
+    tocsin.stop();
+    let after = sink.requests().len();
+    // Those under way, and those that went out before the signal was heard.
+    assert!(after <= before + AT_ONCE, "{before} requests before the stop, {after} after it");
+    let _tocsin = place.serve();
+    sink.wait_for_taken(WAITING + 1);
+    assert_eq!(told(&sink), WAITING + 1);
+}
