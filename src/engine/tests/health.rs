@@ -233,3 +233,25 @@ fn a_word_of_a_receiver_that_nobody_took_can_be_put_back() {
     assert_eq!(retried, Ok(Retried::Waits));
     assert_eq!(sent(&mut world, &SENT), [pair("spare", RECEIVER_DOWN)]);
 }
+
+/// Who looked for what waits for `ops` may find it moved by the time that it claims it.
+#[test]
+fn what_went_to_a_fallback_meanwhile_is_claimed_for_that_alone() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    let [found] = &world.claim()[..] else { panic!("one is to be sent") };
+    world.settle(found, &gone());
+    let moved = found.delivery.id.clone();
+    assert_eq!(&*world.deliveries[&moved].to, "spare");
+
+    let lease = Lease { token: "another".into(), until: world.now.plus(Duration::from_secs(60)) };
+    let (rules, now) = (world.rules.clone(), world.now);
+    for (receiver, is_claimed) in [("ops", false), ("spare", true)] {
+        let (receiver, lease) = (receiver.into(), lease.clone());
+        let next = Claim { receiver, deliveries: vec![moved.clone()], lease, with_states: false };
+        let claimed =
+            world.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));
+        assert_eq!(claimed.is_some(), is_claimed, "{}", next.receiver);
+        assert_eq!(world.deliveries[&moved].lease.is_some(), is_claimed, "{}", next.receiver);
+    }
+}
