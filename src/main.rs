@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing::warn;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
@@ -19,25 +20,69 @@ fn main() -> ExitCode {
         .with_writer(stderr)
         // Whoever read the log may be gone: that would be said there as well, and break down whoever says it.
         .log_internal_errors(false);
-    tracing_subscriber::registry().with(levels()).with(log).init();
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let (levels, ignored) = levels(&wanted);
+    tracing_subscriber::registry().with(levels).with(log).init();
+    for part in ignored {
+        warn!(
+            "{part:?} in RUST_LOG is no level such as \"debug\", nor a part with one such as \"tocsin::http=debug\""
+        );
+    }
     cli.run().into()
 }
 
 /// How much is logged, of what `RUST_LOG` says: a level, and others for single parts
-/// (`warn,tocsin::http=debug`).
-fn levels() -> Targets {
-    let by_default = || Targets::new().with_default(LevelFilter::INFO);
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    if wanted.trim().is_empty() {
-        return by_default();
+/// (`warn,tocsin::http=debug`). And what of that is not understood.
+fn levels(wanted: &str) -> (Targets, Vec<&str>) {
+    let mut levels = Targets::new().with_default(LevelFilter::INFO);
+    let mut ignored = Vec::new();
+    for part in wanted.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (target, level) = part.split_once('=').unwrap_or(("", part));
+        // The empty text is a level there.
+        let level = Some(level).filter(|level| !level.is_empty()).map(str::parse::<LevelFilter>);
+        levels = match level {
+            Some(Ok(level)) if target.is_empty() => levels.with_default(level),
+            Some(Ok(level)) => levels.with_target(target, level),
+            _ => {
+                ignored.push(part);
+                levels
+            }
+        };
     }
-    match wanted.parse::<Targets>() {
-        Ok(levels) if levels.default_level().is_some() => levels,
-        Ok(levels) => levels.with_default(LevelFilter::INFO),
-        Err(error) => {
-            // Nothing that is logged goes anywhere yet.
-            eprintln!("RUST_LOG={wanted:?} is not understood, and \"info\" taken: {error}");
-            by_default()
+    (levels, ignored)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn rust_log_is_a_level_and_others_for_parts() {
+        let cases: [(&str, Level, Level, &[&str]); 11] = [
+            ("", Level::INFO, Level::INFO, &[]),
+            ("warn", Level::WARN, Level::WARN, &[]),
+            (" info, ,", Level::INFO, Level::INFO, &[]),
+            ("DEBUG", Level::DEBUG, Level::DEBUG, &[]),
+            ("tocsin::http=debug", Level::INFO, Level::DEBUG, &[]),
+            ("tocsin::http=debug,warn", Level::WARN, Level::DEBUG, &[]),
+            ("error, tocsin::http=trace", Level::ERROR, Level::TRACE, &[]),
+            ("warning", Level::INFO, Level::INFO, &["warning"]),
+            ("warn,tocsin::http=verbose", Level::WARN, Level::WARN, &["tocsin::http=verbose"]),
+            ("tocsin::http=", Level::INFO, Level::INFO, &["tocsin::http="]),
+            ("tocsin", Level::INFO, Level::INFO, &["tocsin"]),
+        ];
+        for (wanted, everywhere, http, not_understood) in cases {
+            let (levels, ignored) = levels(wanted);
+            assert_eq!(ignored, not_understood, "{wanted:?}");
+            for (target, level) in [("tocsin::app", everywhere), ("tocsin::http::door", http)] {
+                let logged = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
+                    .map(|level| levels.would_enable(target, &level));
+                let expected = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
+                    .map(|other| other <= level);
+                assert_eq!(logged, expected, "{wanted:?}: {target}");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub(crate) fn when_asked(measure: impl Future<Output = anyhow::Result<()>>) -> a
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
+    // Not while something is measured.
+    LazyLock::force(&INSTALLED);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure)
 }
 
@@ -205,22 +207,21 @@ pub(crate) fn folder(prefix: &str) -> std::io::Result<TempDir> {
 
 /// tocsin as it is installed. What Cargo builds beside a benchmark is larger: it has all features of
 /// its libraries that only tests and benchmarks ask for.
-static INSTALLED: LazyLock<&Path> = LazyLock::new(|| {
-    let program = Path::new(env!("CARGO_BIN_EXE_tocsin"));
-    let target = program.ancestors().nth(2).expect("Cargo builds into target/release");
+static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in Cargo's folder");
     let built = Command::new("cargo")
-        .args(["build", "--quiet", "--locked", "--release", "--bin=tocsin", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-        .arg("--target-dir")
+        .args(["build", "--quiet", "--locked", "--release", "--bin=tocsin", "--target-dir"])
         .arg(target)
+        // Its settings are looked for from here up.
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     assert!(built.is_ok_and(|status| status.success()), "cargo cannot build tocsin");
-    program
+    target.join("release/tocsin")
 });
 
 /// The command for tocsin as it is installed, with these rules and its database in `folder`.
 pub(crate) fn tocsin_in(folder: &Path, rules: &Path) -> Command {
-    let mut command = Command::new(*INSTALLED);
+    let mut command = Command::new(&*INSTALLED);
     command.arg("serve").arg(rules).args(["--listen", "127.0.0.1:0"]).current_dir(folder);
     for variable in ["TOCSIN_LISTEN", "TOCSIN_STORAGE", "SLACK_WEBHOOK_URL", "SMTP_URL", "RUST_LOG"]
     {

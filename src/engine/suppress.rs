@@ -115,7 +115,7 @@ pub(super) fn held_until(
     Ok(held.filter_map(|entry| entry.held.as_ref()?.until()).min())
 }
 
-/// The same, where nothing is held back that might not be any more.
+/// As [`review`], where nothing is held back any more unless something can hold it back still.
 pub(super) fn review_if_any(
     draft: &mut Draft<'_>,
     rules: &Rules,

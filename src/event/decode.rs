@@ -4,7 +4,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::json::{Json, Object};
-use super::payload::{Damaged, Packed, Payload};
+use super::payload::{Packed, Payload};
 use super::{Event, Exit, Identity, State};
 use crate::clock::Timestamp;
 
@@ -36,9 +36,6 @@ pub enum DecodeError {
         /// What it is.
         is: String,
     },
-    /// What was kept of it is of no payload.
-    #[error(transparent)]
-    Damaged(#[from] Damaged),
 }
 
 /// How deep a payload may be nested: half of what `serde_json` reads, so that what is made of a
@@ -52,20 +49,20 @@ pub(super) const DEPTH: usize = 64;
 /// `timestamp` that is a number, not negative and before the year 10000.
 pub fn decode(body: &[u8]) -> Result<Event, DecodeError> {
     let text = std::str::from_utf8(body).map_err(|error| DecodeError::Utf8(error.valid_up_to()))?;
-    read(text, Payload::of)
+    read(text, || Payload::of(text))
 }
 
-/// Decodes a body of which this was [kept](Payload::packed).
+/// Decodes a body again, of which this was [kept](Payload::packed).
 ///
 /// # Errors
-/// As [`decode`], and [`DecodeError::Damaged`] if it was kept of none.
-pub fn decode_packed(packed: Packed) -> Result<Event, DecodeError> {
-    let text = packed.text()?.into_owned();
-    read(&text, |_| Payload::of_packed(packed))
+/// What is wrong with it, be it that it was kept of no body, or as [`decode`].
+pub fn decode_packed(packed: Packed) -> Result<Event, String> {
+    let text = packed.text().map_err(|damaged| damaged.to_string())?.into_owned();
+    read(&text, || Payload::of_packed(packed)).map_err(|error| error.to_string())
 }
 
-/// The event that a text says, and `payload` of that.
-fn read(text: &str, payload: impl FnOnce(&str) -> Payload) -> Result<Event, DecodeError> {
+/// The event that a text says, with its payload.
+fn read(text: &str, payload: impl FnOnce() -> Payload) -> Result<Event, DecodeError> {
     let json: Json<'_> = serde_json::from_str(text).map_err(|error| {
         // serde_json has no kind for it; beyond 128 levels it says so, and in no other case.
         let words = error.to_string();
@@ -94,7 +91,7 @@ fn read(text: &str, payload: impl FnOnce(&str) -> Payload) -> Result<Event, Deco
         starts: fields.get("counters").and_then(|counters| counters.get("start")).and_then(whole),
         exit: fields.get("data").and_then(|data| data.get("last_exit_status")).and_then(exit),
         identity: identity(container, timestamp, fields),
-        payload: payload(text),
+        payload: payload(),
     })
 }
 

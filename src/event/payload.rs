@@ -176,6 +176,26 @@ mod tests {
         }
     }
 
+    /// Long texts are packed in another way.
+    #[test]
+    fn long_texts_are_read_as_they_were() {
+        for length in [60_000, 64_000, 65_535, 70_000, 262_144] {
+            let alike = "{\"id\":\"a\",".repeat(length / 10);
+            assert!(matches!(Payload::of(&alike).packed(), Packed::Short(_)));
+            assert_eq!(Payload::of(&alike).text(), alike);
+
+            let mut seed = 1_u32;
+            let unlike: String = std::iter::repeat_with(|| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                char::from(b' ' + (seed >> 24) as u8 % 90)
+            })
+            .take(length)
+            .collect();
+            assert!(matches!(Payload::of(&unlike).packed(), Packed::Text(_)));
+            assert_eq!(Payload::of(&unlike).text(), unlike);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_as_it_was(text in ".{0,400}") {

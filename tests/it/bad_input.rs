@@ -172,6 +172,7 @@ fn what_is_too_large_is_refused() {
 
     let (status, answer) = fixture.tocsin.post(padded(limit));
     assert_eq!(status, 200, "what just fits is taken: {answer}");
+    assert!(fixture.tocsin.get_text("/api/list").contains(&padded(limit)), "and given back");
 }
 
 #[test]

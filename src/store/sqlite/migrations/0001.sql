@@ -42,7 +42,7 @@ create table events (
     late        integer, -- 1 where what was received before of its container has a place that is
                          -- not earlier
     failed      text, -- why nothing could be derived from it: it is no part of the timeline
-    payload     any not null -- the text or, mostly, a shorter form of it (payload.rs)
+    payload     any not null -- the text or, mostly, a shorter form of it (event/payload.rs)
 ) strict;
 create index events_ahead on events (container, timestamp) where at is not null;
 create index events_late on events (container, seq) where late is not null;
