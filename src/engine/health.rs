@@ -86,6 +86,13 @@ impl Health {
         Health { receiver, failures: 0, failing_since: Timestamp::default(), down: None }
     }
 
+    /// Whether this attempt says how it is: that of the one message that tries it, while it is down.
+    /// What was under way when it went down speaks of a time before.
+    fn is_judged_by(&self, delivery: &Delivery) -> bool {
+        let until = delivery.lease.as_ref().map(|lease| lease.until);
+        self.down.as_ref().is_none_or(|down| until == Some(down.probe.due_at))
+    }
+
     /// Whether it may be sent something: all there is, or the one message that tries it.
     fn may_be_tried(&self, now: Timestamp) -> bool {
         self.down.as_ref().is_none_or(|down| down.probe.is_due(now))
@@ -170,6 +177,9 @@ pub(super) fn enter(
     settlement: &Settlement,
 ) -> Result<(), Missing> {
     let health = draft.health(&delivery.to)?;
+    if !health.is_judged_by(delivery) {
+        return Ok(());
+    }
     let (detail, for_good) = match &settlement.outcome {
         Outcome::Sent { .. } => return came_up(draft, rules, health),
         // It is there, and says no to this one.
@@ -197,6 +207,8 @@ fn failed(
     if health.failures == 0 {
         health.failing_since = now;
     }
+    // A clock that jumped back begins anew.
+    health.failing_since = health.failing_since.min(now);
     health.failures = health.failures.saturating_add(1);
     let for_long = health.failures >= FAILURES && now.since(health.failing_since) >= FAILING;
     let probe = Timer { set_at: now, due_at: probe_at };

@@ -255,3 +255,42 @@ fn what_went_to_a_fallback_meanwhile_is_claimed_for_that_alone() {
         assert_eq!(world.deliveries[&moved].lease.is_some(), is_claimed, "{}", next.receiver);
     }
 }
+
+/// A place that asks for more than five minutes is down for as long as it asked.
+#[test]
+fn what_was_under_way_when_a_receiver_went_down_neither_brings_it_up_nor_ends_its_rest_early() {
+    let hour = Duration::from_secs(3600);
+    for outcome in [SENT, failed()] {
+        let mut world = with_fallbacks();
+        for container in ["a", "b"] {
+            world.hear(container, "CRASHED", 0);
+        }
+        world.wait(5);
+        let [first, second] = &world.claim()[..] else { panic!("two are under way") };
+        world.settle_after(first, &failed(), hour);
+        world.settle(second, &outcome);
+        let down = world.receivers["ops"].down.as_ref().unwrap();
+        assert_eq!(down.probe.due_at, world.now.plus(hour), "{outcome:?}");
+        crash(&mut world, "c");
+        let told = sent(&mut world, &SENT);
+        assert!(told.iter().all(|(to, _)| to == "spare"), "{told:?}");
+        world.wait(3600);
+        crash(&mut world, "d");
+        assert!(sent(&mut world, &SENT).contains(&pair("ops", "crashed")));
+        assert!(world.receivers.get("ops").is_none_or(|health| health.down.is_none()));
+    }
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_keep_a_receiver_from_being_down() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    world.wait(7200);
+    sent(&mut world, &failed());
+    world.now = world.now.minus(Duration::from_secs(3600));
+    for _ in 0..12 {
+        world.wait(40);
+        sent(&mut world, &failed());
+    }
+    assert!(world.receivers["ops"].down.is_some());
+}
