@@ -231,8 +231,10 @@ impl Worker {
             // still sends.
             let sent = || claimed.deliveries().map(|delivery| delivery.id.clone());
             lock(&self.found).not_again.extend(sent());
-            next = self.send_and_settle(&claimed).await;
+            // What cannot be settled is not sent again each time that its lease ends.
+            let Some(ahead) = self.send_and_settle(&claimed).await else { return };
             self.let_go(sent());
+            next = ahead;
         }
     }
 
@@ -244,8 +246,8 @@ impl Worker {
                 self.let_go_but_for(ids, Some(&claimed));
                 return Some(claimed);
             }
-            // It goes elsewhere or later, or not at all: nothing was sent.
-            Ok(None) => self.bucket.iter().for_each(|bucket| lock(bucket).give_back()),
+            // It goes elsewhere or later, or not at all.
+            Ok(None) => self.nothing_was_sent(),
             Err(StoreError::Refused(reason)) if ids.len() > 1 => {
                 // Which of them it is shows when they are claimed apart.
                 warn!(receiver, reason, "these deliveries cannot be told in one message");
@@ -260,16 +262,23 @@ impl Worker {
                     reason,
                     "this delivery cannot be claimed; it waits for the next start"
                 );
+                self.nothing_was_sent();
                 return None;
             }
             Err(reason) => {
                 self.cannot_claim(&reason);
+                self.nothing_was_sent();
                 let pause = tokio::time::sleep(AFTER_FAILURE);
                 self.bell.life.soft.run_until_cancelled(pause).await;
             }
         }
         self.let_go(ids);
         None
+    }
+
+    /// Gives back what was taken of the receiver's rate for a message that was not sent.
+    fn nothing_was_sent(&self) {
+        self.bucket.iter().for_each(|bucket| lock(bucket).give_back());
     }
 
     /// What may be sent next by whoever got out a message, if anything is ahead.
@@ -331,8 +340,9 @@ impl Worker {
         Ok(claimed)
     }
 
-    /// Sends a message and settles it. Answers what was claimed along with that, to be sent next.
-    async fn send_and_settle(&self, claimed: &Claimed) -> Option<Claimed> {
+    /// Sends a message and settles it. Answers what was claimed along with that, to be sent next; `None`
+    /// if it could not be settled.
+    async fn send_and_settle(&self, claimed: &Claimed) -> Option<Option<Claimed>> {
         let delivery = &claimed.delivery;
         let attempt = AssertUnwindSafe(self.send(claimed)).catch_unwind();
         let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
@@ -349,7 +359,7 @@ impl Worker {
         for (delivery, settled) in claimed.deliveries().zip(settled) {
             self.report(delivery, &settlement.outcome, settled);
         }
-        next
+        Some(next)
     }
 
     async fn send(&self, claimed: &Claimed) -> Result<Accepted, SendError> {
@@ -390,25 +400,34 @@ impl Worker {
         let delivery = &claimed.delivery;
         let jitter = fastrand::f64();
         let mut reached = delivery.reached.clone();
+        let mut also_reached = |addresses: Vec<String>| {
+            for address in addresses {
+                if !reached.contains(&address) {
+                    reached.push(address);
+                }
+            }
+        };
         let mut backoff = retry::backoff(delivery.failures, jitter);
         let outcome = match answer {
             Ok(accepted) => {
                 Outcome::Sent { complaint: accepted.complaint, handle: accepted.handle }
             }
             Err(SendError::Transient { detail, retry_after, reached: now_reached }) => {
-                reached = now_reached;
+                also_reached(now_reached);
                 if let Some(retry_after) = retry_after {
-                    // Longer than it may wait at all makes no difference.
-                    backoff = retry_after.min(self.receiver.give_up_after);
+                    // Longer than it may wait at all makes no difference; and of what asks for nothing, or
+                    // by another clock, there is no end.
+                    let asked = retry_after.min(self.receiver.give_up_after);
+                    backoff = backoff.max(asked);
                     // One that asks for more is down, and the engine sees to that.
-                    if backoff <= retry::LONGEST {
-                        self.pause(backoff);
+                    if asked <= retry::LONGEST {
+                        self.pause(asked);
                     }
                 }
                 Outcome::Transient { detail }
             }
             Err(SendError::Unknown { detail, reached: now_reached }) => {
-                reached = now_reached;
+                also_reached(now_reached);
                 Outcome::Unknown { detail }
             }
             Err(SendError::Message { detail }) => Outcome::Message { detail },
@@ -435,7 +454,8 @@ impl Worker {
     }
 
     /// Settles until the store took it: an answer that is not kept would be a message told twice. What
-    /// is ahead is claimed along with it, if that can be done at once. `None` if the store is closed.
+    /// is ahead is claimed along with it, if that can be done at once. `None` if the store is closed, or
+    /// refuses it.
     async fn settle(&self, settlement: &Settlement) -> Option<(Vec<Settled>, Option<Claimed>)> {
         let mut ahead = self.next_ahead(&settlement.outcome);
         let mut said = false;
@@ -454,7 +474,11 @@ impl Worker {
                 Err(StoreError::Closed) => return None,
                 Err(StoreError::Refused(reason)) => {
                     let ids = &settlement.deliveries;
-                    error!(?ids, reason, "a message could not be settled; it may be told again");
+                    error!(
+                        ?ids,
+                        reason,
+                        "a message could not be settled; it waits for the next start, and is told again then"
+                    );
                     return None;
                 }
                 Err(reason) if !said => {

@@ -148,8 +148,25 @@ fn chain_of(rules: &Rules, delivery: &Delivery) -> Vec<Arc<str>> {
     chain
 }
 
+/// Who is to get a delivery of which who should have it took too long: the first further down the
+/// chain that may be tried now.
+pub(super) fn stand_in(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &Delivery,
+) -> Result<Option<Arc<str>>, Missing> {
+    let chain = chain_of(rules, delivery).into_iter();
+    let mut others = Vec::new();
+    each(chain.skip_while(|receiver| *receiver != delivery.to).skip(1), |receiver| {
+        others.push(draft.health(&receiver)?);
+        Ok(())
+    })?;
+    let tried = others.into_iter().find(|health| health.may_be_tried(draft.now));
+    Ok(tried.map(|health| health.receiver))
+}
+
 /// Who stands in for this receiver of a group, if someone does who is not told anyway.
-pub(super) fn after(rules: &Rules, group: &GroupKey, receiver: &str) -> Option<Arc<str>> {
+fn after(rules: &Rules, group: &GroupKey, receiver: &str) -> Option<Arc<str>> {
     let rule = rules.get(&group.rule);
     let told_anyway = |name: &str| rule.is_some_and(|rule| rule.tells(name));
     rules.fallback(receiver).filter(|name| !told_anyway(name)).cloned()

@@ -384,7 +384,7 @@ fn wait(
     delivery.failures += 1;
     let overdue = |since: Timestamp| now.since(since) >= settlement.give_up_after;
     if overdue(delivery.waiting_since) {
-        if let Some(next) = health::after(rules, &delivery.group, &delivery.to) {
+        if let Some(next) = health::stand_in(draft, rules, &delivery)? {
             // It has as long there as it had here.
             let delivery = Delivery { waiting_since: now, ..delivery };
             draft.put_delivery(delivery.moved_to(next.clone(), now));

@@ -711,7 +711,8 @@ impl Delivery {
         Some(&self.group.receiver).filter(|receiver| **receiver != self.to)
     }
 
-    /// The same for another receiver, which is to be tried at once, in full words and from the start.
+    /// The same for another receiver, which is to be tried at once, in full words. Whoever has it
+    /// already, of whichever receiver, does not get it again.
     #[must_use]
     pub fn moved_to(self, receiver: Arc<str>, now: Timestamp) -> Delivery {
         Delivery {
@@ -721,7 +722,6 @@ impl Delivery {
             lease: None,
             digest: None,
             plain: false,
-            reached: Vec::new(),
             ..self
         }
     }

@@ -15,9 +15,8 @@ const WAITING: usize = 40;
 
 const LEFT_ALONE: Answer = Answer::Status(503, "retry-after: 2\r\n", "later");
 
-/// A running tocsin that tells a webhook, which asks to be left alone for two seconds at first, so
-/// that messages pile up behind it.
-fn with_much_waiting(sink: &Sink) -> (Place, Tocsin) {
+/// A running tocsin that tells a webhook of each container by itself.
+fn telling(sink: &Sink) -> (Place, Tocsin) {
     let place = Place::new(&format!(
         "receivers: {{ hook: {{ webhook: {{ url: {:?} }} }} }}\n\
          defaults: {{ notify: [hook], group_by: [id], group_wait: 0s }}\n\
@@ -25,6 +24,13 @@ fn with_much_waiting(sink: &Sink) -> (Place, Tocsin) {
         sink.url(),
     ));
     let tocsin = place.serve();
+    (place, tocsin)
+}
+
+/// The same where the webhook asks to be left alone for two seconds at first, so that messages pile up
+/// behind it.
+fn with_much_waiting(sink: &Sink) -> (Place, Tocsin) {
+    let (place, tocsin) = telling(sink);
     tocsin.hear(&crash("first"));
     sink.wait_for_requests(1);
     (0..WAITING).for_each(|number| tocsin.hear(&crash(&format!("web-{number}"))));
@@ -67,4 +73,14 @@ fn a_stop_ends_what_goes_out_one_after_the_other_and_the_next_start_goes_on() {
     let _tocsin = place.serve();
     sink.wait_for_taken(WAITING + 1);
     assert_eq!(told(&sink), WAITING + 1);
+}
+
+#[test]
+fn a_place_that_asks_to_be_left_alone_for_no_time_is_not_hurried() {
+    let sink = Sink::new().then(&vec![Answer::Status(503, "retry-after: 0\r\n", "later"); 100]);
+    let (_place, tocsin) = telling(&sink);
+    tocsin.hear(&crash("first"));
+    let requests = sink.wait_for_requests(3);
+    let waited = requests[2].0 - requests[0].0;
+    assert!(waited >= Duration::from_millis(1400), "{waited:?} until the second retry");
 }

@@ -1,5 +1,6 @@
 //! Receivers that are down, by example.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{World, at};
@@ -293,4 +294,46 @@ fn a_clock_that_was_ahead_does_not_keep_a_receiver_from_being_down() {
         sent(&mut world, &failed());
     }
     assert!(world.receivers["ops"].down.is_some());
+}
+
+/// These are down for a day.
+fn take_down(world: &mut World, receivers: &[&str]) {
+    let since = world.now;
+    let probe = Timer { set_at: since, due_at: since.plus(Duration::from_secs(86_400)) };
+    for receiver in receivers {
+        let (reason, missed, missed_in_all) = ("404".into(), Vec::new(), 0);
+        let down = Some(Down { since, reason, probe, missed, missed_in_all });
+        let receiver: Arc<str> = (*receiver).into();
+        let health = Health { down, failures: 1, failing_since: since, receiver: receiver.clone() };
+        world.memory.receivers.insert(receiver, health);
+    }
+}
+
+#[test]
+fn what_took_too_long_goes_to_who_takes_it_and_not_to_and_fro() {
+    for (down, becomes) in [
+        (&[][..], Settled::Moved { to: "spare".into() }),
+        (&["spare"], Settled::Moved { to: "last".into() }),
+        (&["spare", "last"], Settled::Dead),
+    ] {
+        let mut world = with_fallbacks();
+        crash(&mut world, "a");
+        let claimed = world.claim();
+        take_down(&mut world, down);
+        assert_eq!(world.settle_in_part(&claimed[0], Duration::ZERO), becomes);
+    }
+}
+
+#[test]
+fn who_has_it_does_not_get_it_again_by_way_of_a_fallback() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    let claimed = world.claim();
+    let day = Duration::from_secs(86_400);
+    world.settle_in_part(&claimed[0], day);
+    take_down(&mut world, &["ops"]);
+    world.wait(60);
+    assert!(world.claim().is_empty(), "it moves");
+    let there = world.claim();
+    assert_eq!((&*there[0].delivery.to, there[0].delivery.reached.len()), ("spare", 1));
 }

@@ -312,3 +312,15 @@ fn what_waited_for_a_receiver_that_was_gone_is_told_when_it_is_back_and_the_lett
         assert_eq!(said(&to_ops), [[("a".into(), News::Firing)]], "tried: {tried}");
     }
 }
+
+#[test]
+fn a_letter_that_some_have_is_put_back_for_the_others() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let first = world.claim();
+    assert_eq!(world.settle_in_part(&first[0], Duration::ZERO), Settled::Dead);
+    let letter = world.dead_letters().pop().unwrap();
+    assert_eq!(world.retry(&letter), Ok(Retried::Waits));
+    assert_eq!(world.claim()[0].delivery.reached, ["one@example.com"]);
+}

@@ -28,7 +28,7 @@ pub(super) struct Hearing {
 pub(crate) struct World {
     pub(super) rules: Rules,
     pub(super) now: Timestamp,
-    memory: Memory,
+    pub(super) memory: Memory,
     /// What each receiver took, in order, with whether it may have heard it without our knowing.
     pub(super) told: Vec<Hearing>,
     /// What is being sent.
@@ -275,6 +275,19 @@ impl World {
         let (settled, _) = self
             .transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, None, now));
         assert_eq!(settled.len(), claimed.deliveries().count());
+        settled.into_iter().next().unwrap()
+    }
+
+    /// Settles an attempt by which `one@example.com` has it and others may not; it may wait for so long
+    /// in all.
+    pub(super) fn settle_in_part(&mut self, claimed: &Claimed, give_up_after: Duration) -> Settled {
+        let unknown = Outcome::Unknown { detail: "two: connection reset".into() };
+        let settlement = self.ended_so(claimed, &unknown, Duration::from_secs(30));
+        let reached = vec!["one@example.com".into()];
+        let settlement = Settlement { reached, give_up_after, ..settlement };
+        let (rules, now) = (self.rules.clone(), self.now);
+        let (settled, _) = self
+            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, None, now));
         settled.into_iter().next().unwrap()
     }
 
