@@ -246,12 +246,16 @@ impl Memory {
             last.insert(heard.event.container.clone(), heard.reference());
         }
         let (failed, checkpoints) = (&mut self.failed, &self.checkpoints);
+        let containers = &self.containers;
         self.events.retain(|heard| {
             let key = (heard.event.container.clone(), heard.reference());
+            let is_in = containers.get(&key.0).map(|container| container.last_at);
+            let is_last = !failed.contains(&key) && Some(heard.at) == is_in;
             let is_settled = failed.contains(&key)
                 || checkpoints.get(&key.0).is_some_and(|checkpoint| heard.at <= checkpoint.at);
             let goes = heard.received_at < pruned.oldest.received_before
                 && is_settled
+                && !is_last
                 && last.get(&key.0) != Some(&key.1)
                 && !pruned.stay.contains(&key);
             if goes {

@@ -101,6 +101,24 @@ fn what_was_received_since_is_kept_and_all_that_comes_after_it() {
 }
 
 #[test]
+fn what_a_container_is_in_stays_whatever_was_heard_after_it() {
+    let mut world = crashed();
+    world.hear("a", "RUNNING", 20);
+    world.hear("a", "STARTING", 5);
+    for _ in 0..2 {
+        world.wait(100);
+        world.prune(Duration::ZERO);
+        assert!(listed(&world).contains(&"RUNNING".into()), "{:?}", listed(&world));
+    }
+    assert_eq!(world.hear("a", "CRASHED", 1), Decided::TooOld);
+    for _ in 0..2 {
+        world.wait(100);
+        world.prune(Duration::ZERO);
+        assert!(listed(&world).contains(&"RUNNING".into()), "{:?}", listed(&world));
+    }
+}
+
+#[test]
 fn the_last_occurrence_of_what_fires_stays() {
     let mut world = crashed();
     for (state, second) in [("CRASHED", 0), ("CRASHED", 10), ("STOPPED", 20), ("STARTING", 30)] {

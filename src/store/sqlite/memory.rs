@@ -412,13 +412,14 @@ impl Memory {
                 None => self.rows.remove(&id),
             };
         }
-        // What was read of these may be of what is forgotten now.
+        // What was read of these may be of what is forgotten now, and numbers were given in vain.
         self.rows.values_mut().for_each(|row| row.open = None);
         self.open = 0;
         self.facets.clear();
         self.groups.clear();
         self.names.0.clear();
         self.silences = None;
+        self.last_interval = None;
     }
 
     /// Notes an interval as it is stored now, under this number.

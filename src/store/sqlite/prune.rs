@@ -212,6 +212,7 @@ pub(super) fn remove(
     for (id, chain) in chains.of {
         let Some(row) = memory.get(connection, &id)? else { continue };
         let last_event = row.last_event;
+        let is_in = row.container.as_ref().map(|container| container.last_at);
         // The last one that stays, and the last one removed after it.
         let mut stays: Option<&Link> = None;
         let mut removed: Option<i64> = None;
@@ -219,6 +220,7 @@ pub(super) fn remove(
             let goes = link.received_at < pruned.oldest.received_before
                 && !chain.in_timeline(link)
                 && link.seq != last_event
+                && (link.failed || Some(link.at) != is_in)
                 && !pruned.stay.contains(&(id.clone(), link.reference));
             if goes {
                 remove.execute([link.seq])?;
