@@ -157,7 +157,7 @@ fn entry(receiver: &str, news: Option<News>) -> Entry {
     Entry { news, firing: true, ..Entry::new(group_key(receiver)) }
 }
 
-fn interval(id: i64, heard: &Heard, ledger: Vec<Entry>) -> Interval {
+pub(crate) fn interval(id: i64, heard: &Heard, ledger: Vec<Entry>) -> Interval {
     let container = heard.event.container.clone();
     Interval {
         id: IntervalId(id),
@@ -284,7 +284,7 @@ fn first(limit: usize) -> PageQuery {
 }
 
 /// The intervals of a container, by id.
-async fn intervals_of(store: &dyn Store, container: &str) -> Vec<Interval> {
+pub(crate) async fn intervals_of(store: &dyn Store, container: &str) -> Vec<Interval> {
     let keys = Keys { timelines: one(container.into()), ..Keys::default() };
     let mut intervals: Vec<_> =
         read(store, keys).await.intervals.into_values().map(Arc::unwrap_or_clone).collect();

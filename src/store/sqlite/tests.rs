@@ -12,9 +12,11 @@ use rusqlite::OpenFlags;
 use tempfile::TempDir;
 
 use super::*;
-use crate::engine::{Changes, Snapshot};
+use crate::engine::{Attempt, Changes, Snapshot};
 use crate::store::Step;
-use crate::store::contract::{container, contract, heard, write, write_events};
+use crate::store::contract::{
+    container, contract, heard, interval, intervals_of, write, write_events,
+};
 
 contract!(opened);
 
@@ -209,6 +211,33 @@ async fn units_that_wait_share_a_commit_and_fail_alone() {
     let halves = store
         .read(|db| Ok(db.query_row("select count(*) from meta", [], |row| row.get::<_, u32>(0))?));
     assert_eq!(halves.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_number_that_was_given_in_vain_lets_none_come_back() {
+    let (store, folder) = open_new();
+    let event = heard("a", 1, "CRASHED");
+    write_events(&store, vec![event.clone()]).await;
+    let new = Changes { intervals: vec![interval(-1, &event, Vec::new())], ..Changes::default() };
+    write(&store, new.clone()).await.unwrap();
+    let first = intervals_of(&store, "a").await[0].id;
+    // It is refused once its interval has a number.
+    let of_nothing = Attempt {
+        delivery: DeliveryId("nothing".into()),
+        number: 1,
+        started_at: event.at,
+        ended_at: None,
+        outcome: None,
+        detail: None,
+    };
+    let refused = Changes { attempts: vec![of_nothing], ..new.clone() };
+    assert!(matches!(write(&store, refused).await, Err(StoreError::Refused(_))));
+    let intervals_removed = vec![first];
+    write(&store, Changes { intervals_removed, ..Changes::default() }).await.unwrap();
+    drop(store);
+    let store = SqliteStore::open(&folder.path().join("tocsin.db")).unwrap();
+    write(&store, new).await.unwrap();
+    assert_ne!(intervals_of(&store, "a").await[0].id, first);
 }
 
 #[tokio::test]
