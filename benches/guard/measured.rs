@@ -287,7 +287,8 @@ async fn settle(
             backoff: Duration::ZERO,
             give_up_after: Duration::from_secs(24 * 3600),
         };
-        let settle = move |snapshot: &Snapshot| engine::settle(&rules, snapshot, &settlement, now);
+        let settle =
+            move |snapshot: &Snapshot| engine::settle(&rules, snapshot, &settlement, None, now);
         transact(store, keys, settle).await?;
     }
     Ok(())
