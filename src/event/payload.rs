@@ -1,6 +1,6 @@
 //! Payloads, kept short: they are most of what is stored, and much alike.
 //!
-//! Each is kept as what it has that [`LIKE`] has not, by LZ4 with that as its dictionary: some two fifths
+//! Each is kept as what it has that `LIKE` has not, by LZ4 with that as its dictionary: some two fifths
 //! of its length. What would be longer so is kept as the text that it is. That is done where it is
 //! decoded, by as many threads as take requests, and not by the one that writes.
 
