@@ -12,10 +12,10 @@ use rusqlite::OpenFlags;
 use tempfile::TempDir;
 
 use super::*;
-use crate::engine::{Attempt, Changes, Snapshot};
+use crate::engine::{Attempt, Changes, Oldest, Snapshot};
 use crate::store::Step;
 use crate::store::contract::{
-    container, contract, heard, interval, intervals_of, write, write_events,
+    container, contract, heard, interval, intervals_of, read, write, write_events,
 };
 
 contract!(opened);

@@ -231,3 +231,21 @@ async fn what_cannot_be_opened_anew_is_unavailable_until_it_can() {
     write_events(&store, vec![heard("a", 2, "Y")]).await;
     assert_eq!(payloads(&store).await, 2);
 }
+
+#[tokio::test]
+async fn a_payload_that_is_damaged_stays_with_what_came_after_it_and_stops_no_pruning() {
+    let (store, _folder) = open_new();
+    let events: Vec<_> = (1..4).map(|second| heard("a", second, "X")).collect();
+    write_events(&store, events.clone()).await;
+    write_events(&store, vec![heard("b", 1, "X")]).await;
+    let damage = store.write(|db, _| {
+        Ok(db.execute("update events set payload = x'01' where seq = 2", []).map(drop)?)
+    });
+    damage.await.unwrap();
+    let oldest = Oldest { received_before: Timestamp::FOR_EVER, after: 0, limit: 100 };
+    let swath =
+        read(&store, Keys { oldest: Some(oldest), ..Keys::default() }).await.oldest.unwrap();
+    let of_a = &swath.containers["a"];
+    assert_eq!((&of_a.events[..], of_a.others_from), (&events[..1], Some(events[1].at)));
+    assert_eq!(swath.containers["b"].events.len(), 1);
+}
