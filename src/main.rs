@@ -77,11 +77,10 @@ mod tests {
             let (levels, ignored) = levels(wanted);
             assert_eq!(ignored, not_understood, "{wanted:?}");
             for (target, level) in [("tocsin::app", everywhere), ("tocsin::http::door", http)] {
-                let logged = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
-                    .map(|level| levels.would_enable(target, &level));
-                let expected = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
-                    .map(|other| other <= level);
-                assert_eq!(logged, expected, "{wanted:?}: {target}");
+                for other in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
+                    let logged = levels.would_enable(target, &other);
+                    assert_eq!(logged, other <= level, "{wanted:?}: {other} of {target}");
+                }
             }
         }
     }

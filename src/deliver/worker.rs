@@ -229,12 +229,9 @@ impl Worker {
         while let Some(claimed) = next {
             // A digest may hold more, and an expired lease does not free what this very process
             // still sends.
-            let sent = || claimed.deliveries().map(|delivery| delivery.id.clone());
-            lock(&self.found).not_again.extend(sent());
-            // What cannot be settled is not sent again each time that its lease ends.
-            let Some(ahead) = self.send_and_settle(&claimed).await else { return };
-            self.let_go(sent());
-            next = ahead;
+            let sent = claimed.deliveries().map(|delivery| delivery.id.clone());
+            lock(&self.found).not_again.extend(sent);
+            next = self.send_and_settle(&claimed).await;
         }
     }
 
@@ -340,9 +337,8 @@ impl Worker {
         Ok(claimed)
     }
 
-    /// Sends a message and settles it. Answers what was claimed along with that, to be sent next; `None`
-    /// if it could not be settled.
-    async fn send_and_settle(&self, claimed: &Claimed) -> Option<Option<Claimed>> {
+    /// Sends a message and settles it. Answers what was claimed along with that, to be sent next.
+    async fn send_and_settle(&self, claimed: &Claimed) -> Option<Claimed> {
         let delivery = &claimed.delivery;
         let attempt = AssertUnwindSafe(self.send(claimed)).catch_unwind();
         let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
@@ -355,11 +351,13 @@ impl Worker {
         });
         let settlement = self.judge(claimed, answer);
         self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
+        // What cannot be settled is not let go: it would be sent again each time that its lease ends.
         let (settled, next) = self.settle(&settlement).await?;
         for (delivery, settled) in claimed.deliveries().zip(settled) {
             self.report(delivery, &settlement.outcome, settled);
         }
-        Some(next)
+        self.let_go(settlement.deliveries);
+        next
     }
 
     async fn send(&self, claimed: &Claimed) -> Result<Accepted, SendError> {

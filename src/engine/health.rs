@@ -117,11 +117,7 @@ pub(super) fn route(
     delivery: &Delivery,
 ) -> Result<Route, Missing> {
     let now = draft.now;
-    let mut chain = Vec::new();
-    each(chain_of(rules, delivery), |receiver| {
-        chain.push(draft.health(&receiver)?);
-        Ok(())
-    })?;
+    let chain = chain_of(draft, rules, delivery)?;
     let may_be_tried = || chain.iter().filter(|health| health.may_be_tried(now));
     let here = may_be_tried().find(|health| health.receiver == delivery.to);
     let Some(health) = here.or_else(|| may_be_tried().next()) else {
@@ -134,9 +130,13 @@ pub(super) fn route(
     })
 }
 
-/// Who may get a delivery: its group's receiver, its fallback, that one's, and so on. One that the
-/// group tells anyway ends the chain: whoever is there hears of it.
-fn chain_of(rules: &Rules, delivery: &Delivery) -> Vec<Arc<str>> {
+/// How those are who may get a delivery: its group's receiver, its fallback, that one's, and so on. One
+/// that the group tells anyway ends the chain: whoever is there hears of it.
+fn chain_of(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &Delivery,
+) -> Result<Vec<Health>, Missing> {
     let group = &delivery.group;
     let mut chain = vec![group.receiver.clone()];
     while let Some(next) = after(rules, group, chain.last().unwrap_or(&group.receiver)) {
@@ -145,7 +145,12 @@ fn chain_of(rules: &Rules, delivery: &Delivery) -> Vec<Arc<str>> {
         }
         chain.push(next);
     }
-    chain
+    let mut healths = Vec::new();
+    each(chain, |receiver| {
+        healths.push(draft.health(&receiver)?);
+        Ok(())
+    })?;
+    Ok(healths)
 }
 
 /// Who is to get a delivery of which who should have it took too long: the first further down the
@@ -155,14 +160,9 @@ pub(super) fn stand_in(
     rules: &Rules,
     delivery: &Delivery,
 ) -> Result<Option<Arc<str>>, Missing> {
-    let chain = chain_of(rules, delivery).into_iter();
-    let mut others = Vec::new();
-    each(chain.skip_while(|receiver| *receiver != delivery.to).skip(1), |receiver| {
-        others.push(draft.health(&receiver)?);
-        Ok(())
-    })?;
-    let tried = others.into_iter().find(|health| health.may_be_tried(draft.now));
-    Ok(tried.map(|health| health.receiver))
+    let chain = chain_of(draft, rules, delivery)?.into_iter();
+    let mut others = chain.skip_while(|health| health.receiver != delivery.to).skip(1);
+    Ok(others.find(|health| health.may_be_tried(draft.now)).map(|health| health.receiver))
 }
 
 /// Who stands in for this receiver of a group, if someone does who is not told anyway.

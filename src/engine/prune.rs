@@ -36,12 +36,10 @@ fn prune_one(
     // Of what is no container yet, only failed events were heard.
     let Some(container) = draft.container(id)? else { return Ok(()) };
     let base = draft.checkpoint(id)?;
-    // What it is in, and what people are shown of what fires.
+    // What people are shown of what fires.
     let fires = draft.intervals_of(id).into_iter().filter(|interval| interval.end.is_none());
     let shown: BTreeSet<EventRef> = fires.map(|interval| interval.last).collect();
     stay.extend(shown.into_iter().map(|event| (id.clone(), event)));
-    let last = old.events.iter().filter(|heard| heard.at == container.last_at);
-    stay.extend(last.map(|heard| (id.clone(), heard.reference())));
 
     let may_go = |heard: &&Heard| {
         base.as_ref().is_none_or(|base| base.at < heard.at)

@@ -174,7 +174,7 @@ pub struct Pruned {
     pub oldest: Oldest,
     /// Up to where was looked.
     pub until: i64,
-    /// What stays all the same. So does what was received last of each container.
+    /// What stays all the same. So does what was received last of each container, and what it is in.
     pub stay: BTreeSet<(Arc<str>, EventRef)>,
 }
 

@@ -48,7 +48,7 @@ pub enum Packed {
 }
 
 /// What was kept is damaged: it is of no payload.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("what was kept of the payload is damaged: {0}")]
 pub struct Damaged(String);
 

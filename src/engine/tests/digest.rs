@@ -129,8 +129,7 @@ fn what_is_new_is_told_to_those_whom_the_digest_had_reached_before() {
         backoff: Duration::from_secs(30),
         give_up_after: Duration::from_secs(DAY),
     };
-    let (rules, now) = (world.rules.clone(), world.now);
-    world.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, None, now));
+    world.settle_so(&settlement);
     world.hear("a", "RUNNING", 10);
     world.wait(30);
     let rest = claimed(&mut world);

@@ -271,11 +271,7 @@ impl World {
         backoff: Duration,
     ) -> Settled {
         let settlement = self.ended_so(claimed, outcome, backoff);
-        let (rules, now) = (self.rules.clone(), self.now);
-        let (settled, _) = self
-            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, None, now));
-        assert_eq!(settled.len(), claimed.deliveries().count());
-        settled.into_iter().next().unwrap()
+        self.settle_so(&settlement)
     }
 
     /// Settles an attempt by which `one@example.com` has it and others may not; it may wait for so long
@@ -284,10 +280,15 @@ impl World {
         let unknown = Outcome::Unknown { detail: "two: connection reset".into() };
         let settlement = self.ended_so(claimed, &unknown, Duration::from_secs(30));
         let reached = vec!["one@example.com".into()];
-        let settlement = Settlement { reached, give_up_after, ..settlement };
+        self.settle_so(&Settlement { reached, give_up_after, ..settlement })
+    }
+
+    /// What became of the first of the deliveries that are settled so.
+    pub(super) fn settle_so(&mut self, settlement: &Settlement) -> Settled {
         let (rules, now) = (self.rules.clone(), self.now);
         let (settled, _) = self
-            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlement, None, now));
+            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, settlement, None, now));
+        assert_eq!(settled.len(), settlement.deliveries.len());
         settled.into_iter().next().unwrap()
     }
 
