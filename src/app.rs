@@ -231,7 +231,7 @@ fn wording(bell: Arc<Bell>) -> Wording {
 async fn take_over(
     config: &Config,
     store: &Arc<dyn Store>,
-    wake: &Wake,
+    wake: &Arc<Wake>,
 ) -> anyhow::Result<Arc<Rules>> {
     let in_force: BTreeMap<String, String> =
         config.rules.iter().map(|rule| (rule.name.to_string(), rule.fingerprint.clone())).collect();

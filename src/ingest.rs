@@ -14,12 +14,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::clock;
-use crate::engine::{self, Decided, Decision, Heard, Keys, Snapshot};
+use crate::engine::{self, Decided, Decision, Hand, Heard, Keys, Snapshot};
 use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::rules::Rules;
 use crate::store::{Store, StoreError, transact};
-use crate::wake::{Stirred, Wake};
+use crate::wake::Wake;
 
 /// How many events may wait for the store before more are refused.
 const QUEUE: usize = 4096;
@@ -183,7 +183,7 @@ impl Storing {
                 start.take().map(|start| start.send(heard.len()));
                 Arc::clone(heard)
             };
-            self.commit(taken).await
+            self.commit(taken, true).await
         };
         // Where the store could not even begin, what is there by now shares its fate.
         let batch = lock(&batch).take();
@@ -236,7 +236,8 @@ impl Storing {
 
     async fn store_one(&self, heard: Heard) -> Result<Recorded, IngestError> {
         let batch: Arc<[Heard]> = [heard.clone()].into();
-        match self.commit(move || Arc::clone(&batch)).await {
+        // Nothing else is to be the reason for which it fails.
+        match self.commit(move || Arc::clone(&batch), false).await {
             Ok(decided) => Ok(decided.first().copied().map_or(Recorded::New, recorded)),
             Err(StoreError::Refused(reason)) => self.keep(heard, reason).await,
             Err(error) => Err(error.into()),
@@ -256,23 +257,24 @@ impl Storing {
         Ok(recorded(transact(&*self.store, Keys::default(), keep).await?))
     }
 
-    /// Decides on a batch, which is asked for when its turn comes, and commits it.
+    /// Decides on a batch, which is asked for when its turn comes, and commits it; and, if so, claims what
+    /// that makes for whoever has a hand free.
     async fn commit(
         &self,
         mut batch: impl FnMut() -> Arc<[Heard]> + Send + 'static,
+        and_claim: bool,
     ) -> Result<Vec<Decided>, StoreError> {
         let rules = Arc::clone(&self.rules);
         let mut asked = false;
-        let decide = move |snapshot: &Snapshot| {
+        let decide = move |snapshot: &Snapshot, free: &[Hand]| {
             let heard = batch();
             if !std::mem::replace(&mut asked, true) {
                 return Decision::Need(engine::keys(&rules, &heard));
             }
-            Stirred::by(engine::decide(&rules, snapshot, &heard, clock::now()))
+            let free = if and_claim { free } else { &[] };
+            engine::decide_and_claim(&rules, snapshot, &heard, free, clock::now())
         };
-        let (decided, stirred) = transact(&*self.store, Keys::default(), decide).await?;
-        self.wake.wake(stirred);
-        Ok(decided)
+        self.wake.transact(&*self.store, Keys::default(), decide).await
     }
 }
 

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::clock;
-use crate::engine::{self, GroupKey, IntervalId, Keys, Snapshot};
+use crate::engine::{self, GroupKey, Hand, IntervalId, Keys, Snapshot};
 use crate::rules::Rules;
-use crate::store::{Store, StoreError, in_parts, transact};
-use crate::wake::{Stirred, Wake};
+use crate::store::{Store, StoreError, in_parts};
+use crate::wake::Wake;
 
 /// How many containers, shared alerts and groups one unit of work looks at.
 const BATCH: usize = 256;
@@ -69,7 +69,7 @@ async fn rest(pause: Duration, stop: &CancellationToken) {
 async fn step(
     store: &Arc<dyn Store>,
     rules: &Arc<Rules>,
-    wake: &Wake,
+    wake: &Arc<Wake>,
     silences: &mut watch::Receiver<()>,
 ) -> Result<Duration, StoreError> {
     if silences.has_changed().unwrap_or(false) {
@@ -107,7 +107,7 @@ pub async fn look_at(
     store: &dyn Store,
     rules: &Arc<Rules>,
     keys: Keys,
-    wake: &Wake,
+    wake: &Arc<Wake>,
 ) -> Result<bool, StoreError> {
     let containers: Vec<Arc<str>> = keys.containers.into_iter().collect();
     let of_containers = in_parts(&containers, |part| {
@@ -133,12 +133,11 @@ async fn decide(
     store: &dyn Store,
     rules: &Arc<Rules>,
     keys: Keys,
-    wake: &Wake,
+    wake: &Arc<Wake>,
 ) -> Result<(), StoreError> {
     let rules = Arc::clone(rules);
-    let decide =
-        move |snapshot: &Snapshot| Stirred::by(engine::decide(&rules, snapshot, &[], clock::now()));
-    let (_, stirred) = transact(store, keys, decide).await?;
-    wake.wake(stirred);
-    Ok(())
+    let decide = move |snapshot: &Snapshot, free: &[Hand]| {
+        engine::decide_and_claim(&rules, snapshot, &[], free, clock::now())
+    };
+    wake.transact(store, keys, decide).await.map(drop)
 }

@@ -1,11 +1,16 @@
 //! Who is to look again after a commit: those who wait for timers, those who wait for deliveries, and
-//! whoever looks at groups when a silence begins or ends.
+//! whoever looks at groups when a silence begins or ends. And who has a hand free: what a commit makes
+//! for such a one, it claims for it, and hands it over.
 //!
 //! A wake-up is only a hint. Everyone who waits also looks by itself now and then.
 
-use tokio::sync::watch;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::Decision;
+use tokio::sync::{oneshot, watch};
+
+use crate::engine::{Changes, Claimed, Decision, Hand, Keys, Snapshot, Status};
+use crate::store::{self, Store, StoreError};
 
 /// Wakes the scheduler and the delivery workers.
 #[derive(Debug, Default)]
@@ -13,6 +18,15 @@ pub struct Wake {
     timers: watch::Sender<()>,
     deliveries: watch::Sender<()>,
     silences: watch::Sender<()>,
+    /// Whoever waits for something to send, by its receiver.
+    free: Mutex<BTreeMap<Arc<str>, Offer>>,
+}
+
+/// A hand that is free, and where to hand it what it is to send.
+#[derive(Debug)]
+struct Offer {
+    hand: Hand,
+    answer: oneshot::Sender<Claimed>,
 }
 
 /// What a commit stirred up.
@@ -29,12 +43,18 @@ impl Stirred {
         match decision {
             Decision::Need(keys) => Decision::Need(keys),
             Decision::Done(changes, value) => {
-                let stirred = Stirred {
-                    timers: !changes.groups.is_empty() || !changes.intervals.is_empty(),
-                    deliveries: !changes.deliveries.is_empty(),
-                };
+                let stirred = Stirred::by_writing(&changes);
                 Decision::Done(changes, (value, stirred))
             }
+        }
+    }
+
+    fn by_writing(changes: &Changes) -> Stirred {
+        let mut deliveries = changes.deliveries.iter();
+        Stirred {
+            timers: !changes.groups.is_empty() || !changes.intervals.is_empty(),
+            // What is claimed is being seen to, and what has ended needs nobody.
+            deliveries: deliveries.any(|it| it.status == Status::Pending && it.lease.is_none()),
         }
     }
 }
@@ -48,6 +68,67 @@ impl Wake {
         if stirred.deliveries {
             self.deliveries.send_replace(());
         }
+    }
+
+    /// Says that there is a hand free, until it is withdrawn. What is claimed for it comes by what this
+    /// answers; that ends if nothing came of it after all.
+    pub fn offer(&self, hand: Hand) -> oneshot::Receiver<Claimed> {
+        let (answer, handed) = oneshot::channel();
+        lock(&self.free).insert(hand.receiver.clone(), Offer { hand, answer });
+        handed
+    }
+
+    /// Takes back what was offered. Whether it was still there: if not, what was claimed may come yet.
+    pub fn withdraw(&self, receiver: &str) -> bool {
+        lock(&self.free).remove(receiver).is_some()
+    }
+
+    /// Runs a decision as a unit of work of `store`, hands over what was claimed in it for whoever has a
+    /// hand free, and wakes whom it concerns.
+    ///
+    /// # Errors
+    /// As [`Store::run`]. Nothing is handed over then.
+    pub async fn transact<T: Send + 'static>(
+        self: &Arc<Self>,
+        store: &dyn Store,
+        keys: Keys,
+        mut decide: impl FnMut(&Snapshot, &[Hand]) -> Decision<(T, Vec<Claimed>)> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let wake = Arc::clone(self);
+        let unit = move |snapshot: &Snapshot| {
+            loop {
+                let hands: Vec<Hand> =
+                    lock(&wake.free).values().map(|offer| offer.hand.clone()).collect();
+                let (changes, value, claimed) = match decide(snapshot, &hands) {
+                    Decision::Need(keys) => return Decision::Need(keys),
+                    Decision::Done(changes, (value, claimed)) => (changes, value, claimed),
+                };
+                // If one was withdrawn meanwhile, it is decided anew without it.
+                if let Some(handed) = wake.take(claimed) {
+                    return Stirred::by(Decision::Done(changes, (value, handed)));
+                }
+            }
+        };
+        let ((value, handed), stirred) = store::transact(store, keys, unit).await?;
+        for (answer, claimed) in handed {
+            // Whoever is gone by now went with the program, and the next start sees to it.
+            let _: Result<(), Claimed> = answer.send(claimed);
+        }
+        self.wake(stirred);
+        Ok(value)
+    }
+
+    /// Takes the hands for which this was claimed, if all are there.
+    fn take(&self, claimed: Vec<Claimed>) -> Option<Vec<(oneshot::Sender<Claimed>, Claimed)>> {
+        let mut free = lock(&self.free);
+        let receiver = |claimed: &Claimed| claimed.delivery.to.clone();
+        if !claimed.iter().all(|claimed| free.contains_key(&receiver(claimed))) {
+            return None;
+        }
+        let handed = claimed
+            .into_iter()
+            .filter_map(|claimed| Some((free.remove(&receiver(&claimed))?.answer, claimed)));
+        Some(handed.collect())
     }
 
     /// Has every group looked at again, since a silence was made or ended.
@@ -71,5 +152,33 @@ impl Wake {
     #[must_use]
     pub fn deliveries(&self) -> watch::Receiver<()> {
         self.deliveries.subscribe()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::engine::{Delivery, Lease};
+    use crate::store::contract::delivery;
+
+    #[test]
+    fn only_what_waits_and_nobody_sends_wakes_those_who_send() {
+        let waits = delivery("d", "ops", 0);
+        let lease = Some(Lease { token: "t".into(), until: Timestamp::FOR_EVER });
+        let claimed = Delivery { lease, ..waits.clone() };
+        let sent = Delivery { status: Status::Sent, ..waits.clone() };
+        for (deliveries, wakes) in [
+            (vec![], false),
+            (vec![claimed.clone(), sent.clone()], false),
+            (vec![claimed, sent, waits], true),
+        ] {
+            let stirred = Stirred::by_writing(&Changes { deliveries, ..Changes::default() });
+            assert_eq!(stirred.deliveries, wakes);
+        }
     }
 }

@@ -20,7 +20,7 @@ const MODULES: [(&str, &[&str]); 19] = [
     ("config", &["simulation", "message", "password", "rate", "rules", "tls", "event", "clock"]),
     ("store", &["engine", "rules", "event", "clock"]),
     ("supervisor", &["store"]),
-    ("wake", &["engine"]),
+    ("wake", &["store", "engine"]),
     ("metrics", &[]),
     ("ingest", &["metrics", "wake", "store", "engine", "rules", "event", "clock"]),
     ("prune", &["metrics", "store", "engine", "rules", "clock"]),

@@ -14,7 +14,7 @@ use anyhow::{Context, anyhow, ensure};
 use tocsin::clock::Timestamp;
 use tocsin::config;
 use tocsin::engine::{
-    self, Claim, Claimed, Decision, DeliveryId, Heard, Keys, Lease, Settlement, Snapshot,
+    self, Claim, Claimed, Decision, DeliveryId, Hand, Heard, Keys, Lease, Settlement, Snapshot,
 };
 use tocsin::event::{self, Event};
 use tocsin::rules::Rules;
@@ -258,8 +258,8 @@ async fn claim(
     for id in ids {
         let rules = Arc::clone(rules);
         let lease = Lease { token: "00c0ffee".into(), until: now.plus(Duration::from_secs(60)) };
-        let deliveries = vec![id.clone()];
-        let next = Claim { receiver: "ops".into(), deliveries, lease, with_states: false };
+        let hand = Hand { receiver: "ops".into(), lease, with_states: false };
+        let next = Claim { hand, deliveries: vec![id.clone()] };
         let keys = Keys { deliveries: [id.clone()].into(), ..Keys::default() };
         let claim = move |snapshot: &Snapshot| engine::claim(&rules, snapshot, &next, now);
         let claimed = transact(store, keys, claim).await?;
@@ -279,16 +279,16 @@ async fn settle(
         let rules = Arc::clone(rules);
         let id = claimed.delivery.id.clone();
         let keys = Keys { deliveries: [id.clone()].into(), ..Keys::default() };
-        let settlement = Settlement {
+        let settlements = [Settlement {
             deliveries: vec![id],
             token: "00c0ffee".into(),
             outcome: engine::Outcome::Sent { complaint: None, handle: None },
             reached: Vec::new(),
             backoff: Duration::ZERO,
             give_up_after: Duration::from_secs(24 * 3600),
-        };
+        }];
         let settle =
-            move |snapshot: &Snapshot| engine::settle(&rules, snapshot, &settlement, None, now);
+            move |snapshot: &Snapshot| engine::settle(&rules, snapshot, &settlements, &[], now);
         transact(store, keys, settle).await?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Gets notifications out: claims a lease, sends, settles. Never a transaction across the network.
 
+mod desk;
 pub mod receivers;
 pub mod retry;
 mod worker;

@@ -1,39 +1,34 @@
 //! One worker a receiver, so that the trouble of one delays no other.
+//!
+//! A worker is one task, and all that it knows is its own. What takes time goes on beside it (`desk.rs`):
+//! one look into the store, one commit, and as many messages as the place takes at once. While a commit
+//! settles what has ended and claims what is next, what was claimed before is being sent.
 
 use std::collections::{HashSet, VecDeque};
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
-use super::receivers::{Accepted, Envelope, SendError, Sender};
-use super::retry;
+use super::desk::{AFTER_FAILURE, Desk, Ended, Sent, Turned};
+use super::receivers::Sender;
 use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
-use crate::engine::{
-    self, Claim, Claimed, Delivery, DeliveryId, Keys, Lease, Notification, Outcome, Settled,
-    Settlement, Snapshot,
-};
+use crate::engine::{Claim, Claimed, DeliveryId, Outcome};
 use crate::lifecycle::Lifecycle;
-use crate::message::{self, Context, Templates};
+use crate::message::Templates;
 use crate::metrics::Metrics;
 use crate::rate::Bucket;
 use crate::rules::Rules;
-use crate::store::{Store, StoreError, transact};
-use crate::wake::{Stirred, Wake};
+use crate::store::{Claimable, Store, StoreError};
+use crate::wake::Wake;
 
 /// How long to wait at most before looking again.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
-/// How long to leave a store alone that failed.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
-
-/// How much longer than an attempt its lease holds, so that settling is not raced.
-const MARGIN: Duration = Duration::from_secs(30);
 
 /// Where some would have to wait for longer behind the receiver's rate, all that waits is told in one
 /// digest.
@@ -42,9 +37,12 @@ const DIGEST_AFTER: Duration = Duration::from_secs(5);
 /// How much one digest tells at most: it is one decision, and others wait for that.
 const DIGEST_AT_MOST: usize = 500;
 
-/// How many deliveries are found at once for a receiver that takes them as fast as they can be sent.
-/// What is due meanwhile, such as a retry, waits for no more than these.
-const AHEAD: usize = 16;
+/// How many deliveries are claimed ahead at most for a receiver that takes them as fast as they can be
+/// sent, and how many are found at once. What is due meanwhile, such as a retry, waits for no more.
+const AHEAD: usize = 32;
+
+/// Within what time all that is claimed ahead should be sent: what it says is frozen by then.
+const SOON: Duration = Duration::from_millis(100);
 
 /// What every worker shares.
 pub struct Bell {
@@ -66,30 +64,39 @@ pub struct Bell {
 
 /// Sends what waits for one receiver.
 pub struct Worker {
-    bell: Arc<Bell>,
-    receiver: Receiver,
-    sender: Box<dyn Sender>,
-    permits: Arc<Semaphore>,
-    /// The place asked to be left alone until then.
-    paused_until: Mutex<Option<Instant>>,
+    desk: Arc<Desk>,
+    /// How many messages the place is sent at once.
+    at_once: usize,
     /// How many messages the place takes now, if it says how many it takes.
-    bucket: Option<Mutex<Bucket>>,
-    found: Mutex<Found>,
-}
-
-/// What was found to wait for the receiver.
-#[derive(Default)]
-struct Found {
-    /// What is being sent, and what the store refused to have claimed.
+    bucket: Option<Bucket>,
+    /// The place asked to be left alone until then.
+    resting_until: Instant,
+    /// When to look into the store again.
+    next_look: Instant,
+    /// How long the last message took, or may take while the place is in trouble.
+    took: Duration,
+    /// What waits in the store, by the messages that are to tell it.
+    found: VecDeque<Vec<DeliveryId>>,
+    /// What is claimed, to be sent when there is a hand free.
+    ready: VecDeque<Claimed>,
+    /// What the next commit is to settle.
+    ended: Vec<Ended>,
+    /// What is claimed or being claimed, and what the store refused to have claimed or settled: an
+    /// expired lease does not free what this very process still sends.
     not_again: HashSet<DeliveryId>,
-    /// What is beside that, for whoever is done with one message to go on with.
-    ahead: VecDeque<DeliveryId>,
+    look: Option<BoxFuture<'static, Result<Claimable, StoreError>>>,
+    turn: Option<BoxFuture<'static, Turned>>,
+    /// How many messages that commit claims.
+    claiming: usize,
+    sending: FuturesUnordered<BoxFuture<'static, Sent>>,
+    /// What may be claimed for this worker by the commit that makes it.
+    offer: Option<oneshot::Receiver<Claimed>>,
 }
 
 impl Worker {
     /// A worker for this receiver.
     #[must_use]
-    pub fn new(bell: Arc<Bell>, receiver: Receiver, sender: Box<dyn Sender>) -> Arc<Worker> {
+    pub fn new(bell: Arc<Bell>, receiver: Receiver, sender: Box<dyn Sender>) -> Worker {
         let at_once = match receiver.kind {
             // Where people read along, in order: of what one group says, only one waits at a time.
             ReceiverKind::Console
@@ -104,469 +111,285 @@ impl Worker {
             | ReceiverKind::PagerDuty { .. }
             | ReceiverKind::Alertmanager { .. } => 4,
         };
-        let bucket = receiver.rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now())));
-        Arc::new(Worker {
-            bell,
-            receiver,
-            sender,
-            permits: Arc::new(Semaphore::new(at_once)),
-            paused_until: Mutex::new(None),
-            bucket,
-            found: Mutex::default(),
-        })
+        let now = Instant::now();
+        Worker {
+            at_once,
+            bucket: receiver.rate.map(|rate| Bucket::new(rate, now)),
+            resting_until: now,
+            next_look: now,
+            took: receiver.timeout,
+            found: VecDeque::new(),
+            ready: VecDeque::new(),
+            ended: Vec::new(),
+            not_again: HashSet::new(),
+            look: None,
+            turn: None,
+            claiming: 0,
+            sending: FuturesUnordered::new(),
+            offer: None,
+            desk: Arc::new(Desk { bell, receiver, sender }),
+        }
     }
 
-    /// Sends what comes, until it is stopped.
-    pub async fn run(self: Arc<Self>) {
-        let mut deliveries = self.bell.wake.deliveries();
-        while let Some(permits) = self.bell.life.soft.run_until_cancelled(self.permits()).await {
-            // Registered before looking, so that nothing made meanwhile is slept through.
-            deliveries.mark_unchanged();
-            match self.step(permits).await {
-                Ok(Duration::ZERO) => {}
-                Ok(pause) => tokio::select! {
-                    () = self.bell.life.soft.cancelled() => {}
-                    () = tokio::time::sleep(pause) => {}
-                    _ = deliveries.changed() => {}
-                },
-                Err(reason) => {
-                    self.cannot_claim(&reason);
-                    let pause = tokio::time::sleep(AFTER_FAILURE);
-                    self.bell.life.soft.run_until_cancelled(pause).await;
-                }
+    /// Sends what comes, until it is stopped: then what is being sent is settled, and what is claimed
+    /// beside that is put back.
+    pub async fn run(mut self) {
+        let soft = self.desk.bell.life.soft.clone();
+        let mut made = self.desk.bell.wake.deliveries();
+        loop {
+            let stopping = soft.is_cancelled();
+            if stopping {
+                self.wind_up();
+            } else {
+                self.go_on();
+            }
+            if stopping && self.is_idle() && self.offer.is_none() {
+                return;
+            }
+            let next = self.next_look(Instant::now()).filter(|_| !stopping);
+            tokio::select! {
+                Some(sent) = self.sending.next() => self.sent(sent),
+                turned = come_true(&mut self.turn) => self.turned(turned),
+                looked = come_true(&mut self.look) => self.looked(looked),
+                handed = come_true(&mut self.offer) => self.handed(handed.ok()),
+                _ = made.changed(), if !stopping => self.next_look = Instant::now(),
+                () = sleep_until(next.unwrap_or(self.next_look)), if next.is_some() => {}
+                () = soft.cancelled(), if !stopping => {}
             }
         }
     }
 
-    /// Waits until something may be sent. Free permits bound what is claimed: nothing is leased
-    /// that nobody can send.
-    async fn permits(&self) -> Vec<OwnedSemaphorePermit> {
-        let first = Arc::clone(&self.permits).acquire_owned().await;
-        while let Some(until) = self.not_before().filter(|until| *until > Instant::now()) {
-            tokio::time::sleep_until(until).await;
+    /// Begins whatever can be begun.
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        if self.resting_until > now {
+            self.put_back();
         }
-        let others = std::iter::from_fn(|| Arc::clone(&self.permits).try_acquire_owned().ok());
-        first.into_iter().chain(others).collect()
+        self.send();
+        if self.turn.is_none() {
+            let claims = self.next_claims();
+            self.take_turn(claims);
+        }
+        if self.next_look(now).is_some_and(|next| next <= now) {
+            let most = match &self.bucket {
+                _ if self.may_digest() => DIGEST_AT_MOST,
+                Some(_) => self.room(),
+                None => AHEAD,
+            };
+            let (desk, limit) = (Arc::clone(&self.desk), most + self.not_again.len());
+            self.look = Some(Box::pin(async move { desk.look(limit).await }));
+        }
+        if !self.is_idle() || self.not_before(now) > now {
+            self.withdraw();
+        } else if self.offer.is_none() {
+            self.offer = Some(self.desk.bell.wake.offer(self.desk.hand()));
+        }
     }
 
-    /// Before when nothing may be sent, if the place or its rate says so.
-    fn not_before(&self) -> Option<Instant> {
-        let next = self.bucket.as_ref().map(|bucket| lock(bucket).next(Instant::now()));
-        next.max(*lock(&self.paused_until))
+    /// Begins nothing more.
+    fn wind_up(&mut self) {
+        self.look = None;
+        self.found.clear();
+        self.withdraw();
+        self.put_back();
+        if self.turn.is_none() {
+            self.take_turn(Vec::new());
+        }
     }
 
-    /// Sets going what may be sent. Answers how long to wait before the next look.
-    async fn step(
-        self: &Arc<Self>,
-        permits: Vec<OwnedSemaphorePermit>,
-    ) -> Result<Duration, StoreError> {
-        let now = clock::now();
-        let name = &self.receiver.name;
-        let most = match &self.bucket {
-            _ if self.may_digest() => DIGEST_AT_MOST,
-            Some(_) => permits.len(),
-            None => AHEAD,
+    /// Whether nothing is there to be done, or under way.
+    fn is_idle(&self) -> bool {
+        let waits = self.found.len() + self.ready.len() + self.ended.len() + self.sending.len();
+        waits == 0 && self.turn.is_none() && self.look.is_none()
+    }
+
+    /// When to look again, if what is found then can be claimed.
+    fn next_look(&mut self, now: Instant) -> Option<Instant> {
+        let may_look = self.look.is_none() && self.found.is_empty() && self.room() > 0;
+        may_look.then(|| self.next_look.max(self.not_before(now)))
+    }
+
+    /// Before when nothing may be sent, as the place asked or its rate has it.
+    fn not_before(&mut self, now: Instant) -> Instant {
+        let next = self.bucket.as_mut().map(|bucket| bucket.next(now));
+        self.resting_until.max(next.unwrap_or(self.resting_until))
+    }
+
+    /// How many more messages may be claimed. Where they go out fast, some are claimed ahead, so that
+    /// nobody waits for a commit; where they do not, or not as fast as the place could, nothing is
+    /// leased that nobody can send.
+    fn room(&self) -> usize {
+        let in_time = SOON.as_micros() / self.took.as_micros().max(1);
+        let ahead = match self.bucket {
+            Some(_) => 0,
+            None => AHEAD.min(self.at_once.saturating_mul(in_time.try_into().unwrap_or(AHEAD))),
         };
-        let limit = most + lock(&self.found).not_again.len();
-        let waiting = self.bell.store.claimable(name, now, limit).await?;
-        let mut ids = waiting.deliveries;
-        let any = !ids.is_empty();
-        let messages = {
-            // Nobody else takes any of it meanwhile.
-            let mut found = lock(&self.found);
-            ids.retain(|id| !found.not_again.contains(id));
-            if ids.is_empty() {
-                // What is not to be claimed again would be found again at once.
-                let next = waiting.next.filter(|_| !any);
-                let pause = next.map_or(LONGEST_WAIT, |next| next.since(now));
-                return Ok(pause.clamp(Duration::from_millis(1), LONGEST_WAIT));
-            }
-            if self.bucket.is_none() {
-                found.ahead = ids.split_off(permits.len().min(ids.len())).into();
-            }
-            let messages = self.messages(ids, permits.len());
-            found.not_again.extend(messages.iter().flatten().cloned());
-            messages
-        };
-        for (ids, permit) in messages.into_iter().zip(permits) {
-            let worker = Arc::clone(self);
-            self.bell.life.spawn(async move {
-                // What is claimed has to be sent, so nothing more is once the program stops.
-                if !worker.bell.life.soft.is_cancelled() {
-                    worker.claim_and_send(ids).await;
-                }
-                drop(permit);
-            });
+        let claimed = self.claiming + self.ready.len() + self.sending.len();
+        (self.at_once + ahead).saturating_sub(claimed)
+    }
+
+    fn send(&mut self) {
+        while self.sending.len() < self.at_once
+            && let Some(claimed) = self.ready.pop_front()
+        {
+            let desk = Arc::clone(&self.desk);
+            self.sending.push(Box::pin(async move { desk.send(claimed).await }));
         }
-        Ok(Duration::ZERO)
+    }
+
+    /// Has one commit settle what has ended, and claim this.
+    fn take_turn(&mut self, claims: Vec<Claim>) {
+        if self.ended.is_empty() && claims.is_empty() {
+            return;
+        }
+        self.claiming = claims.len();
+        let (desk, ended) = (Arc::clone(&self.desk), std::mem::take(&mut self.ended));
+        self.turn = Some(Box::pin(async move { desk.turn(&ended, &claims).await }));
+    }
+
+    fn next_claims(&mut self) -> Vec<Claim> {
+        let count = self.room().min(self.found.len());
+        let messages = self.found.drain(..count);
+        messages
+            .map(|deliveries| {
+                self.not_again.extend(deliveries.iter().cloned());
+                Claim { hand: self.desk.hand(), deliveries }
+            })
+            .collect()
     }
 
     /// Whether several messages may be told in one.
     fn may_digest(&self) -> bool {
-        self.bucket.is_some() && self.receiver.kind.takes_digests()
+        self.bucket.is_some() && self.desk.receiver.kind.takes_digests()
     }
 
-    /// Which of these deliveries go now, in at most so many messages, and which of them together.
-    fn messages(&self, ids: Vec<DeliveryId>, at_once: usize) -> Vec<Vec<DeliveryId>> {
+    /// Which of these deliveries go now, and which of them together.
+    fn messages(&mut self, ids: Vec<DeliveryId>) -> Vec<Vec<DeliveryId>> {
         let apart = |ids: Vec<DeliveryId>, most: usize| -> Vec<Vec<DeliveryId>> {
             ids.into_iter().take(most).map(|id| vec![id]).collect()
         };
-        let Some(bucket) = &self.bucket else { return apart(ids, at_once) };
-        let (mut bucket, now) = (lock(bucket), Instant::now());
-        let is_digest = self.may_digest() && ids.len() > bucket.within(DIGEST_AFTER, now);
-        let messages = match is_digest {
+        let (may_digest, room) = (self.may_digest(), self.room());
+        let Some(bucket) = &mut self.bucket else { return apart(ids, usize::MAX) };
+        let now = Instant::now();
+        let messages = match may_digest && ids.len() > bucket.within(DIGEST_AFTER, now) {
             true => vec![ids],
-            false => apart(ids, at_once.min(bucket.available(now))),
+            false => apart(ids, room.min(bucket.available(now))),
         };
         bucket.take(messages.len(), now);
         messages
     }
 
-    /// Claims deliveries to be told in one message, sends that and settles them; and goes on with what
-    /// is ahead.
-    async fn claim_and_send(&self, ids: Vec<DeliveryId>) {
-        let mut next = self.claim_first(ids).await;
-        while let Some(claimed) = next {
-            // A digest may hold more, and an expired lease does not free what this very process
-            // still sends.
-            let sent = claimed.deliveries().map(|delivery| delivery.id.clone());
-            lock(&self.found).not_again.extend(sent);
-            next = self.send_and_settle(&claimed).await;
-        }
-    }
-
-    /// Claims deliveries to be told in one message, if there is anything to be sent.
-    async fn claim_first(&self, ids: Vec<DeliveryId>) -> Option<Claimed> {
-        let receiver = self.receiver.name.as_str();
-        match self.claim(ids.clone()).await {
-            Ok(Some(claimed)) => {
-                self.let_go_but_for(ids, Some(&claimed));
-                return Some(claimed);
-            }
-            // It goes elsewhere or later, or not at all.
-            Ok(None) => self.nothing_was_sent(),
-            Err(StoreError::Refused(reason)) if ids.len() > 1 => {
-                // Which of them it is shows when they are claimed apart.
-                warn!(receiver, reason, "these deliveries cannot be told in one message");
-                let (first, others) = ids.split_at(1);
-                self.let_go(others.iter().cloned());
-                return Box::pin(self.claim_first(first.to_vec())).await;
-            }
-            Err(StoreError::Refused(reason)) => {
-                error!(
-                    delivery.id = ids[0].0,
-                    receiver,
-                    reason,
-                    "this delivery cannot be claimed; it waits for the next start"
-                );
-                self.nothing_was_sent();
-                return None;
-            }
+    fn looked(&mut self, looked: Result<Claimable, StoreError>) {
+        let now = Instant::now();
+        let waiting = match looked {
+            Ok(waiting) => waiting,
             Err(reason) => {
-                self.cannot_claim(&reason);
-                self.nothing_was_sent();
-                let pause = tokio::time::sleep(AFTER_FAILURE);
-                self.bell.life.soft.run_until_cancelled(pause).await;
+                self.desk.cannot_claim(&reason);
+                self.next_look = now + AFTER_FAILURE;
+                return;
             }
-        }
-        self.let_go(ids);
-        None
-    }
-
-    /// Gives back what was taken of the receiver's rate for a message that was not sent.
-    fn nothing_was_sent(&self) {
-        self.bucket.iter().for_each(|bucket| lock(bucket).give_back());
-    }
-
-    /// What may be sent next by whoever got out a message, if anything is ahead.
-    fn next_ahead(&self, outcome: &Outcome) -> Option<DeliveryId> {
-        // Where there is trouble, what waits longest is looked up anew.
-        if !matches!(outcome, Outcome::Sent { .. }) || self.bell.life.soft.is_cancelled() {
-            return None;
-        }
-        if lock(&self.paused_until).is_some_and(|until| until > Instant::now()) {
-            return None;
-        }
-        let Found { not_again, ahead } = &mut *lock(&self.found);
-        std::iter::from_fn(|| ahead.pop_front()).find(|next| not_again.insert(next.clone()))
-    }
-
-    fn cannot_claim(&self, reason: &StoreError) {
-        let receiver = self.receiver.name.as_str();
-        if reason.is_said() {
-            debug!(receiver, %reason, "deliveries could not be claimed");
-        } else {
-            error!(receiver, %reason, "deliveries could not be claimed");
-        }
-    }
-
-    fn let_go(&self, ids: impl IntoIterator<Item = DeliveryId>) {
-        let mut found = lock(&self.found);
-        for id in ids {
-            found.not_again.remove(&id);
-        }
-    }
-
-    /// Lets go of what was to be claimed and was not, such as what was superseded.
-    fn let_go_but_for(&self, ids: impl IntoIterator<Item = DeliveryId>, claimed: Option<&Claimed>) {
-        let is_claimed = |id: &DeliveryId| {
-            claimed.is_some_and(|claimed| claimed.deliveries().any(|delivery| delivery.id == *id))
         };
-        self.let_go(ids.into_iter().filter(|id| !is_claimed(id)));
-    }
-
-    /// What claims these deliveries for an attempt that begins now.
-    fn to_claim(&self, deliveries: Vec<DeliveryId>) -> Claim {
-        let lease = Lease {
-            token: format!("{:016x}", fastrand::u64(..)),
-            until: clock::now().plus(self.receiver.timeout + MARGIN),
+        let mut ids = waiting.deliveries;
+        ids.retain(|id| !self.not_again.contains(id));
+        let until = |next: Timestamp| next.since(clock::now()).min(LONGEST_WAIT);
+        let later = waiting.next.map_or(LONGEST_WAIT, until);
+        self.next_look = match &self.bucket {
+            _ if self.resting_until > now => return,
+            // What is due within this very millisecond is due in the next.
+            _ if ids.is_empty() => now + later.max(Duration::from_millis(1)),
+            // What is left by its rate is to be looked at as a whole again.
+            Some(_) => now,
+            None => now + later,
         };
-        let receiver = self.receiver.name.as_str().into();
-        Claim { receiver, deliveries, lease, with_states: self.receiver.kind.shows_states() }
+        self.found = self.messages(ids).into();
     }
 
-    async fn claim(&self, ids: Vec<DeliveryId>) -> Result<Option<Claimed>, StoreError> {
-        let rules = Arc::clone(&self.bell.rules);
-        let keys = Keys { deliveries: ids.iter().cloned().collect(), ..Keys::default() };
-        let next = self.to_claim(ids);
-        let claim = move |snapshot: &Snapshot| {
-            Stirred::by(engine::claim(&rules, snapshot, &next, clock::now()))
-        };
-        let (claimed, stirred) = transact(&*self.bell.store, keys, claim).await?;
-        self.bell.wake.wake(stirred);
-        Ok(claimed)
-    }
-
-    /// Sends a message and settles it. Answers what was claimed along with that, to be sent next.
-    async fn send_and_settle(&self, claimed: &Claimed) -> Option<Claimed> {
-        let delivery = &claimed.delivery;
-        let attempt = AssertUnwindSafe(self.send(claimed)).catch_unwind();
-        let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let detail = format!("no answer within {:?}", self.receiver.timeout);
-            Ok(Err(SendError::Unknown { detail, reached: delivery.reached.clone() }))
-        });
-        let answer = answer.unwrap_or_else(|_| {
-            Err(SendError::Message { detail: "tocsin broke down over this message".into() })
-        });
-        let settlement = self.judge(claimed, answer);
-        self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
-        // What cannot be settled is not let go: it would be sent again each time that its lease ends.
-        let (settled, next) = self.settle(&settlement).await?;
-        for (delivery, settled) in claimed.deliveries().zip(settled) {
-            self.report(delivery, &settlement.outcome, settled);
+    fn turned(&mut self, turned: Turned) {
+        self.claiming = 0;
+        for id in &turned.let_go {
+            self.not_again.remove(id);
         }
-        self.let_go(settlement.deliveries);
-        next
-    }
-
-    async fn send(&self, claimed: &Claimed) -> Result<Accepted, SendError> {
-        let delivery = &claimed.delivery;
-        let context = Context {
-            external_url: self.bell.external_url.as_deref(),
-            now: self.worded_at(&claimed.notification),
-            plain: delivery.plain,
-            // A digest says so of each.
-            instead_of: delivery
-                .instead_of()
-                .filter(|_| claimed.others.is_empty())
-                .map(|receiver| &**receiver),
-        };
-        let envelope = Envelope {
-            id: claimed.id().clone(),
-            thread: claimed.thread.clone(),
-            created_at: delivery.created_at,
-            message: message::word(&claimed.notification, &self.bell.templates, &context),
-            notification: claimed.notification.clone(),
-            handle: claimed.handle.clone(),
-            reached: delivery.reached.clone(),
-        };
-        self.sender.send(&envelope).await
-    }
-
-    /// The time that the words go by. Those of a mail are the same for every attempt, and it has a
-    /// date of its own to read them by.
-    fn worded_at(&self, notification: &Notification) -> Timestamp {
-        match self.receiver.kind {
-            ReceiverKind::Email { .. } => notification.made_at,
-            _ => clock::now(),
+        self.nothing_was_sent(turned.unused);
+        turned.claimed.into_iter().for_each(|claimed| self.claimed(claimed));
+        if turned.failed {
+            self.forget_found();
+            self.next_look = Instant::now() + AFTER_FAILURE;
+        } else if turned.unused > 0 {
+            self.next_look = Instant::now();
         }
     }
 
-    /// What is to be done about an answer.
-    fn judge(&self, claimed: &Claimed, answer: Result<Accepted, SendError>) -> Settlement {
-        let delivery = &claimed.delivery;
-        let jitter = fastrand::f64();
-        let mut reached = delivery.reached.clone();
-        let mut also_reached = |addresses: Vec<String>| {
-            for address in addresses {
-                if !reached.contains(&address) {
-                    reached.push(address);
+    fn handed(&mut self, handed: Option<Claimed>) {
+        match handed {
+            Some(claimed) => {
+                if let Some(bucket) = &mut self.bucket {
+                    bucket.take(1, Instant::now());
                 }
+                self.claimed(claimed);
             }
-        };
-        let mut backoff = retry::backoff(delivery.failures, jitter);
-        let outcome = match answer {
-            Ok(accepted) => {
-                Outcome::Sent { complaint: accepted.complaint, handle: accepted.handle }
-            }
-            Err(SendError::Transient { detail, retry_after, reached: now_reached }) => {
-                also_reached(now_reached);
-                if let Some(retry_after) = retry_after {
-                    // Longer than it may wait at all makes no difference; and of what asks for nothing, or
-                    // by another clock, there is no end.
-                    let asked = retry_after.min(self.receiver.give_up_after);
-                    backoff = backoff.max(asked);
-                    // One that asks for more is down, and the engine sees to that.
-                    if asked <= retry::LONGEST {
-                        self.pause(asked);
-                    }
-                }
-                Outcome::Transient { detail }
-            }
-            Err(SendError::Unknown { detail, reached: now_reached }) => {
-                also_reached(now_reached);
-                Outcome::Unknown { detail }
-            }
-            Err(SendError::Message { detail }) => Outcome::Message { detail },
-            Err(SendError::Destination { detail }) => {
-                backoff = retry::probe_after(jitter);
-                Outcome::Destination { detail }
-            }
-        };
-        Settlement {
-            deliveries: claimed.deliveries().map(|delivery| delivery.id.clone()).collect(),
-            token: delivery.lease.as_ref().map(|lease| lease.token.clone()).unwrap_or_default(),
-            outcome,
-            reached,
-            backoff,
-            give_up_after: self.receiver.give_up_after,
+            // Nothing came of it, or not by that.
+            None => self.next_look = Instant::now(),
         }
     }
 
-    /// Leaves the place alone for so long, and no shorter than it was to be left alone anyway. That it
-    /// takes what was under way when it asked for that does not end it.
-    fn pause(&self, pause: Duration) {
-        let mut until = lock(&self.paused_until);
-        *until = (*until).max(Some(Instant::now() + pause));
+    fn claimed(&mut self, claimed: Claimed) {
+        // A digest may hold more than was asked for.
+        self.not_again.extend(claimed.deliveries().map(|delivery| delivery.id.clone()));
+        self.ready.push_back(claimed);
     }
 
-    /// Settles until the store took it: an answer that is not kept would be a message told twice. What
-    /// is ahead is claimed along with it, if that can be done at once. `None` if the store is closed, or
-    /// refuses it.
-    async fn settle(&self, settlement: &Settlement) -> Option<(Vec<Settled>, Option<Claimed>)> {
-        let mut ahead = self.next_ahead(&settlement.outcome);
-        let mut said = false;
-        loop {
-            let next = ahead.take();
-            match self.settle_with(settlement, next.clone()).await {
-                Ok((settled, claimed)) => {
-                    self.let_go_but_for(next, claimed.as_ref());
-                    return Some((settled, claimed));
-                }
-                // Whatever it was, each is done by itself.
-                Err(_) if next.is_some() => {
-                    self.let_go(next);
-                    continue;
-                }
-                Err(StoreError::Closed) => return None,
-                Err(StoreError::Refused(reason)) => {
-                    let ids = &settlement.deliveries;
-                    error!(
-                        ?ids,
-                        reason,
-                        "a message could not be settled; it waits for the next start, and is told again then"
-                    );
-                    return None;
-                }
-                Err(reason) if !said => {
-                    said = true;
-                    let ids = &settlement.deliveries;
-                    error!(?ids, %reason, "a message could not be settled yet");
-                }
-                Err(_) => {}
+    fn sent(&mut self, sent: Sent) {
+        let Sent { ended, took, pause } = sent;
+        match &ended.settlement.outcome {
+            Outcome::Sent { .. } | Outcome::Message { .. } => self.took = took,
+            // Where there is trouble, what waits longest is looked up anew.
+            _ => {
+                self.took = self.desk.receiver.timeout;
+                self.forget_found();
+                self.put_back();
+                self.next_look = Instant::now();
             }
-            tokio::time::sleep(AFTER_FAILURE).await;
+        }
+        // That the place takes what was under way when it asked does not end its rest.
+        let rest = pause.map(|pause| Instant::now() + pause);
+        self.resting_until = self.resting_until.max(rest.unwrap_or(self.resting_until));
+        self.ended.push(ended);
+    }
+
+    /// Gives back what is claimed and not being sent.
+    fn put_back(&mut self) {
+        self.nothing_was_sent(self.ready.len());
+        let unsent = self.ready.drain(..).map(|claimed| self.desk.unsent(claimed));
+        self.ended.extend(unsent);
+    }
+
+    fn forget_found(&mut self) {
+        self.nothing_was_sent(self.found.len());
+        self.found.clear();
+    }
+
+    /// Gives back what was taken of the receiver's rate for so many messages.
+    fn nothing_was_sent(&mut self, messages: usize) {
+        if let Some(bucket) = &mut self.bucket {
+            (0..messages).for_each(|_| bucket.give_back());
         }
     }
 
-    /// Settles, and claims the next message, if there is one, in the same commit.
-    async fn settle_with(
-        &self,
-        settlement: &Settlement,
-        next: Option<DeliveryId>,
-    ) -> Result<(Vec<Settled>, Option<Claimed>), StoreError> {
-        let rules = Arc::clone(&self.bell.rules);
-        let deliveries = settlement.deliveries.iter().chain(&next).cloned().collect();
-        let keys = Keys { deliveries, ..Keys::default() };
-        // One time for as often as it is decided: what is down is named by when it went down.
-        let (unit, now) = (settlement.clone(), clock::now());
-        let next = next.map(|next| self.to_claim(vec![next]));
-        let decide = move |snapshot: &Snapshot| {
-            Stirred::by(engine::settle(&rules, snapshot, &unit, next.as_ref(), now))
-        };
-        let (done, stirred) = transact(&*self.bell.store, keys, decide).await?;
-        self.bell.wake.wake(stirred);
-        Ok(done)
-    }
-
-    fn report(&self, delivery: &Delivery, outcome: &Outcome, settled: Settled) {
-        let receiver = self.receiver.name.as_str();
-        let id = delivery.id.0.as_str();
-        let attempt = delivery.attempts;
-        let detail = outcome.detail().unwrap_or_default();
-        match settled {
-            Settled::Sent if detail.is_empty() => {
-                info!(delivery.id = id, receiver, attempt, "delivered");
-            }
-            Settled::Sent => {
-                warn!(delivery.id = id, receiver, attempt, detail, "delivered, with a complaint");
-            }
-            Settled::Waits { .. } if matches!(outcome, Outcome::Message { .. }) => {
-                warn!(
-                    delivery.id = id,
-                    receiver,
-                    attempt,
-                    detail,
-                    "the message was refused; it is tried in plain words"
-                );
-            }
-            Settled::Waits { until } if matches!(outcome, Outcome::Destination { .. }) => {
-                error!(
-                    delivery.id = id,
-                    receiver,
-                    attempt,
-                    detail,
-                    next_attempt_at = %until,
-                    "the receiver takes nothing until someone mends it"
-                );
-            }
-            Settled::Waits { until } => {
-                warn!(delivery.id = id, receiver, attempt, detail, next_attempt_at = %until, "not delivered");
-            }
-            Settled::Moved { to } => {
-                warn!(
-                    delivery.id = id,
-                    receiver,
-                    attempt,
-                    detail,
-                    to = &*to,
-                    "not delivered; goes to another receiver"
-                );
-            }
-            Settled::Dead => {
-                error!(delivery.id = id, receiver, attempt, detail, "given up: a dead letter");
-            }
-            Settled::Lost => {
-                warn!(
-                    delivery.id = id,
-                    receiver, attempt, "the lease was lost before it was settled"
-                );
-            }
+    fn withdraw(&mut self) {
+        if self.offer.is_some() && self.desk.bell.wake.withdraw(&self.desk.receiver.name) {
+            self.offer = None;
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// What this comes to, once; for ever, if there is nothing.
+async fn come_true<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(running) => {
+            let output = running.await;
+            *future = None;
+            output
+        }
+        None => pending().await,
+    }
 }

@@ -22,17 +22,24 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// What is to be claimed.
+/// Whoever is free to send a message.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct Hand {
     /// To whom.
     pub receiver: Arc<str>,
-    /// What is to be told in one message, as far as it is for this receiver, due and free.
-    pub deliveries: Vec<DeliveryId>,
-    /// By whom.
+    /// The lease that it takes.
     pub lease: Lease,
     /// Whether the receiver shows the states of a container: reading them is left out for all others.
     pub with_states: bool,
+}
+
+/// What is to be claimed.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// By whom.
+    pub hand: Hand,
+    /// What is to be told in one message, as far as it is for this receiver, due and free.
+    pub deliveries: Vec<DeliveryId>,
 }
 
 /// A message to be sent now.
@@ -82,25 +89,32 @@ pub fn claim(
     now: Timestamp,
 ) -> Decision<Option<Claimed>> {
     let mut draft = Draft::new(snapshot, now);
-    let claimed = claim_all(&mut draft, rules, claim).unwrap_or_default();
-    decide::look_at_touched(&mut draft, rules);
+    let claimed = claim_next(&mut draft, rules, claim);
     draft.finish(claimed)
 }
 
 /// Does so within a decision.
-pub(super) fn claim_all(
+pub(super) fn claim_next(draft: &mut Draft<'_>, rules: &Rules, claim: &Claim) -> Option<Claimed> {
+    // Where a row is missing, all of it is done again.
+    let claimed = claim_all(draft, rules, claim).unwrap_or_default();
+    decide::look_at_touched(draft, rules);
+    claimed
+}
+
+fn claim_all(
     draft: &mut Draft<'_>,
     rules: &Rules,
     claim: &Claim,
 ) -> Result<Option<Claimed>, Missing> {
-    let together = together(draft, &claim.receiver, &claim.deliveries)?;
-    let with_states = claim.with_states && together.len() == 1;
+    let Claim { hand, deliveries } = claim;
+    let together = together(draft, &hand.receiver, deliveries)?;
+    let with_states = hand.with_states && together.len() == 1;
     let mut ready = Vec::new();
     each(together, |delivery| {
         ready.extend(make_ready(draft, rules, delivery, with_states)?);
         Ok(())
     })?;
-    lease_all(draft, rules, ready, &claim.lease)
+    lease_all(draft, rules, ready, &hand.lease)
 }
 
 /// Those of these deliveries for a receiver that go in one message with the first that is due and free.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::claim::{self, Claim, Claimed, Hand};
 use super::draft::{Draft, Missing};
 use super::types::*;
 use super::{group, intervals, ledger, shared, suppress, timeline};
@@ -54,27 +55,52 @@ pub fn decide(
     now: Timestamp,
 ) -> Decision<Vec<Decided>> {
     let mut draft = Draft::new(snapshot, now);
+    let decided = decide_all(&mut draft, rules, events);
+    draft.finish(decided)
+}
+
+/// As [`decide`], and claims what that makes for those who have a hand free to send it: the one commit
+/// does for both. More than one delivery for the same receiver is left to be looked at as a whole.
+#[must_use]
+pub fn decide_and_claim(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    events: &[Heard],
+    free: &[Hand],
+    now: Timestamp,
+) -> Decision<(Vec<Decided>, Vec<Claimed>)> {
+    let mut draft = Draft::new(snapshot, now);
+    let decided = decide_all(&mut draft, rules, events);
+    let mut claimed = Vec::new();
+    for hand in free {
+        if let [made] = &draft.made_for(&hand.receiver)[..] {
+            let next = Claim { deliveries: vec![made.clone()], hand: hand.clone() };
+            claimed.extend(claim::claim_next(&mut draft, rules, &next));
+        }
+    }
+    draft.finish((decided, claimed))
+}
+
+fn decide_all(draft: &mut Draft<'_>, rules: &Rules, events: &[Heard]) -> Vec<Decided> {
     // Where a row is missing, the decision is run again: the others are looked at all the same, to
     // learn in one go of all that is missing.
-    let decided = events
-        .iter()
-        .map(|heard| take(&mut draft, rules, heard).unwrap_or(Decided::Recorded))
-        .collect();
+    let decided =
+        events.iter().map(|heard| take(draft, rules, heard).unwrap_or(Decided::Recorded)).collect();
     for container in &draft.asked().containers {
-        let _: Result<(), Missing> = intervals::end_what_is_due(&mut draft, rules, container);
+        let _: Result<(), Missing> = intervals::end_what_is_due(draft, rules, container);
     }
     for id in &draft.asked().intervals {
-        shared::note_due(&mut draft, *id);
+        shared::note_due(draft, *id);
     }
-    let _: Result<(), Missing> = shared::refresh(&mut draft, rules);
+    let _: Result<(), Missing> = shared::refresh(draft, rules);
     // Beside events, groups are only read in case these concern them.
     if events.is_empty() {
         for key in &draft.asked().groups {
-            let _: Result<(), Missing> = group::start_over(&mut draft, rules, key);
+            let _: Result<(), Missing> = group::start_over(draft, rules, key);
         }
     }
-    look_at_touched(&mut draft, rules);
-    draft.finish(decided)
+    look_at_touched(draft, rules);
+    decided
 }
 
 fn take(draft: &mut Draft<'_>, rules: &Rules, heard: &Heard) -> Result<Decided, Missing> {

@@ -178,9 +178,7 @@ impl<'a> Draft<'a> {
         if let Some(checkpoint) = self.checkpoint(container)? {
             timeline.retain(|heard| heard.at > checkpoint.at);
         }
-        timeline.extend(
-            self.events.iter().filter(|heard| heard.event.container == *container).cloned(),
-        );
+        timeline.extend(self.events_of(container).cloned());
         Ok(timeline)
     }
 
@@ -290,7 +288,16 @@ impl<'a> Draft<'a> {
             self.need.recent.insert(container.clone());
             return Err(Missing);
         }
-        Ok(self.snapshot.recent.get(container).cloned().unwrap_or_default())
+        let read = self.snapshot.recent.get(container).into_iter().flatten();
+        Ok(read.chain(self.events_of(container)).cloned().collect())
+    }
+
+    /// The events of this container that take their place by this decision, in the order of arrival.
+    fn events_of<'b>(
+        &'b self,
+        container: &'b str,
+    ) -> impl Iterator<Item = &'b Heard> + use<'a, 'b> {
+        self.events.iter().filter(move |heard| *heard.event.container == *container)
     }
 
     /// Those of a container's intervals that were read or made, by start. Open ones are always
@@ -547,6 +554,11 @@ impl<'a> Draft<'a> {
         container: &Arc<str>,
         reference: EventRef,
     ) -> Result<Option<Arc<Event>>, Missing> {
+        let mut new = self.events_of(container);
+        if let Some(heard) = new.find(|heard| heard.reference() == reference) {
+            return Ok(Some(heard.event.clone()));
+        }
+        drop(new);
         let key = (container.clone(), reference);
         if !self.snapshot.asked.events.contains(&key) {
             self.need.events.insert(key);
@@ -578,6 +590,16 @@ impl<'a> Draft<'a> {
             delivery.status == Status::Pending && delivery.digest.as_ref() == Some(digest)
         });
         Ok(of_digest.cloned().collect())
+    }
+
+    /// What was made for this receiver and is to be sent now.
+    pub(super) fn made_for(&self, receiver: &str) -> Vec<DeliveryId> {
+        let made = self.deliveries.values().filter(|delivery| {
+            let is_new = !self.snapshot.deliveries.contains_key(&delivery.id);
+            is_new && *delivery.to == *receiver && delivery.status == Status::Pending
+        });
+        let due = made.filter(|delivery| delivery.next_attempt.is_due(self.now));
+        due.map(|delivery| delivery.id.clone()).collect()
     }
 
     pub(super) fn put_delivery(&mut self, delivery: Delivery) {

@@ -199,8 +199,8 @@ pub(super) fn enter(
     }
     let (detail, for_good) = match &settlement.outcome {
         Outcome::Sent { .. } => return came_up(draft, rules, health),
-        // It is there, and says no to this one.
-        Outcome::Message { .. } => return Ok(()),
+        // It is there, and says no to this one; or it was not asked.
+        Outcome::Message { .. } | Outcome::Unsent => return Ok(()),
         Outcome::Destination { detail } => (detail, true),
         Outcome::Transient { detail } | Outcome::Unknown { detail } => (detail, false),
     };

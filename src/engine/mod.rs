@@ -24,8 +24,8 @@ mod types;
 pub(crate) mod tests;
 
 pub use account::{Fate, Reason, alone, fate, held_back};
-pub use claim::{Claim, Claimed, Lease, claim};
-pub use decide::{Decided, align, decide, keep, keys};
+pub use claim::{Claim, Claimed, Hand, Lease, claim};
+pub use decide::{Decided, align, decide, decide_and_claim, keep, keys};
 pub use health::{Down, Health, Missed, Notice, try_again};
 pub use letters::{Retried, Stays, discard, retry};
 pub use prune::{clear, forget, prune};

@@ -59,6 +59,8 @@ pub enum Outcome {
         /// Why.
         detail: String,
     },
+    /// It was claimed ahead of its turn, and nothing was sent.
+    Unsent,
 }
 
 impl Outcome {
@@ -71,6 +73,7 @@ impl Outcome {
             Outcome::Unknown { .. } => "unknown",
             Outcome::Message { .. } => "message",
             Outcome::Destination { .. } => "destination",
+            Outcome::Unsent => "unsent",
         }
     }
 
@@ -83,6 +86,7 @@ impl Outcome {
             | Outcome::Unknown { detail }
             | Outcome::Message { detail }
             | Outcome::Destination { detail } => Some(detail),
+            Outcome::Unsent => None,
         }
     }
 }
@@ -108,22 +112,26 @@ pub enum Settled {
     Lost,
 }
 
-/// Settles an attempt, and claims what whoever made it sends `next`, if anything: the one commit does
-/// for both. What became of each of its deliveries, and what was claimed.
+/// Settles attempts one after the other, and then claims what is to be sent next: the one commit does
+/// for all of it. What became of each of an attempt's deliveries, and what was claimed.
 #[must_use]
 pub fn settle(
     rules: &Rules,
     snapshot: &Snapshot,
-    settlement: &Settlement,
-    next: Option<&Claim>,
+    settlements: &[Settlement],
+    claims: &[Claim],
     now: Timestamp,
-) -> Decision<(Vec<Settled>, Option<Claimed>)> {
+) -> Decision<(Vec<Vec<Settled>>, Vec<Claimed>)> {
     let mut draft = Draft::new(snapshot, now);
-    let settled = settle_all(&mut draft, rules, settlement).unwrap_or_default();
-    decide::look_at_touched(&mut draft, rules);
-    let claimed =
-        next.and_then(|next| claim::claim_all(&mut draft, rules, next).unwrap_or_default());
-    decide::look_at_touched(&mut draft, rules);
+    // Where a row is missing, all of it is done again.
+    let mut settle = |settlement: &Settlement| {
+        let settled = settle_all(&mut draft, rules, settlement).unwrap_or_default();
+        decide::look_at_touched(&mut draft, rules);
+        settled
+    };
+    let settled = settlements.iter().map(&mut settle).collect();
+    let claimed = claims.iter().filter_map(|next| claim::claim_next(&mut draft, rules, next));
+    let claimed = claimed.collect();
     draft.finish((settled, claimed))
 }
 
@@ -209,6 +217,9 @@ fn settle_one(
 ) -> Result<Settled, Missing> {
     let now = draft.now;
     delivery.lease = None;
+    if settlement.outcome == Outcome::Unsent {
+        return put_back(draft, rules, delivery);
+    }
     delivery.reached = settlement.reached.clone();
     let detail = settlement.outcome.detail().map(str::to_owned);
     draft.put_attempt(Attempt {
@@ -249,10 +260,38 @@ fn settle_one(
             Ok(Settled::Waits { until: now })
         }
         Outcome::Message { .. } => bury(draft, rules, delivery, |_| true),
-        Outcome::Transient { .. } | Outcome::Destination { .. } | Outcome::Unknown { .. } => {
-            wait(draft, rules, delivery, settlement)
+        Outcome::Transient { .. }
+        | Outcome::Destination { .. }
+        | Outcome::Unknown { .. }
+        | Outcome::Unsent => wait(draft, rules, delivery, settlement),
+    }
+}
+
+/// Has a delivery be as it was before it was claimed, since nothing of it was sent.
+fn put_back(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    mut delivery: Delivery,
+) -> Result<Settled, Missing> {
+    let now = draft.now;
+    draft.put_attempt(Attempt {
+        delivery: delivery.id.clone(),
+        number: delivery.attempts,
+        started_at: now,
+        ended_at: Some(now),
+        outcome: Some(Outcome::Unsent.word()),
+        detail: None,
+    });
+    // The next attempt takes its number.
+    delivery.attempts = delivery.attempts.saturating_sub(1);
+    if !delivery.doubtful {
+        resolve_doubt(draft, rules, &delivery, false)?;
+        if delivery.attempts == 0 && !delivery.is_notice() {
+            (delivery.notification, delivery.digest) = (None, None);
         }
     }
+    draft.put_delivery(delivery);
+    Ok(Settled::Waits { until: now })
 }
 
 /// Enters that what may have been told by this delivery was, or was not: wherever it is by now, since

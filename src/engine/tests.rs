@@ -15,6 +15,8 @@ pub(crate) mod world;
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::event::State;
 use crate::rules::{Condition, Late, Resolve, Rule, Rules, Severity};
@@ -37,6 +39,14 @@ fn rule(name: &str, states: &[State]) -> Rule {
         fingerprint: name.into(),
         ..Rule::new(name, Condition::states(states))
     }
+}
+
+/// Hears of the crash of these containers at once, and claims in the same decision what it makes.
+fn hear_of_crashes_and_send(world: &mut World, containers: &[&str]) {
+    let crash =
+        |id: &&str| json!({ "id": id, "state": "CRASHED", "timestamp": at(0).as_seconds() });
+    let payloads: Vec<Value> = containers.iter().map(crash).collect();
+    world.take_and_send(&payloads);
 }
 
 fn crashed() -> World {
@@ -181,6 +191,73 @@ fn a_retry_of_the_same_words_keeps_its_id() {
     let second = world.claim();
     assert_eq!(first[0].delivery.id, second[0].delivery.id);
     assert_eq!(second[0].delivery.attempts, 2);
+}
+
+/// What it says of a new interval has to be found again by the name that the store gives that.
+#[test]
+fn what_is_claimed_by_the_decision_that_makes_it_is_settled_as_any_other() {
+    let mut rule = rule("crashed", &[State::Crashed]);
+    rule.group_wait = Duration::ZERO;
+    for outcome in [SENT, failed(), lost()] {
+        let mut world = World::new(Rules::new(vec![rule.clone()]));
+        world.hear("b", "RUNNING", 0);
+        hear_of_crashes_and_send(&mut world, &["a"]);
+        let [claimed] = &world.in_flight.clone()[..] else { panic!("it is claimed at once") };
+        assert_eq!(claimed.delivery.attempts, 1);
+        world.land(&outcome);
+        world.wait(30);
+        world.deliver(&SENT);
+        let delivery = &world.deliveries[&claimed.delivery.id];
+        assert_eq!((delivery.status, world.deliveries.len()), (Status::Sent, 1), "{outcome:?}");
+        world.hear("a", "RUNNING", 40);
+        world.wait(300);
+        assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]], "{outcome:?}");
+    }
+}
+
+#[test]
+fn more_than_one_delivery_for_the_same_receiver_is_left_to_be_looked_at_as_a_whole() {
+    let mut rule = rule("crashed", &[State::Crashed]);
+    (rule.group_wait, rule.group_by) = (Duration::ZERO, vec!["id".into()]);
+    let mut world = World::new(Rules::new(vec![rule]));
+    hear_of_crashes_and_send(&mut world, &["a", "b"]);
+    assert!(world.in_flight.is_empty());
+    assert_eq!(world.claim_digests()[0].others.len(), 1);
+}
+
+#[test]
+fn what_was_claimed_ahead_and_not_sent_is_as_it_was_before() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let before = world.deliveries.clone();
+    let claimed = world.claim();
+    world.settle(&claimed[0], &Outcome::Unsent);
+    assert_eq!(world.deliveries, before);
+    // Nobody heard that it fired.
+    world.hear("a", "RUNNING", 6);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::BeganAndEnded)]]);
+}
+
+#[test]
+fn what_may_have_been_heard_before_is_so_still_if_it_was_claimed_ahead_and_not_sent() {
+    let [plain, put_back] = [false, true].map(|is_claimed_ahead| {
+        let mut world = crashed();
+        world.hear("a", "CRASHED", 0);
+        world.wait(5);
+        world.deliver(&lost());
+        world.wait(30);
+        if is_claimed_ahead {
+            let before = world.deliveries.clone();
+            let claimed = world.claim();
+            world.settle(&claimed[0], &Outcome::Unsent);
+            assert_eq!(world.deliveries, before);
+        }
+        world.hear("a", "RUNNING", 40);
+        world.wait(300);
+        world.deliver(&SENT)
+    });
+    assert_eq!(plain, put_back);
 }
 
 #[test]

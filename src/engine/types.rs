@@ -1,5 +1,6 @@
 //! What the store keeps and the engine decides on. Plain data.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -705,6 +706,23 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The same, speaking of intervals by these names where they are new: what is claimed as they are
+    /// made knows no better.
+    #[must_use]
+    pub fn naming(&self, names: &BTreeMap<IntervalId, IntervalId>) -> Cow<'_, Delivery> {
+        let says = self.notification.iter().flat_map(|it| &it.says);
+        if names.is_empty() || !says.into_iter().any(|saying| names.contains_key(&saying.interval))
+        {
+            return Cow::Borrowed(self);
+        }
+        let mut named = self.clone();
+        let notification = named.notification.as_mut().map(Arc::make_mut);
+        for saying in notification.into_iter().flat_map(|it| &mut it.says) {
+            saying.interval = names.get(&saying.interval).copied().unwrap_or(saying.interval);
+        }
+        Cow::Owned(named)
+    }
+
     /// Whom it was for, if it goes to another instead.
     #[must_use]
     pub fn instead_of(&self) -> Option<&Arc<str>> {

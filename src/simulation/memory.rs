@@ -13,7 +13,7 @@ use crate::engine::{
 };
 
 /// What a store holds, as far as decisions ask for it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The events, in the order in which they were heard.
     pub events: Vec<Heard>,
@@ -284,10 +284,12 @@ impl Memory {
         for id in changes.intervals_removed {
             self.intervals.remove(&id);
         }
+        let mut names = BTreeMap::new();
         for mut interval in changes.intervals {
             if interval.id.0 < 0 {
                 self.last_interval += 1;
-                interval.id = IntervalId(self.last_interval);
+                let new = std::mem::replace(&mut interval.id, IntervalId(self.last_interval));
+                names.insert(new, interval.id);
             }
             self.intervals.insert(interval.id, interval);
         }
@@ -298,6 +300,7 @@ impl Memory {
             self.groups.insert(group.key.clone(), group);
         }
         for delivery in changes.deliveries {
+            let delivery = delivery.naming(&names).into_owned();
             self.deliveries.insert(delivery.id.clone(), delivery);
         }
         for id in changes.deliveries_removed {

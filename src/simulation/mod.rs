@@ -16,7 +16,8 @@ pub use memory::Memory;
 
 use crate::clock::Timestamp;
 use crate::engine::{
-    self, Claim, Claimed, Decided, DeliveryId, Heard, Keys, Lease, Notification, Settlement, Status,
+    self, Claim, Claimed, Decided, DeliveryId, Hand, Heard, Keys, Lease, Notification, Settlement,
+    Status,
 };
 use crate::event::Event;
 use crate::rules::Rules;
@@ -86,22 +87,23 @@ impl<'a> Simulation<'a> {
         let (rules, now) = (self.rules, self.now);
         let lease = Lease { token: String::new(), until: now.plus(Duration::from_secs(60)) };
         let receiver = self.memory.deliveries.get(id)?.to.clone();
-        let next = Claim { receiver, deliveries: vec![id.clone()], lease, with_states: false };
+        let hand = Hand { receiver, lease, with_states: false };
+        let next = Claim { hand, deliveries: vec![id.clone()] };
         self.memory.transact(Keys::default(), |snapshot| engine::claim(rules, snapshot, &next, now))
     }
 
     fn settle(&mut self, claimed: &Claimed) {
         let (rules, now) = (self.rules, self.now);
-        let settlement = Settlement {
+        let settlements = [Settlement {
             deliveries: vec![claimed.delivery.id.clone()],
             token: String::new(),
             outcome: engine::Outcome::Sent { complaint: None, handle: None },
             reached: Vec::new(),
             backoff: Duration::ZERO,
             give_up_after: Duration::MAX,
-        };
+        }];
         self.memory.transact(Keys::default(), |snapshot| {
-            engine::settle(rules, snapshot, &settlement, None, now)
+            engine::settle(rules, snapshot, &settlements, &[], now)
         });
     }
 }

@@ -3,7 +3,7 @@
 //! Knows the engine's types; the SQL is in the backends.
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod cursor;
 pub mod sqlite;
 

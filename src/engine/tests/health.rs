@@ -248,12 +248,12 @@ fn what_went_to_a_fallback_meanwhile_is_claimed_for_that_alone() {
     let lease = Lease { token: "another".into(), until: world.now.plus(Duration::from_secs(60)) };
     let (rules, now) = (world.rules.clone(), world.now);
     for (receiver, is_claimed) in [("ops", false), ("spare", true)] {
-        let (receiver, lease) = (receiver.into(), lease.clone());
-        let next = Claim { receiver, deliveries: vec![moved.clone()], lease, with_states: false };
+        let hand = Hand { receiver: receiver.into(), lease: lease.clone(), with_states: false };
+        let next = Claim { hand, deliveries: vec![moved.clone()] };
         let claimed =
             world.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));
-        assert_eq!(claimed.is_some(), is_claimed, "{}", next.receiver);
-        assert_eq!(world.deliveries[&moved].lease.is_some(), is_claimed, "{}", next.receiver);
+        assert_eq!(claimed.is_some(), is_claimed, "{receiver}");
+        assert_eq!(world.deliveries[&moved].lease.is_some(), is_claimed, "{receiver}");
     }
 }
 

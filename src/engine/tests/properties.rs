@@ -29,6 +29,8 @@ pub(super) fn rules() -> Rules {
     let mut down = rule("down", &[State::Crashed, State::Stopped, State::Deleted]);
     down.notify = vec!["ops".into(), "oncall".into()];
     down.group_by = vec!["id".into()];
+    // Whoever has nothing to send is handed what it makes by the decision that makes it.
+    down.group_wait = Duration::ZERO;
     let mut quiet = rule("quiet", &[State::Stopped]);
     quiet.send_resolved = false;
     let mut stuck = rule("stuck", &[State::Crashed, State::Starting]);
@@ -171,6 +173,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             lost(),
             Outcome::Message { detail: "no".into() },
             Outcome::Destination { detail: "nobody".into() },
+            Outcome::Unsent,
         ])
         .prop_map(Step::Land),
         1 => Just(Step::Restart),
@@ -249,8 +252,13 @@ fn go(world: &mut World, payloads: &[Value], step: &Step, index: usize) {
     match step {
         Step::Hear(which) => {
             let batch: Vec<Value> = which.iter().map(|index| index.get(payloads).clone()).collect();
-            world.take(&batch);
+            match index % 2 {
+                0 => drop(world.take(&batch)),
+                // Whoever has nothing to send takes what this makes.
+                _ => world.take_and_send(&batch),
+            }
         }
+        Step::Wait(seconds) if index % 2 == 1 => world.wait_and_send(*seconds),
         Step::Wait(seconds) => world.wait(*seconds),
         // As many as wait in one message, at times.
         Step::Send if index % 3 == 2 => world.send_digests(),

@@ -1,6 +1,6 @@
 //! A store in memory, with a receiver that answers as it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,17 +98,65 @@ impl World {
     }
 
     pub(super) fn take(&mut self, payloads: &[serde_json::Value]) -> Vec<Decided> {
-        let heard: Vec<Heard> = payloads
-            .iter()
-            .map(|payload| Heard::new(event::from_value(payload).unwrap(), self.now))
-            .collect();
+        let heard = self.heard(payloads);
         let (rules, now) = (self.rules.clone(), self.now);
         let decided =
             self.transact(keys(&rules, &heard), |snapshot| decide(&rules, snapshot, &heard, now));
-        let recorded = payloads.iter().zip(&decided);
+        self.note(payloads, &decided);
+        decided
+    }
+
+    /// The same, and claims in the same decision what it makes for those to whom nothing is being sent.
+    pub(super) fn take_and_send(&mut self, payloads: &[serde_json::Value]) {
+        let heard = self.heard(payloads);
+        let keys = keys(&self.rules, &heard);
+        let decided = self.decide_and_send(keys, &heard);
+        self.note(payloads, &decided);
+    }
+
+    /// Decides, and claims what that makes for those to whom nothing is being sent.
+    fn decide_and_send(&mut self, keys: Keys, heard: &[Heard]) -> Vec<Decided> {
+        let (rules, now) = (self.rules.clone(), self.now);
+        let is_busy =
+            |name: &str| self.in_flight.iter().any(|claimed| *claimed.delivery.to == *name);
+        let receivers: BTreeSet<Arc<str>> =
+            rules.iter().flat_map(|rule| &rule.notify).map(|name| name.as_str().into()).collect();
+        let free: Vec<Arc<str>> = receivers.into_iter().filter(|name| !is_busy(name)).collect();
+        let free: Vec<Hand> = free.into_iter().map(|receiver| self.hand(receiver)).collect();
+        let (mut apart, before) = (self.memory.clone(), self.deliveries.clone());
+        let (decided, claimed) = self.transact(keys.clone(), |snapshot| {
+            decide_and_claim(&rules, snapshot, heard, &free, now)
+        });
+        // It comes to the same as deciding first and claiming then.
+        let first = apart.transact(keys, |snapshot| decide(&rules, snapshot, heard, now));
+        assert_eq!(first, decided);
+        for hand in free {
+            let made = apart.to_send(now).into_iter().filter(|id| {
+                *apart.deliveries[id].to == *hand.receiver && !before.contains_key(id)
+            });
+            let deliveries: Vec<DeliveryId> = made.collect();
+            if deliveries.len() == 1 {
+                let next = Claim { hand, deliveries };
+                apart.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));
+            }
+        }
+        assert_eq!(apart.deliveries, self.deliveries);
+        assert_eq!(apart.intervals, self.intervals);
+        assert_eq!(apart.groups, self.groups);
+        self.in_flight.extend(claimed);
+        decided
+    }
+
+    fn heard(&self, payloads: &[serde_json::Value]) -> Vec<Heard> {
+        let heard = |payload| Heard::new(event::from_value(payload).unwrap(), self.now);
+        payloads.iter().map(heard).collect()
+    }
+
+    /// Notes which payloads took their place.
+    fn note(&mut self, payloads: &[serde_json::Value], decided: &[Decided]) {
+        let recorded = payloads.iter().zip(decided);
         let recorded = recorded.filter(|(_, decided)| **decided == Decided::Recorded);
         self.accepted.extend(recorded.map(|(payload, _)| payload.clone()));
-        decided
     }
 
     pub(super) fn transact<T>(
@@ -198,6 +246,18 @@ impl World {
         while self.run_due() {}
     }
 
+    /// The same, and claims what that makes for those to whom nothing is being sent.
+    pub(super) fn wait_and_send(&mut self, seconds: u64) {
+        self.now = self.now.plus(Duration::from_secs(seconds));
+        loop {
+            let keys = self.due(self.now);
+            if keys.is_empty() {
+                break;
+            }
+            self.decide_and_send(keys, &[]);
+        }
+    }
+
     /// Claims what can be.
     pub(super) fn claim(&mut self) -> Vec<Claimed> {
         let ids: Vec<Vec<DeliveryId>> = self.can_be_sent().into_iter().map(|id| vec![id]).collect();
@@ -222,22 +282,21 @@ impl World {
         ids
     }
 
-    fn claim_each(&mut self, messages: &[Vec<DeliveryId>]) -> Vec<Claimed> {
+    /// One that sends to this receiver, under a lease of its own.
+    fn hand(&mut self, receiver: Arc<str>) -> Hand {
         self.last_token += 1;
-        let lease = Lease {
-            token: self.last_token.to_string(),
-            until: self.now.plus(Duration::from_secs(60)),
-        };
+        let until = self.now.plus(Duration::from_secs(60));
+        let lease = Lease { token: self.last_token.to_string(), until };
+        Hand { receiver, lease, with_states: true }
+    }
+
+    fn claim_each(&mut self, messages: &[Vec<DeliveryId>]) -> Vec<Claimed> {
         let (rules, now) = (self.rules.clone(), self.now);
         let claimed: Vec<Claimed> = messages
             .iter()
             .filter_map(|ids| {
-                let next = Claim {
-                    receiver: self.deliveries[&ids[0]].to.clone(),
-                    deliveries: ids.clone(),
-                    lease: lease.clone(),
-                    with_states: true,
-                };
+                let hand = self.hand(self.deliveries[&ids[0]].to.clone());
+                let next = Claim { hand, deliveries: ids.clone() };
                 self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now))
             })
             .collect();
@@ -286,10 +345,11 @@ impl World {
     /// What became of the first of the deliveries that are settled so.
     pub(super) fn settle_so(&mut self, settlement: &Settlement) -> Settled {
         let (rules, now) = (self.rules.clone(), self.now);
+        let settlements = std::slice::from_ref(settlement);
         let (settled, _) = self
-            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, settlement, None, now));
-        assert_eq!(settled.len(), settlement.deliveries.len());
-        settled.into_iter().next().unwrap()
+            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, settlements, &[], now));
+        assert_eq!(settled[0].len(), settlement.deliveries.len());
+        settled[0][0].clone()
     }
 
     /// An attempt that ends so, with what reaches the receiver of it.
@@ -340,34 +400,32 @@ impl World {
         }
     }
 
-    /// The same, and claims in the same decision what is to be sent next.
+    /// Settles the two oldest in flight, and claims in the same decision what can be sent next to those
+    /// who have a hand free by that.
     pub(super) fn land_and_send(&mut self, outcome: &Outcome) {
-        if self.in_flight.is_empty() {
-            return;
+        let ended = self.in_flight.len().min(2);
+        let ended: Vec<Claimed> = self.in_flight.drain(..ended).collect();
+        let settlements: Vec<Settlement> = ended
+            .iter()
+            .map(|claimed| self.ended_so(claimed, outcome, Duration::from_secs(30)))
+            .collect();
+        let mut free: Vec<Arc<str>> = ended.iter().map(|it| it.delivery.to.clone()).collect();
+        let mut next = Vec::new();
+        for id in self.can_be_sent() {
+            let receiver = &self.deliveries[&id].to;
+            if let Some(place) = free.iter().position(|free| free == receiver) {
+                let hand = self.hand(free.swap_remove(place));
+                next.push(Claim { hand, deliveries: vec![id] });
+            }
         }
-        let claimed = self.in_flight.remove(0);
-        let settlement = self.ended_so(&claimed, outcome, Duration::from_secs(30));
-        self.last_token += 1;
-        let can_be_sent = self.can_be_sent();
-        let next = Claim {
-            receiver: claimed.delivery.to.clone(),
-            deliveries: can_be_sent
-                .into_iter()
-                .filter(|id| self.deliveries[id].to == claimed.delivery.to)
-                .take(1)
-                .collect(),
-            lease: Lease {
-                token: self.last_token.to_string(),
-                until: self.now.plus(Duration::from_secs(60)),
-            },
-            with_states: true,
-        };
         let (rules, now) = (self.rules.clone(), self.now);
         let (settled, next) = self.transact(Keys::default(), |snapshot| {
-            settle(&rules, snapshot, &settlement, Some(&next), now)
+            settle(&rules, snapshot, &settlements, &next, now)
         });
-        assert_eq!(settled.len(), claimed.deliveries().count());
-        assert_ne!(settled[0], Settled::Lost);
+        for (settled, settlement) in settled.iter().zip(&settlements) {
+            assert_eq!(settled.len(), settlement.deliveries.len());
+            assert_ne!(settled[0], Settled::Lost);
+        }
         self.in_flight.extend(next);
     }
 

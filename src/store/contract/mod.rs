@@ -186,7 +186,7 @@ fn ended(mut interval: Interval, second: i64, cause: Cause) -> Interval {
     interval
 }
 
-fn delivery(id: &str, receiver: &str, since: i64) -> Delivery {
+pub(crate) fn delivery(id: &str, receiver: &str, since: i64) -> Delivery {
     Delivery {
         id: DeliveryId(id.into()),
         group: group_key(receiver),

@@ -1,6 +1,6 @@
 //! Writes what was decided.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldhash::HashSet;
@@ -41,14 +41,19 @@ pub(super) fn changes(
         names.extend(named(connection, "select group_key from ledger where interval = ?1", id)?);
         remove_interval(connection, memory, *id)?;
     }
+    let mut new = BTreeMap::new();
     for interval in &changes.intervals {
         let read = read.intervals.get(&interval.id).map(AsRef::as_ref);
-        put_interval(connection, memory, read, interval)?;
+        let id = put_interval(connection, memory, read, interval)?;
+        if id != interval.id {
+            new.insert(interval.id, id);
+        }
     }
     changes.groups_removed.iter().try_for_each(|key| memory.remove_group(connection, key))?;
     changes.groups.iter().try_for_each(|group| memory.put_group(connection, group))?;
     for delivery in &changes.deliveries {
-        put_delivery(connection, memory, read.deliveries.get(&delivery.id), delivery)?;
+        let read = read.deliveries.get(&delivery.id);
+        put_delivery(connection, memory, read, &delivery.naming(&new))?;
     }
     for id in &changes.deliveries_removed {
         names.extend(named(connection, "select group_key from deliveries where id = ?1", id)?);
@@ -199,12 +204,13 @@ fn put(
 }
 
 /// Puts an interval that was `read` as this, if it was stored before.
+/// Answers its number, which it is given here if it is new.
 fn put_interval(
     connection: &Connection,
     memory: &mut Memory,
     read: Option<&Interval>,
     interval: &Interval,
-) -> Result<(), Failure> {
+) -> Result<IntervalId, Failure> {
     let is_new = interval.id.0 <= 0;
     let id = if is_new { memory.new_interval(connection)? } else { interval.id };
     if read.is_none_or(|read| !read.is_as(interval)) {
@@ -223,7 +229,7 @@ fn put_interval(
             .execute(params![id, count(interval.ledger.len())])?;
     }
     memory.put_interval(id, interval);
-    Ok(())
+    Ok(id)
 }
 
 fn put_but_for_its_ledger(
@@ -444,6 +450,7 @@ fn put_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), Failure
             "insert into attempts (delivery, number, started_at, ended_at, outcome, detail)
              values ((select key from deliveries where id = ?1), ?2, ?3, ?4, ?5, ?6)
              on conflict (delivery, number) do update set
+                 started_at = iif(excluded.ended_at is null, excluded.started_at, started_at),
                  ended_at = excluded.ended_at, outcome = excluded.outcome,
                  detail = excluded.detail",
         )?

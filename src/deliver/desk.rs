@@ -1,0 +1,401 @@
+//! What a worker has done beside it: looks into the store, messages on their way, and the commits that
+//! settle them and claim what is next. Keeps nothing from one to the next; that is the worker's.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tracing::{debug, error, info, warn};
+
+use super::receivers::{Accepted, Envelope, SendError, Sender};
+use super::retry;
+use super::worker::Bell;
+use crate::clock::{self, Timestamp};
+use crate::config::{Receiver, ReceiverKind};
+use crate::engine::{
+    self, Claim, Claimed, Delivery, DeliveryId, Hand, Keys, Lease, Notification, Outcome, Settled,
+    Settlement, Snapshot,
+};
+use crate::message::{self, Context};
+use crate::store::{Claimable, StoreError, transact};
+use crate::wake::Stirred;
+
+/// How long to leave a store alone that failed.
+pub(super) const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// How much longer than an attempt its lease holds, so that settling is not raced. What is claimed
+/// ahead waits for its turn in that time.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// One receiver, and what it takes to tell it something.
+pub(super) struct Desk {
+    pub(super) bell: Arc<Bell>,
+    pub(super) receiver: Receiver,
+    pub(super) sender: Box<dyn Sender>,
+}
+
+/// A message that is done with, be it that it was not sent, and is to be settled.
+pub(super) struct Ended {
+    pub(super) claimed: Claimed,
+    pub(super) settlement: Settlement,
+}
+
+/// A message that was sent.
+pub(super) struct Sent {
+    pub(super) ended: Ended,
+    /// How long that took.
+    pub(super) took: Duration,
+    /// How long the place asked to be left alone.
+    pub(super) pause: Option<Duration>,
+}
+
+/// What came of one commit.
+#[derive(Default)]
+pub(super) struct Turned {
+    /// What is to be sent now.
+    pub(super) claimed: Vec<Claimed>,
+    /// How many claims came to nothing: it goes elsewhere or later, or not at all.
+    pub(super) unused: usize,
+    /// What may be claimed again.
+    pub(super) let_go: Vec<DeliveryId>,
+    /// Whether the store is to be left alone for [`AFTER_FAILURE`].
+    pub(super) failed: bool,
+}
+
+impl Desk {
+    /// What waits for the receiver, at most so much.
+    pub(super) async fn look(&self, limit: usize) -> Result<Claimable, StoreError> {
+        self.bell.store.claimable(&self.receiver.name, clock::now(), limit).await
+    }
+
+    /// A hand of this worker, for an attempt that begins about now.
+    pub(super) fn hand(&self) -> Hand {
+        Hand {
+            receiver: self.receiver.name.as_str().into(),
+            lease: Lease {
+                token: format!("{:016x}", fastrand::u64(..)),
+                until: clock::now().plus(self.receiver.timeout + MARGIN),
+            },
+            with_states: self.receiver.kind.shows_states(),
+        }
+    }
+
+    /// Sends a message, and judges the answer.
+    pub(super) async fn send(&self, claimed: Claimed) -> Sent {
+        let began = Instant::now();
+        let attempt = AssertUnwindSafe(self.attempt(&claimed)).catch_unwind();
+        let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let detail = format!("no answer within {:?}", self.receiver.timeout);
+            Ok(Err(SendError::Unknown { detail, reached: claimed.delivery.reached.clone() }))
+        });
+        let answer = answer.unwrap_or_else(|_| {
+            Err(SendError::Message { detail: "tocsin broke down over this message".into() })
+        });
+        let (settlement, pause) = self.judge(&claimed, answer);
+        self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
+        Sent { ended: Ended { claimed, settlement }, took: began.elapsed(), pause }
+    }
+
+    async fn attempt(&self, claimed: &Claimed) -> Result<Accepted, SendError> {
+        let delivery = &claimed.delivery;
+        let context = Context {
+            external_url: self.bell.external_url.as_deref(),
+            now: self.worded_at(&claimed.notification),
+            plain: delivery.plain,
+            // A digest says so of each.
+            instead_of: delivery
+                .instead_of()
+                .filter(|_| claimed.others.is_empty())
+                .map(|receiver| &**receiver),
+        };
+        let envelope = Envelope {
+            id: claimed.id().clone(),
+            thread: claimed.thread.clone(),
+            created_at: delivery.created_at,
+            message: message::word(&claimed.notification, &self.bell.templates, &context),
+            notification: claimed.notification.clone(),
+            handle: claimed.handle.clone(),
+            reached: delivery.reached.clone(),
+        };
+        self.sender.send(&envelope).await
+    }
+
+    /// The time that the words go by. Those of a mail are the same for every attempt, and it has a
+    /// date of its own to read them by.
+    fn worded_at(&self, notification: &Notification) -> Timestamp {
+        match self.receiver.kind {
+            ReceiverKind::Email { .. } => notification.made_at,
+            _ => clock::now(),
+        }
+    }
+    /// What is to be done about an answer, and how long the place asked to be left alone.
+    fn judge(
+        &self,
+        claimed: &Claimed,
+        answer: Result<Accepted, SendError>,
+    ) -> (Settlement, Option<Duration>) {
+        let delivery = &claimed.delivery;
+        let jitter = fastrand::f64();
+        let mut reached = delivery.reached.clone();
+        let mut also_reached = |addresses: Vec<String>| {
+            for address in addresses {
+                if !reached.contains(&address) {
+                    reached.push(address);
+                }
+            }
+        };
+        let (mut backoff, mut pause) = (retry::backoff(delivery.failures, jitter), None);
+        let outcome = match answer {
+            Ok(accepted) => {
+                Outcome::Sent { complaint: accepted.complaint, handle: accepted.handle }
+            }
+            Err(SendError::Transient { detail, retry_after, reached: now_reached }) => {
+                also_reached(now_reached);
+                if let Some(retry_after) = retry_after {
+                    // Longer than it may wait at all makes no difference; and of what asks for nothing, or
+                    // by another clock, there is no end.
+                    let asked = retry_after.min(self.receiver.give_up_after);
+                    backoff = backoff.max(asked);
+                    // One that asks for more is down, and the engine sees to that.
+                    pause = Some(asked).filter(|asked| *asked <= retry::LONGEST);
+                }
+                Outcome::Transient { detail }
+            }
+            Err(SendError::Unknown { detail, reached: now_reached }) => {
+                also_reached(now_reached);
+                Outcome::Unknown { detail }
+            }
+            Err(SendError::Message { detail }) => Outcome::Message { detail },
+            Err(SendError::Destination { detail }) => {
+                backoff = retry::probe_after(jitter);
+                Outcome::Destination { detail }
+            }
+        };
+        (Settlement { reached, backoff, ..self.settlement(claimed, outcome) }, pause)
+    }
+
+    /// A message that was claimed ahead and is not to be sent now.
+    pub(super) fn unsent(&self, claimed: Claimed) -> Ended {
+        let settlement = self.settlement(&claimed, Outcome::Unsent);
+        Ended { claimed, settlement }
+    }
+
+    fn settlement(&self, claimed: &Claimed, outcome: Outcome) -> Settlement {
+        let lease = claimed.delivery.lease.as_ref();
+        Settlement {
+            deliveries: claimed.deliveries().map(|delivery| delivery.id.clone()).collect(),
+            token: lease.map(|lease| lease.token.clone()).unwrap_or_default(),
+            outcome,
+            reached: claimed.delivery.reached.clone(),
+            backoff: Duration::ZERO,
+            give_up_after: self.receiver.give_up_after,
+        }
+    }
+
+    /// Settles what has ended and claims what is next, in one commit if that can be done.
+    pub(super) async fn turn(&self, ended: &[Ended], claims: &[Claim]) -> Turned {
+        let mut turned = Turned::default();
+        match self.settle_and_claim(ended, claims).await {
+            Ok((settled, claimed)) => {
+                for (ended, settled) in ended.iter().zip(settled) {
+                    self.settled(ended, settled, &mut turned);
+                }
+                turned.note(claims, claimed);
+            }
+            // Whatever it was, each is done by itself. What is not settled is not let go: it would be sent
+            // again each time that its lease ends.
+            Err(error) => {
+                for ended in ended {
+                    if let Some(settled) = self.settle(ended).await {
+                        self.settled(ended, settled, &mut turned);
+                    }
+                }
+                match error {
+                    StoreError::Refused(_) => {
+                        for claim in claims {
+                            self.claim(claim.clone(), &mut turned).await;
+                        }
+                    }
+                    error => {
+                        if ended.is_empty() {
+                            self.cannot_claim(&error);
+                            turned.failed = true;
+                        }
+                        turned.note(claims, Vec::new());
+                    }
+                }
+            }
+        }
+        turned
+    }
+
+    fn settled(&self, ended: &Ended, settled: Vec<Settled>, turned: &mut Turned) {
+        for (delivery, settled) in ended.claimed.deliveries().zip(settled) {
+            self.report(delivery, &ended.settlement.outcome, settled);
+        }
+        turned.let_go.extend(ended.settlement.deliveries.iter().cloned());
+    }
+
+    /// Settles until the store took it: an answer that is not kept would be a message told twice.
+    /// `None` if the store is closed, or refuses it.
+    async fn settle(&self, ended: &Ended) -> Option<Vec<Settled>> {
+        let ids = &ended.settlement.deliveries;
+        let mut said = false;
+        loop {
+            match self.settle_and_claim(std::slice::from_ref(ended), &[]).await {
+                Ok((settled, _)) => return settled.into_iter().next(),
+                Err(StoreError::Closed) => return None,
+                Err(StoreError::Refused(reason)) => {
+                    error!(
+                        ?ids,
+                        reason,
+                        "a message could not be settled; it waits for the next start, and is told again then"
+                    );
+                    return None;
+                }
+                Err(reason) if !said => {
+                    said = true;
+                    error!(?ids, %reason, "a message could not be settled yet");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(AFTER_FAILURE).await;
+        }
+    }
+
+    /// Claims deliveries to be told in one message, which could not be claimed along with others.
+    async fn claim(&self, mut claim: Claim, turned: &mut Turned) {
+        let receiver = self.receiver.name.as_str();
+        loop {
+            match self.settle_and_claim(&[], std::slice::from_ref(&claim)).await {
+                Ok((_, claimed)) => return turned.note(&[claim], claimed),
+                Err(StoreError::Refused(reason)) if claim.deliveries.len() > 1 => {
+                    // Which of them it is shows when they are claimed apart.
+                    warn!(receiver, reason, "these deliveries cannot be told in one message");
+                    turned.let_go.extend(claim.deliveries.drain(1..));
+                }
+                Err(StoreError::Refused(reason)) => {
+                    error!(
+                        delivery.id = claim.deliveries[0].0,
+                        receiver,
+                        reason,
+                        "this delivery cannot be claimed; it waits for the next start"
+                    );
+                    turned.unused += 1;
+                    return;
+                }
+                Err(reason) => {
+                    self.cannot_claim(&reason);
+                    turned.failed = true;
+                    return turned.note(&[claim], Vec::new());
+                }
+            }
+        }
+    }
+
+    async fn settle_and_claim(
+        &self,
+        ended: &[Ended],
+        claims: &[Claim],
+    ) -> Result<(Vec<Vec<Settled>>, Vec<Claimed>), StoreError> {
+        let settlements: Vec<Settlement> =
+            ended.iter().map(|ended| ended.settlement.clone()).collect();
+        let settled = settlements.iter().flat_map(|settlement| &settlement.deliveries);
+        let claimed = claims.iter().flat_map(|claim| &claim.deliveries);
+        let deliveries = settled.chain(claimed).cloned().collect();
+        let keys = Keys { deliveries, ..Keys::default() };
+        // One time for as often as it is decided: what is down is named by when it went down.
+        let now = clock::now();
+        let (rules, claims) = (Arc::clone(&self.bell.rules), claims.to_vec());
+        let decide = move |snapshot: &Snapshot| {
+            Stirred::by(engine::settle(&rules, snapshot, &settlements, &claims, now))
+        };
+        let (done, stirred) = transact(&*self.bell.store, keys, decide).await?;
+        self.bell.wake.wake(stirred);
+        Ok(done)
+    }
+
+    pub(super) fn cannot_claim(&self, reason: &StoreError) {
+        let receiver = self.receiver.name.as_str();
+        if reason.is_said() {
+            debug!(receiver, %reason, "deliveries could not be claimed");
+        } else {
+            error!(receiver, %reason, "deliveries could not be claimed");
+        }
+    }
+
+    fn report(&self, delivery: &Delivery, outcome: &Outcome, settled: Settled) {
+        let receiver = self.receiver.name.as_str();
+        let id = delivery.id.0.as_str();
+        let attempt = delivery.attempts;
+        let detail = outcome.detail().unwrap_or_default();
+        match settled {
+            Settled::Waits { .. } if *outcome == Outcome::Unsent => {
+                debug!(delivery.id = id, receiver, attempt, "put back unsent");
+            }
+            Settled::Sent if detail.is_empty() => {
+                info!(delivery.id = id, receiver, attempt, "delivered");
+            }
+            Settled::Sent => {
+                warn!(delivery.id = id, receiver, attempt, detail, "delivered, with a complaint");
+            }
+            Settled::Waits { .. } if matches!(outcome, Outcome::Message { .. }) => {
+                warn!(
+                    delivery.id = id,
+                    receiver,
+                    attempt,
+                    detail,
+                    "the message was refused; it is tried in plain words"
+                );
+            }
+            Settled::Waits { until } if matches!(outcome, Outcome::Destination { .. }) => {
+                error!(
+                    delivery.id = id,
+                    receiver,
+                    attempt,
+                    detail,
+                    next_attempt_at = %until,
+                    "the receiver takes nothing until someone mends it"
+                );
+            }
+            Settled::Waits { until } => {
+                warn!(delivery.id = id, receiver, attempt, detail, next_attempt_at = %until, "not delivered");
+            }
+            Settled::Moved { to } => {
+                warn!(
+                    delivery.id = id,
+                    receiver,
+                    attempt,
+                    detail,
+                    to = &*to,
+                    "not delivered; goes to another receiver"
+                );
+            }
+            Settled::Dead => {
+                error!(delivery.id = id, receiver, attempt, detail, "given up: a dead letter");
+            }
+            Settled::Lost => {
+                warn!(
+                    delivery.id = id,
+                    receiver, attempt, "the lease was lost before it was settled"
+                );
+            }
+        }
+    }
+}
+
+impl Turned {
+    /// Notes what came of claims. What was to be claimed and was not is let go, such as what was
+    /// superseded.
+    fn note(&mut self, claims: &[Claim], claimed: Vec<Claimed>) {
+        let is_claimed: HashSet<&DeliveryId> =
+            claimed.iter().flat_map(Claimed::deliveries).map(|delivery| &delivery.id).collect();
+        let asked = claims.iter().flat_map(|claim| &claim.deliveries);
+        self.let_go.extend(asked.filter(|id| !is_claimed.contains(id)).cloned());
+        self.unused += claims.len() - claimed.len();
+        self.claimed.extend(claimed);
+    }
+}
