@@ -303,10 +303,9 @@ impl Desk {
     ) -> Result<(Vec<Vec<Settled>>, Vec<Claimed>), StoreError> {
         let settlements: Vec<Settlement> =
             ended.iter().map(|ended| ended.settlement.clone()).collect();
-        let settled = settlements.iter().flat_map(|settlement| &settlement.deliveries);
-        let claimed = claims.iter().flat_map(|claim| &claim.deliveries);
-        let deliveries = settled.chain(claimed).cloned().collect();
-        let keys = Keys { deliveries, ..Keys::default() };
+        let mut keys = Keys::default();
+        ended.iter().for_each(|ended| keys.extend(ended.claimed.keys()));
+        claims.iter().for_each(|claim| keys.extend(claim.keys()));
         // One time for as often as it is decided: what is down is named by when it went down.
         let now = clock::now();
         let (rules, claims) = (Arc::clone(&self.bell.rules), claims.to_vec());

@@ -42,6 +42,19 @@ pub struct Claim {
     pub deliveries: Vec<DeliveryId>,
 }
 
+impl Claim {
+    /// What claiming it will have to see for sure.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys {
+            deliveries: self.deliveries.iter().cloned().collect(),
+            receivers: [self.hand.receiver.clone()].into(),
+            silences: true,
+            ..Keys::default()
+        }
+    }
+}
+
 /// A message to be sent now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
@@ -63,6 +76,21 @@ impl Claimed {
     #[must_use]
     pub fn id(&self) -> &DeliveryId {
         self.delivery.digest.as_ref().unwrap_or(&self.delivery.id)
+    }
+
+    /// What settling it will have to see for sure, and most of the time no more.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let mut keys = Keys { silences: true, ..Keys::default() };
+        for delivery in self.deliveries() {
+            keys.deliveries.insert(delivery.id.clone());
+            keys.receivers.insert(delivery.to.clone());
+            if !delivery.is_notice() {
+                keys.groups.insert(delivery.group.clone());
+                keys.news.insert(delivery.group.clone());
+            }
+        }
+        keys
     }
 
     /// All that it tells.
@@ -165,6 +193,9 @@ fn make_ready(
     let now = draft.now;
     // Whoever held an expired lease is gone, and nobody knows how far it came.
     delivery.doubtful |= delivery.lease.is_some();
+    if !delivery.is_notice() {
+        draft.want_group(&delivery.group);
+    }
     match health::route(draft, rules, &delivery)? {
         Route::Here => {}
         Route::To(receiver) => {

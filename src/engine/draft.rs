@@ -359,6 +359,17 @@ impl<'a> Draft<'a> {
         Ok(self.snapshot.groups.get(key).cloned())
     }
 
+    /// Has a group and its news read with whatever else is missing.
+    pub(super) fn want_group(&mut self, key: &GroupKey) {
+        let (asked, need) = (&self.snapshot.asked, &mut self.need);
+        if !self.groups.contains_key(key) && !asked.groups.contains(key) {
+            need.groups.insert(key.clone());
+        }
+        if !asked.news.contains(key) {
+            need.news.insert(key.clone());
+        }
+    }
+
     pub(super) fn put_group(&mut self, group: Group) {
         self.groups.insert(group.key.clone(), Some(group));
     }

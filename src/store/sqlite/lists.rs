@@ -11,7 +11,7 @@ use super::memory;
 use super::silences;
 use super::values::{Columns, Json, count};
 use crate::clock::Timestamp;
-use crate::engine::{self, DeliveryId, Interval, Role, SilenceStatus, is_late};
+use crate::engine::{self, DeliveryId, Interval, Role, SilenceStatus, Status, is_late};
 use crate::event::State;
 use crate::event::payload::Packed;
 use crate::store::{
@@ -252,8 +252,16 @@ macro_rules! deliveries {
 /// The deliveries, the latest first.
 pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>, StoreError> {
     let mut conditions = Conditions::default();
-    if let Some(status) = query.status {
-        conditions.hold("d.status = ?", [status.as_str().to_owned().into()]);
+    // In the order of the index that has them, or of the table; those that wait are few, and sorted.
+    let key = if query.status == Some(Status::Pending) { "+d.key" } else { "d.key" };
+    match query.status {
+        None => {}
+        Some(Status::Pending) => conditions.hold("d.status = 'pending'", []),
+        Some(Status::Sent) => conditions.hold("d.status = 'sent'", []),
+        Some(status) => {
+            let unsent = "d.status = ? and d.status not in ('pending', 'sent')";
+            conditions.hold(unsent, [status.as_str().to_owned().into()]);
+        }
     }
     if let Some(receiver) = query.receiver {
         conditions.hold("d.receiver = ?", [receiver.into()]);
@@ -262,9 +270,9 @@ pub(super) fn deliveries(query: DeliveryQuery) -> Result<impl List<DeliveryRow>,
         conditions.hold("d.digest = ?", [digest.into()]);
     }
     if let Some(cursor) = &query.page.cursor {
-        conditions.hold("d.key < ?", [cursor::parse_number(cursor)?.into()]);
+        conditions.hold(format!("{key} < ?"), [cursor::parse_number(cursor)?.into()]);
     }
-    let sql = format!("{} {} order by d.key desc limit ?", deliveries!(), conditions.clause());
+    let sql = format!("{} {} order by {key} desc limit ?", deliveries!(), conditions.clause());
     Ok(move |connection: &Connection| {
         conditions.page(connection, &sql, query.page.limit, |row| {
             let mut columns = Columns::of(row);
@@ -280,13 +288,16 @@ pub(super) fn receivers(connection: &Connection) -> Result<Vec<ReceiverRow>, Fai
         "select n.name, r.down, coalesce(r.failures, 0), coalesce(p.count, 0), p.oldest,
                 coalesce(d.count, 0)
          from (select name from receivers
-               union select receiver from deliveries where status in ('pending', 'dead')) n
+               union select receiver from deliveries where status = 'pending'
+               union select receiver from deliveries
+                   where status = 'dead' and status not in ('pending', 'sent')) n
          left join receivers r on r.name = n.name
          left join (select receiver, count(*) as count, min(waiting_since) as oldest
                     from deliveries where status = 'pending' group by receiver) p
              on p.receiver = n.name
          left join (select receiver, count(*) as count
-                    from deliveries where status = 'dead' group by receiver) d
+                    from deliveries where status = 'dead' and status not in ('pending', 'sent')
+                    group by receiver) d
              on d.receiver = n.name
          order by n.name",
     )?;

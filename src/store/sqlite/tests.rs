@@ -423,6 +423,11 @@ async fn lists_and_timers_are_read_by_index() {
             "deliveries_waiting",
         ),
         (
+            "select receiver from deliveries where status = 'dead' \
+              and status not in ('pending', 'sent') order by key desc",
+            "deliveries_unsent",
+        ),
+        (
             "select id from facets where state = 'X' and application is null and service is 'y'",
             "facets_by_value (state=? AND application=? AND service=?)",
         ),
