@@ -163,14 +163,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::engine::{Delivery, Lease};
-    use crate::store::contract::delivery;
+    use crate::engine::{Delivery, IntervalId, Lease};
+    use crate::store::contract::{delivery, notification};
+    use crate::store::sqlite::SqliteStore;
+
+    fn hand(receiver: &str) -> Hand {
+        let lease = Lease { token: "t".into(), until: Timestamp::FOR_EVER };
+        Hand { receiver: receiver.into(), lease, with_states: false }
+    }
+
+    /// Decides nothing, and claims something for each who has a hand free. For how many.
+    fn claim_for_all(free: &[Hand]) -> Decision<(usize, Vec<Claimed>)> {
+        let claimed = free.iter().map(|hand| Claimed {
+            delivery: delivery("d", &hand.receiver, 0),
+            others: Vec::new(),
+            notification: notification(IntervalId(1)).into(),
+            thread: String::new(),
+            handle: None,
+        });
+        Decision::Done(Changes::default(), (free.len(), claimed.collect()))
+    }
+
+    fn store() -> (SqliteStore, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (SqliteStore::open(&folder.path().join("tocsin.db")).unwrap(), folder)
+    }
 
     #[test]
     fn only_what_waits_and_nobody_sends_wakes_those_who_send() {
         let waits = delivery("d", "ops", 0);
-        let lease = Some(Lease { token: "t".into(), until: Timestamp::FOR_EVER });
-        let claimed = Delivery { lease, ..waits.clone() };
+        let claimed = Delivery { lease: Some(hand("ops").lease), ..waits.clone() };
         let sent = Delivery { status: Status::Sent, ..waits.clone() };
         for (deliveries, wakes) in [
             (vec![], false),
@@ -180,5 +202,35 @@ mod tests {
             let stirred = Stirred::by_writing(&Changes { deliveries, ..Changes::default() });
             assert_eq!(stirred.deliveries, wakes);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_claimed_for_a_free_hand_is_handed_to_it_once() {
+        let (store, _folder) = store();
+        let wake = Arc::new(Wake::default());
+        let mut handed = wake.offer(hand("ops"));
+        let mut others = wake.offer(hand("oncall"));
+        assert!(wake.withdraw("oncall"));
+        for free in [1, 0] {
+            let claim = |_: &Snapshot, free: &[Hand]| claim_for_all(free);
+            assert_eq!(wake.transact(&store, Keys::default(), claim).await.unwrap(), free);
+        }
+        assert_eq!(&*handed.try_recv().unwrap().delivery.to, "ops");
+        assert!(others.try_recv().is_err());
+        assert!(!wake.withdraw("ops"));
+    }
+
+    #[tokio::test]
+    async fn what_is_withdrawn_while_it_is_decided_is_decided_anew_without_it() {
+        let (store, _folder) = store();
+        let wake = Arc::new(Wake::default());
+        let mut handed = wake.offer(hand("ops"));
+        let others = Arc::clone(&wake);
+        let claim = move |_: &Snapshot, free: &[Hand]| {
+            others.withdraw("ops");
+            claim_for_all(free)
+        };
+        assert_eq!(wake.transact(&store, Keys::default(), claim).await.unwrap(), 0);
+        assert!(handed.try_recv().is_err());
     }
 }

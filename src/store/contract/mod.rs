@@ -209,7 +209,7 @@ pub(crate) fn delivery(id: &str, receiver: &str, since: i64) -> Delivery {
     }
 }
 
-fn notification(interval: IntervalId) -> Notification {
+pub(crate) fn notification(interval: IntervalId) -> Notification {
     Notification {
         rule: "crashed".into(),
         receiver: "ops".into(),
