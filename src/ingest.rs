@@ -218,7 +218,7 @@ impl Storing {
         }
         match committed {
             Ok(decided) => decided.into_iter().map(|decided| Ok(recorded(decided))).collect(),
-            Err(StoreError::Refused(reason)) if heard.len() > 1 => {
+            Err(StoreError::Refused(reason)) => {
                 warn!(%reason, events = heard.len(), "a batch failed; doing its events one by one");
                 let mut results = Vec::with_capacity(heard.len());
                 for heard in heard.iter() {
@@ -226,10 +226,6 @@ impl Storing {
                 }
                 results
             }
-            Err(StoreError::Refused(reason)) => match heard.first() {
-                Some(heard) => vec![self.keep(heard.clone(), reason).await],
-                None => Vec::new(),
-            },
             Err(reason) => heard.iter().map(|_| Err(reason.clone().into())).collect(),
         }
     }

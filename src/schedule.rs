@@ -135,9 +135,16 @@ async fn decide(
     keys: Keys,
     wake: &Arc<Wake>,
 ) -> Result<(), StoreError> {
-    let rules = Arc::clone(rules);
-    let decide = move |snapshot: &Snapshot, free: &[Hand]| {
-        engine::decide_and_claim(&rules, snapshot, &[], free, clock::now())
+    let decide = |and_claim: bool| {
+        let rules = Arc::clone(rules);
+        move |snapshot: &Snapshot, free: &[Hand]| {
+            let free = if and_claim { free } else { &[] };
+            engine::decide_and_claim(&rules, snapshot, &[], free, clock::now())
+        }
     };
-    wake.transact(store, keys, decide).await.map(drop)
+    match wake.transact(store, keys.clone(), decide(true)).await {
+        // No message that it makes is to be the reason for which it fails.
+        Err(StoreError::Refused(_)) => wake.transact(store, keys, decide(false)).await.map(drop),
+        done => done.map(drop),
+    }
 }

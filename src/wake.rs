@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::engine::{Changes, Claimed, Decision, Hand, Keys, Snapshot, Status};
+use crate::engine::{Changes, Claimed, Decision, Delivery, Hand, Keys, Snapshot, Status};
 use crate::store::{self, Store, StoreError};
 
 /// Wakes the scheduler and the delivery workers.
@@ -50,11 +50,9 @@ impl Stirred {
     }
 
     fn by_writing(changes: &Changes) -> Stirred {
-        let mut deliveries = changes.deliveries.iter();
         Stirred {
             timers: !changes.groups.is_empty() || !changes.intervals.is_empty(),
-            // What is claimed is being seen to, and what has ended needs nobody.
-            deliveries: deliveries.any(|it| it.status == Status::Pending && it.lease.is_none()),
+            deliveries: changes.deliveries.iter().any(is_waiting),
         }
     }
 }
@@ -105,6 +103,7 @@ impl Wake {
                 };
                 // If one was withdrawn meanwhile, it is decided anew without it.
                 if let Some(handed) = wake.take(claimed) {
+                    wake.ask_to_look(&changes);
                     return Stirred::by(Decision::Done(changes, (value, handed)));
                 }
             }
@@ -131,6 +130,14 @@ impl Wake {
         Some(handed.collect())
     }
 
+    /// Takes back the hands of those for whom something is left to be claimed: nothing that is made later
+    /// is to overtake it.
+    fn ask_to_look(&self, changes: &Changes) {
+        for delivery in changes.deliveries.iter().filter(|it| is_waiting(it)) {
+            self.withdraw(&delivery.to);
+        }
+    }
+
     /// Has every group looked at again, since a silence was made or ended.
     pub fn silences_changed(&self) {
         self.silences.send_replace(());
@@ -155,6 +162,11 @@ impl Wake {
     }
 }
 
+/// Whether someone is to see to it: not so if it is claimed, or has ended.
+fn is_waiting(delivery: &Delivery) -> bool {
+    delivery.status == Status::Pending && delivery.lease.is_none()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -163,7 +175,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::engine::{Delivery, IntervalId, Lease};
+    use crate::engine::{IntervalId, Lease};
     use crate::store::contract::{delivery, notification};
     use crate::store::sqlite::SqliteStore;
 

@@ -259,10 +259,10 @@ async fn claim(
         let rules = Arc::clone(rules);
         let lease = Lease { token: "00c0ffee".into(), until: now.plus(Duration::from_secs(60)) };
         let hand = Hand { receiver: "ops".into(), lease, with_states: false };
-        let next = Claim { hand, deliveries: vec![id.clone()] };
+        let next = [Claim { hand, deliveries: vec![id.clone()] }];
         let keys = Keys { deliveries: [id.clone()].into(), ..Keys::default() };
         let claim = move |snapshot: &Snapshot| engine::claim(&rules, snapshot, &next, now);
-        let claimed = transact(store, keys, claim).await?;
+        let claimed = transact(store, keys, claim).await?.pop();
         all.push(claimed.with_context(|| format!("{} cannot be claimed", id.0))?);
     }
     Ok(all)
@@ -287,8 +287,7 @@ async fn settle(
             backoff: Duration::ZERO,
             give_up_after: Duration::from_secs(24 * 3600),
         }];
-        let settle =
-            move |snapshot: &Snapshot| engine::settle(&rules, snapshot, &settlements, &[], now);
+        let settle = move |snapshot: &Snapshot| engine::settle(&rules, snapshot, &settlements, now);
         transact(store, keys, settle).await?;
     }
     Ok(())

@@ -15,10 +15,11 @@ use super::worker::Bell;
 use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{
-    self, Claim, Claimed, Delivery, DeliveryId, Hand, Keys, Lease, Notification, Outcome, Settled,
-    Settlement, Snapshot,
+    self, Claim, Claimed, Decision, Delivery, DeliveryId, Hand, Keys, Lease, Notification, Outcome,
+    Settled, Settlement, Snapshot,
 };
 use crate::message::{self, Context};
+use crate::rules::Rules;
 use crate::store::{Claimable, StoreError, transact};
 use crate::wake::Stirred;
 
@@ -51,7 +52,7 @@ pub(super) struct Sent {
     pub(super) pause: Option<Duration>,
 }
 
-/// What came of one commit.
+/// What came of a settlement and a claim.
 #[derive(Default)]
 pub(super) struct Turned {
     /// What is to be sent now.
@@ -60,6 +61,8 @@ pub(super) struct Turned {
     pub(super) unused: usize,
     /// What may be claimed again.
     pub(super) let_go: Vec<DeliveryId>,
+    /// Whether it took more commits than one.
+    pub(super) apart: bool,
     /// Whether the store is to be left alone for [`AFTER_FAILURE`].
     pub(super) failed: bool,
 }
@@ -195,41 +198,31 @@ impl Desk {
         }
     }
 
-    /// Settles what has ended and claims what is next, in one commit if that can be done.
+    /// Settles what has ended and claims what is next. Both are asked for at once, so that one commit does
+    /// for both.
     pub(super) async fn turn(&self, ended: &[Ended], claims: &[Claim]) -> Turned {
-        let mut turned = Turned::default();
-        match self.settle_and_claim(ended, claims).await {
-            Ok((settled, claimed)) => {
-                for (ended, settled) in ended.iter().zip(settled) {
-                    self.settled(ended, settled, &mut turned);
-                }
-                turned.note(claims, claimed);
-            }
-            // Whatever it was, each is done by itself. What is not settled is not let go: it would be sent
-            // again each time that its lease ends.
-            Err(error) => {
-                for ended in ended {
-                    if let Some(settled) = self.settle(ended).await {
-                        self.settled(ended, settled, &mut turned);
-                    }
-                }
-                match error {
-                    StoreError::Refused(_) => {
-                        for claim in claims {
-                            self.claim(claim.clone(), &mut turned).await;
-                        }
-                    }
-                    error => {
-                        if ended.is_empty() {
-                            self.cannot_claim(&error);
-                            turned.failed = true;
-                        }
-                        turned.note(claims, Vec::new());
-                    }
-                }
+        let (mut turned, mut claimed) = (Turned::default(), Turned::default());
+        tokio::join!(self.settle_all(ended, &mut turned), self.claim_all(claims, &mut claimed));
+        turned.let_go.append(&mut claimed.let_go);
+        turned.apart |= claimed.apart;
+        Turned { let_go: turned.let_go, apart: turned.apart, ..claimed }
+    }
+
+    async fn settle_all(&self, all: &[Ended], turned: &mut Turned) {
+        if all.is_empty() {
+            return;
+        }
+        if let Ok(settled) = self.settle(all).await {
+            return all.iter().zip(settled).for_each(|(one, it)| self.settled(one, it, turned));
+        }
+        // Whatever it was, each is done by itself. What is not settled is not let go: it would be sent again
+        // each time that its lease ends.
+        turned.apart = true;
+        for one in all {
+            if let Some(settled) = self.settle_one(one).await {
+                self.settled(one, settled, turned);
             }
         }
-        turned
     }
 
     fn settled(&self, ended: &Ended, settled: Vec<Settled>, turned: &mut Turned) {
@@ -241,12 +234,12 @@ impl Desk {
 
     /// Settles until the store took it: an answer that is not kept would be a message told twice.
     /// `None` if the store is closed, or refuses it.
-    async fn settle(&self, ended: &Ended) -> Option<Vec<Settled>> {
+    async fn settle_one(&self, ended: &Ended) -> Option<Vec<Settled>> {
         let ids = &ended.settlement.deliveries;
         let mut said = false;
         loop {
-            match self.settle_and_claim(std::slice::from_ref(ended), &[]).await {
-                Ok((settled, _)) => return settled.into_iter().next(),
+            match self.settle(std::slice::from_ref(ended)).await {
+                Ok(settled) => return settled.into_iter().next(),
                 Err(StoreError::Closed) => return None,
                 Err(StoreError::Refused(reason)) => {
                     error!(
@@ -266,14 +259,34 @@ impl Desk {
         }
     }
 
+    async fn claim_all(&self, claims: &[Claim], turned: &mut Turned) {
+        if claims.is_empty() {
+            return;
+        }
+        match self.claim(claims).await {
+            Ok(claimed) => turned.note(claims, claimed),
+            // Which of them it is shows when they are claimed apart.
+            Err(StoreError::Refused(_)) => {
+                turned.apart = true;
+                for claim in claims {
+                    self.claim_one(claim.clone(), turned).await;
+                }
+            }
+            Err(reason) => {
+                self.cannot_claim(&reason);
+                turned.failed = true;
+                turned.note(claims, Vec::new());
+            }
+        }
+    }
+
     /// Claims deliveries to be told in one message, which could not be claimed along with others.
-    async fn claim(&self, mut claim: Claim, turned: &mut Turned) {
+    async fn claim_one(&self, mut claim: Claim, turned: &mut Turned) {
         let receiver = self.receiver.name.as_str();
         loop {
-            match self.settle_and_claim(&[], std::slice::from_ref(&claim)).await {
-                Ok((_, claimed)) => return turned.note(&[claim], claimed),
+            match self.claim(std::slice::from_ref(&claim)).await {
+                Ok(claimed) => return turned.note(&[claim], claimed),
                 Err(StoreError::Refused(reason)) if claim.deliveries.len() > 1 => {
-                    // Which of them it is shows when they are claimed apart.
                     warn!(receiver, reason, "these deliveries cannot be told in one message");
                     turned.let_go.extend(claim.deliveries.drain(1..));
                 }
@@ -296,22 +309,36 @@ impl Desk {
         }
     }
 
-    async fn settle_and_claim(
-        &self,
-        ended: &[Ended],
-        claims: &[Claim],
-    ) -> Result<(Vec<Vec<Settled>>, Vec<Claimed>), StoreError> {
-        let settlements: Vec<Settlement> =
-            ended.iter().map(|ended| ended.settlement.clone()).collect();
+    async fn settle(&self, ended: &[Ended]) -> Result<Vec<Vec<Settled>>, StoreError> {
         let mut keys = Keys::default();
         ended.iter().for_each(|ended| keys.extend(ended.claimed.keys()));
-        claims.iter().for_each(|claim| keys.extend(claim.keys()));
+        let settlements = ended.iter().map(|ended| ended.settlement.clone());
+        let settlements: Vec<Settlement> = settlements.collect();
         // One time for as often as it is decided: what is down is named by when it went down.
         let now = clock::now();
-        let (rules, claims) = (Arc::clone(&self.bell.rules), claims.to_vec());
-        let decide = move |snapshot: &Snapshot| {
-            Stirred::by(engine::settle(&rules, snapshot, &settlements, &claims, now))
-        };
+        self.transact(keys, move |rules, snapshot| {
+            engine::settle(rules, snapshot, &settlements, now)
+        })
+        .await
+    }
+
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        let mut keys = Keys::default();
+        claims.iter().for_each(|claim| keys.extend(claim.keys()));
+        let claims = claims.to_vec();
+        self.transact(keys, move |rules, snapshot| {
+            engine::claim(rules, snapshot, &claims, clock::now())
+        })
+        .await
+    }
+
+    async fn transact<T: Send + 'static>(
+        &self,
+        keys: Keys,
+        mut decide: impl FnMut(&Rules, &Snapshot) -> Decision<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let rules = Arc::clone(&self.bell.rules);
+        let decide = move |snapshot: &Snapshot| Stirred::by(decide(&rules, snapshot));
         let (done, stirred) = transact(&*self.bell.store, keys, decide).await?;
         self.bell.wake.wake(stirred);
         Ok(done)

@@ -18,7 +18,7 @@ use super::desk::{AFTER_FAILURE, Desk, Ended, Sent, Turned};
 use super::receivers::Sender;
 use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
-use crate::engine::{Claim, Claimed, DeliveryId, Outcome};
+use crate::engine::{Claim, Claimed, DeliveryId, INTERVALS, Outcome};
 use crate::lifecycle::Lifecycle;
 use crate::message::Templates;
 use crate::metrics::Metrics;
@@ -73,8 +73,10 @@ pub struct Worker {
     resting_until: Instant,
     /// When to look into the store again.
     next_look: Instant,
-    /// How long the last message took, or may take while the place is in trouble.
+    /// How long a message takes, by the last ones; as long as it may while the place is in trouble.
     took: Duration,
+    /// Whether the place got into trouble while the commit under way was on its way.
+    trouble: bool,
     /// What waits in the store, by the messages that are to tell it.
     found: VecDeque<Vec<DeliveryId>>,
     /// What is claimed, to be sent when there is a hand free.
@@ -118,6 +120,7 @@ impl Worker {
             resting_until: now,
             next_look: now,
             took: receiver.timeout,
+            trouble: false,
             found: VecDeque::new(),
             ready: VecDeque::new(),
             ended: Vec::new(),
@@ -146,7 +149,11 @@ impl Worker {
             if stopping && self.is_idle() && self.offer.is_none() {
                 return;
             }
-            let next = self.next_look(Instant::now()).filter(|_| !stopping);
+            let now = Instant::now();
+            // One that is due waits for what is being handed over.
+            let is_free = self.offer.is_none();
+            let is_to_come = |next: &Instant| !stopping && (is_free || *next > now);
+            let next = self.next_look(now).filter(is_to_come);
             tokio::select! {
                 Some(sent) = self.sending.next() => self.sent(sent),
                 turned = come_true(&mut self.turn) => self.turned(turned),
@@ -170,7 +177,16 @@ impl Worker {
             let claims = self.next_claims();
             self.take_turn(claims);
         }
-        if self.next_look(now).is_some_and(|next| next <= now) {
+        let look_is_due = self.next_look(now).is_some_and(|next| next <= now);
+        if look_is_due || !self.is_idle() || self.not_before(now) > now {
+            self.withdraw();
+        } else if self.offer.is_none() {
+            self.offer = Some(self.desk.bell.wake.offer(self.desk.hand()));
+        }
+        // What is being handed over comes first.
+        if look_is_due && self.offer.is_none() {
+            // What is made from now on is looked for after it.
+            self.next_look = now + LONGEST_WAIT;
             let most = match &self.bucket {
                 _ if self.may_digest() => DIGEST_AT_MOST,
                 Some(_) => self.room(),
@@ -178,11 +194,6 @@ impl Worker {
             };
             let (desk, limit) = (Arc::clone(&self.desk), most + self.not_again.len());
             self.look = Some(Box::pin(async move { desk.look(limit).await }));
-        }
-        if !self.is_idle() || self.not_before(now) > now {
-            self.withdraw();
-        } else if self.offer.is_none() {
-            self.offer = Some(self.desk.bell.wake.offer(self.desk.hand()));
         }
     }
 
@@ -206,6 +217,9 @@ impl Worker {
     /// When to look again, if what is found then can be claimed.
     fn next_look(&mut self, now: Instant) -> Option<Instant> {
         let may_look = self.look.is_none() && self.found.is_empty() && self.room() > 0;
+        // Where nothing is claimed ahead, what has ended may be what waits longest.
+        let is_settled = self.turn.is_none() && self.ended.is_empty();
+        let may_look = may_look && (is_settled || self.ahead() > 0);
         may_look.then(|| self.next_look.max(self.not_before(now)))
     }
 
@@ -215,17 +229,22 @@ impl Worker {
         self.resting_until.max(next.unwrap_or(self.resting_until))
     }
 
-    /// How many more messages may be claimed. Where they go out fast, some are claimed ahead, so that
-    /// nobody waits for a commit; where they do not, or not as fast as the place could, nothing is
-    /// leased that nobody can send.
+    /// How many more messages may be claimed: as many as there are hands free, and some ahead.
     fn room(&self) -> usize {
-        let in_time = SOON.as_micros() / self.took.as_micros().max(1);
-        let ahead = match self.bucket {
-            Some(_) => 0,
-            None => AHEAD.min(self.at_once.saturating_mul(in_time.try_into().unwrap_or(AHEAD))),
-        };
         let claimed = self.claiming + self.ready.len() + self.sending.len();
-        (self.at_once + ahead).saturating_sub(claimed)
+        (self.at_once + self.ahead()).saturating_sub(claimed)
+    }
+
+    /// How many messages are claimed before there are hands free for them. Where they go out fast, some
+    /// are, so that nobody waits for a commit; where they do not, or not as fast as the place could,
+    /// nothing is leased that nobody can send.
+    fn ahead(&self) -> usize {
+        let in_time = SOON.as_micros() / self.took.as_micros().max(1);
+        let says: usize = self.ready.iter().map(says_of).sum();
+        if self.bucket.is_some() || says > INTERVALS as usize {
+            return 0;
+        }
+        AHEAD.min(self.at_once.saturating_mul(in_time.try_into().unwrap_or(AHEAD)))
     }
 
     fn send(&mut self) {
@@ -243,7 +262,15 @@ impl Worker {
             return;
         }
         self.claiming = claims.len();
-        let (desk, ended) = (Arc::clone(&self.desk), std::mem::take(&mut self.ended));
+        // As with what is claimed: no more at once than one decision should hold, and the first.
+        let mut says = 0;
+        let more = self.ended.iter().skip_while(|ended| {
+            let is_first = says == 0;
+            says += says_of(&ended.claimed).max(1);
+            is_first || says <= INTERVALS as usize
+        });
+        let later = self.ended.split_off(self.ended.len() - more.count());
+        let (desk, ended) = (Arc::clone(&self.desk), std::mem::replace(&mut self.ended, later));
         self.turn = Some(Box::pin(async move { desk.turn(&ended, &claims).await }));
     }
 
@@ -293,15 +320,18 @@ impl Worker {
         ids.retain(|id| !self.not_again.contains(id));
         let until = |next: Timestamp| next.since(clock::now()).min(LONGEST_WAIT);
         let later = waiting.next.map_or(LONGEST_WAIT, until);
-        self.next_look = match &self.bucket {
-            _ if self.resting_until > now => return,
+        // Unless it was to be before that for what was made meanwhile.
+        self.next_look = self.next_look.min(match &self.bucket {
+            _ if self.resting_until > now => now,
             // What is due within this very millisecond is due in the next.
             _ if ids.is_empty() => now + later.max(Duration::from_millis(1)),
             // What is left by its rate is to be looked at as a whole again.
             Some(_) => now,
             None => now + later,
-        };
-        self.found = self.messages(ids).into();
+        });
+        if self.resting_until <= now {
+            self.found = self.messages(ids).into();
+        }
     }
 
     fn turned(&mut self, turned: Turned) {
@@ -311,10 +341,13 @@ impl Worker {
         }
         self.nothing_was_sent(turned.unused);
         turned.claimed.into_iter().for_each(|claimed| self.claimed(claimed));
+        if std::mem::take(&mut self.trouble) {
+            self.put_back();
+        }
         if turned.failed {
             self.forget_found();
             self.next_look = Instant::now() + AFTER_FAILURE;
-        } else if turned.unused > 0 {
+        } else if turned.unused > 0 || turned.apart {
             self.next_look = Instant::now();
         }
     }
@@ -341,10 +374,17 @@ impl Worker {
     fn sent(&mut self, sent: Sent) {
         let Sent { ended, took, pause } = sent;
         match &ended.settlement.outcome {
-            Outcome::Sent { .. } | Outcome::Message { .. } => self.took = took,
+            Outcome::Sent { .. } | Outcome::Message { .. } => {
+                // One that was fast says little of the next after one that was not.
+                self.took = took.max(self.took / 2);
+                if self.took > SOON {
+                    self.put_back();
+                }
+            }
             // Where there is trouble, what waits longest is looked up anew.
             _ => {
                 self.took = self.desk.receiver.timeout;
+                self.trouble = self.turn.is_some();
                 self.forget_found();
                 self.put_back();
                 self.next_look = Instant::now();
@@ -380,6 +420,11 @@ impl Worker {
             self.offer = None;
         }
     }
+}
+
+/// Of how many intervals a message speaks.
+fn says_of(claimed: &Claimed) -> usize {
+    claimed.deliveries().filter_map(|it| Some(it.notification.as_ref()?.says.len())).sum()
 }
 
 /// What this comes to, once; for ever, if there is nothing.

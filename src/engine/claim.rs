@@ -13,6 +13,10 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::rules::{Labels, On, Rules};
 
+/// How many intervals the messages speak of that are claimed, or settled, by one decision, but for the
+/// first of them: all of it is in memory at once.
+pub const INTERVALS: u32 = 256;
+
 /// The right to send a delivery, until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -105,27 +109,36 @@ struct Ready {
     group: Option<Group>,
 }
 
-/// Claims those of one receiver's deliveries that are due and free, to be told in one message. One
-/// that was attempted and would say something else now is superseded by a new one, which is claimed
-/// in its stead; one with nothing left to say is dropped. What was told in a digest before is claimed
-/// with all of that, and nothing else.
+/// Claims for each message in turn those of one receiver's deliveries that are due and free, to be told in
+/// it; as many messages as speak of [`INTERVALS`] at most, and the first. A delivery that was attempted
+/// and would say something else now is superseded by a new one, which is claimed in its stead; one with
+/// nothing left to say is dropped. What was told in a digest before is claimed with all of that, and
+/// nothing else.
 #[must_use]
 pub fn claim(
     rules: &Rules,
     snapshot: &Snapshot,
-    claim: &Claim,
+    claims: &[Claim],
     now: Timestamp,
-) -> Decision<Option<Claimed>> {
+) -> Decision<Vec<Claimed>> {
     let mut draft = Draft::new(snapshot, now);
-    let claimed = claim_next(&mut draft, rules, claim);
+    let claimed = claim_in_turn(&mut draft, rules, claims);
     draft.finish(claimed)
 }
 
 /// Does so within a decision.
-pub(super) fn claim_next(draft: &mut Draft<'_>, rules: &Rules, claim: &Claim) -> Option<Claimed> {
-    // Where a row is missing, all of it is done again.
-    let claimed = claim_all(draft, rules, claim).unwrap_or_default();
-    decide::look_at_touched(draft, rules);
+pub(super) fn claim_in_turn(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    claims: &[Claim],
+) -> Vec<Claimed> {
+    let mut room = None;
+    let mut claimed = Vec::new();
+    for claim in claims {
+        // Where a row is missing, all of it is done again.
+        claimed.extend(claim_all(draft, rules, claim, &mut room).unwrap_or_default());
+        decide::look_at_touched(draft, rules);
+    }
     claimed
 }
 
@@ -133,9 +146,15 @@ fn claim_all(
     draft: &mut Draft<'_>,
     rules: &Rules,
     claim: &Claim,
+    room: &mut Option<u32>,
 ) -> Result<Option<Claimed>, Missing> {
     let Claim { hand, deliveries } = claim;
     let together = together(draft, &hand.receiver, deliveries)?;
+    let weight = weight(draft, rules, &together)?;
+    if room.is_some_and(|room| room < weight) {
+        return Ok(None);
+    }
+    *room = Some(room.unwrap_or(INTERVALS).saturating_sub(weight));
     let with_states = hand.with_states && together.len() == 1;
     let mut ready = Vec::new();
     each(together, |delivery| {
@@ -143,6 +162,18 @@ fn claim_all(
         Ok(())
     })?;
     lease_all(draft, rules, ready, &hand.lease)
+}
+
+/// How many intervals these are going to speak of, about.
+fn weight(draft: &mut Draft<'_>, rules: &Rules, together: &[Delivery]) -> Result<u32, Missing> {
+    let mut weight = 0u32;
+    each(together.iter().filter(|delivery| !delivery.is_notice()), |delivery| {
+        let Some(group) = draft.group(&delivery.group)? else { return Ok(()) };
+        let repeats = group::is_due_to_repeat(&group, rules, draft.now);
+        weight = weight.saturating_add(if repeats { group.firing } else { group.news });
+        Ok(())
+    })?;
+    Ok(weight)
 }
 
 /// Those of these deliveries for a receiver that go in one message with the first that is due and free.
@@ -194,7 +225,7 @@ fn make_ready(
     // Whoever held an expired lease is gone, and nobody knows how far it came.
     delivery.doubtful |= delivery.lease.is_some();
     if !delivery.is_notice() {
-        draft.want_group(&delivery.group);
+        draft.want_news_of(&delivery.group);
     }
     match health::route(draft, rules, &delivery)? {
         Route::Here => {}

@@ -71,13 +71,12 @@ pub fn decide_and_claim(
 ) -> Decision<(Vec<Decided>, Vec<Claimed>)> {
     let mut draft = Draft::new(snapshot, now);
     let decided = decide_all(&mut draft, rules, events);
-    let mut claimed = Vec::new();
-    for hand in free {
-        if let [made] = &draft.made_for(&hand.receiver)[..] {
-            let next = Claim { deliveries: vec![made.clone()], hand: hand.clone() };
-            claimed.extend(claim::claim_next(&mut draft, rules, &next));
-        }
-    }
+    let claims: Vec<Claim> = free
+        .iter()
+        .map(|hand| Claim { hand: hand.clone(), deliveries: draft.made_for(&hand.receiver) })
+        .filter(|claim| claim.deliveries.len() == 1)
+        .collect();
+    let claimed = claim::claim_in_turn(&mut draft, rules, &claims);
     draft.finish((decided, claimed))
 }
 

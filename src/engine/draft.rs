@@ -282,14 +282,17 @@ impl<'a> Draft<'a> {
         Ok(self.snapshot.letters.contains(group))
     }
 
-    /// The last events of a container that were received before this decision, unsorted.
+    /// The last events of a container that were received, the last first.
     pub(super) fn recent(&mut self, container: &Arc<str>) -> Result<Vec<Heard>, Missing> {
         if !self.snapshot.asked.recent.contains(container) {
             self.need.recent.insert(container.clone());
             return Err(Missing);
         }
-        let read = self.snapshot.recent.get(container).into_iter().flatten();
-        Ok(read.chain(self.events_of(container)).cloned().collect())
+        let mut recent: Vec<Heard> = self.events_of(container).cloned().collect();
+        recent.reverse();
+        recent.extend(self.snapshot.recent.get(container).into_iter().flatten().cloned());
+        recent.truncate(RECENT);
+        Ok(recent)
     }
 
     /// The events of this container that take their place by this decision, in the order of arrival.
@@ -359,14 +362,10 @@ impl<'a> Draft<'a> {
         Ok(self.snapshot.groups.get(key).cloned())
     }
 
-    /// Has a group and its news read with whatever else is missing.
-    pub(super) fn want_group(&mut self, key: &GroupKey) {
-        let (asked, need) = (&self.snapshot.asked, &mut self.need);
-        if !self.groups.contains_key(key) && !asked.groups.contains(key) {
-            need.groups.insert(key.clone());
-        }
-        if !asked.news.contains(key) {
-            need.news.insert(key.clone());
+    /// Has the news of a group read with whatever else is missing.
+    pub(super) fn want_news_of(&mut self, key: &GroupKey) {
+        if !self.snapshot.asked.news.contains(key) {
+            self.need.news.insert(key.clone());
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claim::{self, Claim, Claimed};
 use super::draft::{Draft, Missing, each};
 use super::health::{self, Route};
 use super::types::*;
@@ -112,16 +111,14 @@ pub enum Settled {
     Lost,
 }
 
-/// Settles attempts one after the other, and then claims what is to be sent next: the one commit does
-/// for all of it. What became of each of an attempt's deliveries, and what was claimed.
+/// Settles attempts, one after the other. What became of each of an attempt's deliveries.
 #[must_use]
 pub fn settle(
     rules: &Rules,
     snapshot: &Snapshot,
     settlements: &[Settlement],
-    claims: &[Claim],
     now: Timestamp,
-) -> Decision<(Vec<Vec<Settled>>, Vec<Claimed>)> {
+) -> Decision<Vec<Vec<Settled>>> {
     let mut draft = Draft::new(snapshot, now);
     // Where a row is missing, all of it is done again.
     let mut settle = |settlement: &Settlement| {
@@ -130,9 +127,7 @@ pub fn settle(
         settled
     };
     let settled = settlements.iter().map(&mut settle).collect();
-    let claimed = claims.iter().filter_map(|next| claim::claim_next(&mut draft, rules, next));
-    let claimed = claimed.collect();
-    draft.finish((settled, claimed))
+    draft.finish(settled)
 }
 
 /// Takes back the leases that a stopped program held: nobody knows how far it came.
@@ -217,9 +212,6 @@ fn settle_one(
 ) -> Result<Settled, Missing> {
     let now = draft.now;
     delivery.lease = None;
-    if settlement.outcome == Outcome::Unsent {
-        return put_back(draft, rules, delivery);
-    }
     delivery.reached = settlement.reached.clone();
     let detail = settlement.outcome.detail().map(str::to_owned);
     draft.put_attempt(Attempt {
@@ -260,38 +252,28 @@ fn settle_one(
             Ok(Settled::Waits { until: now })
         }
         Outcome::Message { .. } => bury(draft, rules, delivery, |_| true),
-        Outcome::Transient { .. }
-        | Outcome::Destination { .. }
-        | Outcome::Unknown { .. }
-        | Outcome::Unsent => wait(draft, rules, delivery, settlement),
+        Outcome::Transient { .. } | Outcome::Destination { .. } | Outcome::Unknown { .. } => {
+            wait(draft, rules, delivery, settlement)
+        }
+        Outcome::Unsent => Ok(put_back(draft, delivery)),
     }
 }
 
-/// Has a delivery be as it was before it was claimed, since nothing of it was sent.
-fn put_back(
-    draft: &mut Draft<'_>,
-    rules: &Rules,
-    mut delivery: Delivery,
-) -> Result<Settled, Missing> {
-    let now = draft.now;
-    draft.put_attempt(Attempt {
-        delivery: delivery.id.clone(),
-        number: delivery.attempts,
-        started_at: now,
-        ended_at: Some(now),
-        outcome: Some(Outcome::Unsent.word()),
-        detail: None,
-    });
+/// Has a delivery wait as it did before it was claimed, since nothing of it was sent. Unless it says what
+/// was said, or waited, before it, it is put together anew.
+fn put_back(draft: &mut Draft<'_>, delivery: Delivery) -> Settled {
+    let is_new =
+        |saying: &Saying| !saying.doubtful && saying.waiting_since == delivery.waiting_since;
+    let mut says = delivery.notification.iter().flat_map(|notification| &notification.says);
+    let is_first = delivery.attempts <= 1 && !delivery.doubtful && !delivery.is_notice();
+    let (notification, digest) = match is_first && says.all(is_new) {
+        true => (None, None),
+        false => (delivery.notification.clone(), delivery.digest.clone()),
+    };
     // The next attempt takes its number.
-    delivery.attempts = delivery.attempts.saturating_sub(1);
-    if !delivery.doubtful {
-        resolve_doubt(draft, rules, &delivery, false)?;
-        if delivery.attempts == 0 && !delivery.is_notice() {
-            (delivery.notification, delivery.digest) = (None, None);
-        }
-    }
-    draft.put_delivery(delivery);
-    Ok(Settled::Waits { until: now })
+    let attempts = delivery.attempts.saturating_sub(1);
+    draft.put_delivery(Delivery { attempts, notification, digest, ..delivery });
+    Settled::Waits { until: draft.now }
 }
 
 /// Enters that what may have been told by this delivery was, or was not: wherever it is by now, since

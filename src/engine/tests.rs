@@ -276,19 +276,25 @@ fn news_whose_answer_was_lost_is_said_again() {
 
 #[test]
 fn what_was_only_in_a_refused_message_is_not_taken_for_heard() {
-    let mut world = crashed();
-    world.hear("a", "CRASHED", 0);
-    world.wait(5);
-    world.deliver(&lost());
-    world.hear("b", "CRASHED", 5);
-    world.wait(30);
-    let refused = Outcome::Message { detail: "no".into() };
-    let both = || [("a".into(), News::Firing), ("b".into(), News::Firing)];
-    assert_eq!(said(&world.deliver(&refused)), [both()]);
-    assert_eq!(said(&world.deliver(&refused)), [both()]);
-    let maybe: Vec<bool> =
-        world.intervals.values().map(|interval| interval.ledger[0].maybe.fires()).collect();
-    assert_eq!(maybe, [true, false], "the first may have been heard of, the second was not");
+    for is_put_back_first in [false, true] {
+        let mut world = crashed();
+        world.hear("a", "CRASHED", 0);
+        world.wait(5);
+        world.deliver(&lost());
+        world.hear("b", "CRASHED", 5);
+        world.wait(30);
+        if is_put_back_first {
+            let claimed = world.claim();
+            world.settle(&claimed[0], &Outcome::Unsent);
+        }
+        let refused = Outcome::Message { detail: "no".into() };
+        let both = || [("a".into(), News::Firing), ("b".into(), News::Firing)];
+        assert_eq!(said(&world.deliver(&refused)), [both()]);
+        assert_eq!(said(&world.deliver(&refused)), [both()]);
+        let maybe: Vec<bool> =
+            world.intervals.values().map(|interval| interval.ledger[0].maybe.fires()).collect();
+        assert_eq!(maybe, [true, false], "the first may have been heard of, the second was not");
+    }
 }
 
 #[test]

@@ -937,11 +937,12 @@ pub struct Attempt {
     pub delivery: DeliveryId,
     /// Its number, from 1.
     pub number: u32,
-    /// When it began; of an attempt that is stored already, what is stored holds.
+    /// When it began; of one that has ended, what is stored holds.
     pub started_at: Timestamp,
     /// When its outcome was known; `None` while it runs.
     pub ended_at: Option<Timestamp>,
-    /// What came of it: `sent`, `transient`, `message`, `destination`, `unknown`.
+    /// What came of it: `sent`, `transient`, `message`, `destination`, `unknown`; or `unsent`, until the
+    /// next attempt takes its number.
     pub outcome: Option<&'static str>,
     /// The place's own words.
     pub detail: Option<String>,
@@ -989,7 +990,7 @@ pub struct Keys {
     pub held: BTreeSet<GroupKey>,
     /// The open intervals of these groups.
     pub firing: BTreeSet<GroupKey>,
-    /// These deliveries.
+    /// These deliveries, with the groups that they are of.
     pub deliveries: BTreeSet<DeliveryId>,
     /// The deliveries that wait to be told by these digests.
     pub digests: BTreeSet<DeliveryId>,

@@ -80,6 +80,8 @@ impl Memory {
         });
         let entries = of_containers.flat_map(|interval| &interval.ledger);
         snapshot.asked.groups.extend(entries.map(|entry| entry.group.clone()));
+        let deliveries = keys.deliveries.iter().filter_map(|id| self.deliveries.get(id));
+        snapshot.asked.groups.extend(deliveries.map(|delivery| delivery.group.clone()));
         for heard in &self.events {
             let key = (heard.event.container.clone(), heard.reference());
             if keys.known.contains(&key) {

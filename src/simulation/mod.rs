@@ -88,8 +88,10 @@ impl<'a> Simulation<'a> {
         let lease = Lease { token: String::new(), until: now.plus(Duration::from_secs(60)) };
         let receiver = self.memory.deliveries.get(id)?.to.clone();
         let hand = Hand { receiver, lease, with_states: false };
-        let next = Claim { hand, deliveries: vec![id.clone()] };
-        self.memory.transact(Keys::default(), |snapshot| engine::claim(rules, snapshot, &next, now))
+        let next = [Claim { hand, deliveries: vec![id.clone()] }];
+        self.memory
+            .transact(Keys::default(), |snapshot| engine::claim(rules, snapshot, &next, now))
+            .pop()
     }
 
     fn settle(&mut self, claimed: &Claimed) {
@@ -103,7 +105,7 @@ impl<'a> Simulation<'a> {
             give_up_after: Duration::MAX,
         }];
         self.memory.transact(Keys::default(), |snapshot| {
-            engine::settle(rules, snapshot, &settlements, &[], now)
+            engine::settle(rules, snapshot, &settlements, now)
         });
     }
 }

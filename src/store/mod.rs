@@ -506,7 +506,8 @@ pub struct AttemptRow {
     pub started_at: Timestamp,
     /// When its outcome was known.
     pub ended_at: Option<Timestamp>,
-    /// What came of it: `sent`, `transient`, `message`, `destination` or `unknown`.
+    /// What came of it: `sent`, `transient`, `message`, `destination` or `unknown`; `unsent` if it was
+    /// claimed ahead and put back, until the next attempt takes its number.
     pub outcome: Option<String>,
     /// The place's own words.
     pub detail: Option<String>,

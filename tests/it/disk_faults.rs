@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use crate::harness::bad_disk::{at, on};
 use crate::harness::{
-    BadDisk, Fault, Place, Plan, Tocsin, client, crash, ended_or_listens, event, noise, post_to,
+    BadDisk, Fault, Place, Plan, Sink, Tocsin, client, crash, ended_or_listens, event, noise, now,
+    post_to, wait_until,
 };
 
 const RULES: &str = "defaults: { group_wait: 0s, group_by: [id] }
@@ -355,4 +356,31 @@ fn a_failed_sync_of_a_commit_loses_nothing_even_by_a_power_cut() {
         }
     }
     is_sound(&place, "at the end");
+}
+
+/// What is to be said of its end cannot be put together, since what is to be said of its beginning is
+/// damaged: that is no reason to keep the event out of the timeline, or the message from being made.
+#[test]
+fn an_event_whose_message_cannot_be_put_together_takes_its_place_all_the_same() {
+    let sink = Sink::new();
+    let place = Place::new(&format!(
+        "receivers: {{ hook: {{ webhook: {{ url: {:?} }} }} }}\n\
+         defaults: {{ notify: [hook], group_wait: 0s, group_interval: 1s }}\n\
+         rules: [{{ name: crashed, when: {{ state: CRASHED }} }}]\n",
+        sink.url(),
+    ));
+    let tocsin = place.serve();
+    tocsin.hear(&crash("web-1"));
+    tocsin.wait_for_delivery("hook", "sent");
+    let told = now();
+    tocsin.stop();
+    let connection = Connection::open(place.database()).unwrap();
+    connection.execute("update events set payload = x'ff'", []).unwrap();
+    drop(connection);
+    let tocsin = place.serve();
+    // From then on its end is told at once.
+    wait_until(|| (now() > told + 1.0).then_some(()), String::new);
+    tocsin.hear(&event("web-1", "CRASHED", "RUNNING"));
+    assert_eq!(tocsin.get("/api/containers")[0]["state"], "RUNNING");
+    tocsin.wait_for_delivery("hook", "pending");
 }

@@ -83,10 +83,10 @@ fn they_are_not_read_for_those_who_do_not_show_them() {
     let lease = Lease { token: "t".into(), until: at(60) };
     let receiver = world.deliveries[&id].to.clone();
     let hand = Hand { receiver, lease, with_states: false };
-    let next = Claim { hand, deliveries: vec![id] };
+    let next = [Claim { hand, deliveries: vec![id] }];
     let (rules, now) = (world.rules.clone(), world.now);
     let (snapshot, _, claimed) =
         world.decided(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));
-    assert!(claimed.unwrap().notification.states.is_empty());
+    assert!(claimed[0].notification.states.is_empty());
     assert!(snapshot.asked.recent.is_empty() && snapshot.asked.timelines.is_empty());
 }

@@ -136,7 +136,7 @@ impl World {
             });
             let deliveries: Vec<DeliveryId> = made.collect();
             if deliveries.len() == 1 {
-                let next = Claim { hand, deliveries };
+                let next = [Claim { hand, deliveries }];
                 apart.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));
             }
         }
@@ -296,8 +296,8 @@ impl World {
             .iter()
             .filter_map(|ids| {
                 let hand = self.hand(self.deliveries[&ids[0]].to.clone());
-                let next = Claim { hand, deliveries: ids.clone() };
-                self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now))
+                let next = [Claim { hand, deliveries: ids.clone() }];
+                self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now)).pop()
             })
             .collect();
         for saying in claimed.iter().flat_map(said).flat_map(|said| said.says) {
@@ -346,8 +346,8 @@ impl World {
     pub(super) fn settle_so(&mut self, settlement: &Settlement) -> Settled {
         let (rules, now) = (self.rules.clone(), self.now);
         let settlements = std::slice::from_ref(settlement);
-        let (settled, _) = self
-            .transact(Keys::default(), |snapshot| settle(&rules, snapshot, settlements, &[], now));
+        let settled =
+            self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, settlements, now));
         assert_eq!(settled[0].len(), settlement.deliveries.len());
         settled[0][0].clone()
     }
@@ -400,8 +400,8 @@ impl World {
         }
     }
 
-    /// Settles the two oldest in flight, and claims in the same decision what can be sent next to those
-    /// who have a hand free by that.
+    /// Settles the two oldest in flight in one decision, and claims in another what can be sent next to
+    /// those who have a hand free by that.
     pub(super) fn land_and_send(&mut self, outcome: &Outcome) {
         let ended = self.in_flight.len().min(2);
         let ended: Vec<Claimed> = self.in_flight.drain(..ended).collect();
@@ -419,9 +419,9 @@ impl World {
             }
         }
         let (rules, now) = (self.rules.clone(), self.now);
-        let (settled, next) = self.transact(Keys::default(), |snapshot| {
-            settle(&rules, snapshot, &settlements, &next, now)
-        });
+        let settled =
+            self.transact(Keys::default(), |snapshot| settle(&rules, snapshot, &settlements, now));
+        let next = self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));
         for (settled, settlement) in settled.iter().zip(&settlements) {
             assert_eq!(settled.len(), settlement.deliveries.len());
             assert_ne!(settled[0], Settled::Lost);

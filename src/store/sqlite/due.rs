@@ -131,7 +131,7 @@ pub(super) fn claimable(
 pub(super) fn leased(connection: &Connection) -> Result<Vec<DeliveryId>, Failure> {
     let mut statement = connection.prepare_cached(
         "select id from deliveries
-         where status = 'pending' and lease_token is not null order by key",
+         where status = 'pending' and lease_token is not null order by +key",
     )?;
     let ids = statement.query_map([], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
@@ -165,7 +165,7 @@ pub(super) fn waiting_for_others(
     let mut statement = connection.prepare_cached(
         "select id from deliveries
          where status = 'pending' and receiver not in (select value from json_each(?1))
-         order by key",
+         order by +key",
     )?;
     let ids = statement.query_map([Json(receivers)], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)

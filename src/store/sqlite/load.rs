@@ -186,6 +186,12 @@ fn extend(
             snapshot.events.insert((id.clone(), *reference), Arc::new(event));
         }
     }
+    for id in &keys.deliveries {
+        if let Some(delivery) = delivery(connection, id)? {
+            keys.groups.insert(delivery.group.clone());
+            snapshot.deliveries.insert(id.clone(), delivery);
+        }
+    }
     for key in &keys.groups {
         if let Some(group) = memory.group(connection, key)? {
             snapshot.groups.insert(key.clone(), group);
@@ -199,11 +205,6 @@ fn extend(
     }
     for key in &keys.firing {
         add(snapshot, intervals_of(connection, memory, FIRING, key)?);
-    }
-    for id in &keys.deliveries {
-        if let Some(delivery) = delivery(connection, id)? {
-            snapshot.deliveries.insert(id.clone(), delivery);
-        }
     }
     for digest in &keys.digests {
         let waiting = of_digest(connection, digest)?.into_iter();
@@ -304,7 +305,7 @@ pub(super) fn timeline(connection: &Connection, last: i64) -> Result<Vec<Heard>,
     heard(connection, ALL, [last])
 }
 
-/// The last of them, in no order. The limit is that of the walk: one on its result would have all of
+/// The last of them, the last first. The limit is that of the walk: one on its result would have all of
 /// it walked first.
 fn recent(connection: &Connection, last: i64) -> Result<Vec<Heard>, Failure> {
     const LAST: &str = "with recursive chain (seq) as (
@@ -314,7 +315,7 @@ fn recent(connection: &Connection, last: i64) -> Result<Vec<Heard>, Failure> {
                  where e.before is not null
              limit ?2)
          select e.timestamp, e.identity, e.at, e.received_at, e.payload
-         from chain c join events e on e.seq = c.seq where e.failed is null";
+         from chain c join events e on e.seq = c.seq where e.failed is null order by c.seq desc";
     heard(connection, LAST, params![last, i64::try_from(RECENT).unwrap_or(i64::MAX)])
 }
 
