@@ -103,12 +103,14 @@ impl Wake {
                 };
                 // If one was withdrawn meanwhile, it is decided anew without it.
                 if let Some(handed) = wake.take(claimed) {
-                    wake.ask_to_look(&changes);
-                    return Stirred::by(Decision::Done(changes, (value, handed)));
+                    let passed_over = wake.take_those_who_are_to_look(&changes);
+                    return Stirred::by(Decision::Done(changes, (value, handed, passed_over)));
                 }
             }
         };
-        let ((value, handed), stirred) = store::transact(store, keys, unit).await?;
+        let ((value, handed, passed_over), stirred) = store::transact(store, keys, unit).await?;
+        // They learn of it now that there is something to be found.
+        drop(passed_over);
         for (answer, claimed) in handed {
             // Whoever is gone by now went with the program, and the next start sees to it.
             let _: Result<(), Claimed> = answer.send(claimed);
@@ -130,12 +132,12 @@ impl Wake {
         Some(handed.collect())
     }
 
-    /// Takes back the hands of those for whom something is left to be claimed: nothing that is made later
-    /// is to overtake it.
-    fn ask_to_look(&self, changes: &Changes) {
-        for delivery in changes.deliveries.iter().filter(|it| is_waiting(it)) {
-            self.withdraw(&delivery.to);
-        }
+    /// Takes the hands of those for whom something is left to be looked at: what is made next is not to
+    /// overtake it.
+    fn take_those_who_are_to_look(&self, changes: &Changes) -> Vec<oneshot::Sender<Claimed>> {
+        let mut free = lock(&self.free);
+        let waiting = changes.deliveries.iter().filter(|delivery| is_waiting(delivery));
+        waiting.filter_map(|delivery| Some(free.remove(&delivery.to)?.answer)).collect()
     }
 
     /// Has every group looked at again, since a silence was made or ended.

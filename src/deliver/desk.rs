@@ -61,8 +61,9 @@ pub(super) struct Turned {
     pub(super) unused: usize,
     /// What may be claimed again.
     pub(super) let_go: Vec<DeliveryId>,
-    /// Whether it took more commits than one.
-    pub(super) apart: bool,
+    /// Whether something may be due by it that was not to be found before: what is to be tried again at
+    /// once, or was done one by one.
+    pub(super) look_again: bool,
     /// Whether the store is to be left alone for [`AFTER_FAILURE`].
     pub(super) failed: bool,
 }
@@ -83,6 +84,12 @@ impl Desk {
             },
             with_states: self.receiver.kind.shows_states(),
         }
+    }
+
+    /// Whether what is claimed can be sent and settled before its lease ends.
+    pub(super) fn has_time(&self, claimed: &Claimed) -> bool {
+        let lease = claimed.delivery.lease.as_ref();
+        lease.is_some_and(|lease| clock::now().plus(self.receiver.timeout) < lease.until)
     }
 
     /// Sends a message, and judges the answer.
@@ -134,6 +141,7 @@ impl Desk {
             _ => clock::now(),
         }
     }
+
     /// What is to be done about an answer, and how long the place asked to be left alone.
     fn judge(
         &self,
@@ -198,14 +206,14 @@ impl Desk {
         }
     }
 
-    /// Settles what has ended and claims what is next. Both are asked for at once, so that one commit does
-    /// for both.
+    /// Settles what has ended and claims what is next. Both are asked for at once, so that one commit may
+    /// do for both.
     pub(super) async fn turn(&self, ended: &[Ended], claims: &[Claim]) -> Turned {
-        let (mut turned, mut claimed) = (Turned::default(), Turned::default());
-        tokio::join!(self.settle_all(ended, &mut turned), self.claim_all(claims, &mut claimed));
-        turned.let_go.append(&mut claimed.let_go);
-        turned.apart |= claimed.apart;
-        Turned { let_go: turned.let_go, apart: turned.apart, ..claimed }
+        let (mut turned, mut settled) = (Turned::default(), Turned::default());
+        tokio::join!(self.settle_all(ended, &mut settled), self.claim_all(claims, &mut turned));
+        turned.let_go.append(&mut settled.let_go);
+        turned.look_again |= settled.look_again;
+        turned
     }
 
     async fn settle_all(&self, all: &[Ended], turned: &mut Turned) {
@@ -217,7 +225,7 @@ impl Desk {
         }
         // Whatever it was, each is done by itself. What is not settled is not let go: it would be sent again
         // each time that its lease ends.
-        turned.apart = true;
+        turned.look_again = true;
         for one in all {
             if let Some(settled) = self.settle_one(one).await {
                 self.settled(one, settled, turned);
@@ -226,6 +234,7 @@ impl Desk {
     }
 
     fn settled(&self, ended: &Ended, settled: Vec<Settled>, turned: &mut Turned) {
+        turned.look_again |= settled.iter().any(|it| matches!(it, Settled::Waits { .. }));
         for (delivery, settled) in ended.claimed.deliveries().zip(settled) {
             self.report(delivery, &ended.settlement.outcome, settled);
         }
@@ -267,7 +276,7 @@ impl Desk {
             Ok(claimed) => turned.note(claims, claimed),
             // Which of them it is shows when they are claimed apart.
             Err(StoreError::Refused(_)) => {
-                turned.apart = true;
+                turned.look_again = true;
                 for claim in claims {
                     self.claim_one(claim.clone(), turned).await;
                 }

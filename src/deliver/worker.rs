@@ -38,11 +38,15 @@ const DIGEST_AFTER: Duration = Duration::from_secs(5);
 const DIGEST_AT_MOST: usize = 500;
 
 /// How many deliveries are claimed ahead at most for a receiver that takes them as fast as they can be
-/// sent, and how many are found at once. What is due meanwhile, such as a retry, waits for no more.
+/// sent, and how many are found at once, about. What is due meanwhile, such as a retry, waits for those.
 const AHEAD: usize = 32;
 
 /// Within what time all that is claimed ahead should be sent: what it says is frozen by then.
 const SOON: Duration = Duration::from_millis(100);
+
+/// How long a message may take before what is claimed ahead is put back. Much longer than what has
+/// anything claimed ahead, so that a place that is now faster, now slower does not cost a commit each time.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What every worker shares.
 pub struct Bell {
@@ -140,35 +144,31 @@ impl Worker {
         let soft = self.desk.bell.life.soft.clone();
         let mut made = self.desk.bell.wake.deliveries();
         loop {
-            let stopping = soft.is_cancelled();
+            let (stopping, now) = (soft.is_cancelled(), Instant::now());
             if stopping {
                 self.wind_up();
             } else {
-                self.go_on();
+                self.go_on(now);
             }
             if stopping && self.is_idle() && self.offer.is_none() {
                 return;
             }
-            let now = Instant::now();
-            // One that is due waits for what is being handed over.
-            let is_free = self.offer.is_none();
-            let is_to_come = |next: &Instant| !stopping && (is_free || *next > now);
-            let next = self.next_look(now).filter(is_to_come);
+            // One that is due by now has begun, or waits for what is being handed over.
+            let next = self.next_look(now).filter(|next| !stopping && *next > now);
             tokio::select! {
                 Some(sent) = self.sending.next() => self.sent(sent),
                 turned = come_true(&mut self.turn) => self.turned(turned),
                 looked = come_true(&mut self.look) => self.looked(looked),
                 handed = come_true(&mut self.offer) => self.handed(handed.ok()),
                 _ = made.changed(), if !stopping => self.next_look = Instant::now(),
-                () = sleep_until(next.unwrap_or(self.next_look)), if next.is_some() => {}
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
                 () = soft.cancelled(), if !stopping => {}
             }
         }
     }
 
     /// Begins whatever can be begun.
-    fn go_on(&mut self) {
-        let now = Instant::now();
+    fn go_on(&mut self, now: Instant) {
         if self.resting_until > now {
             self.put_back();
         }
@@ -217,7 +217,7 @@ impl Worker {
     /// When to look again, if what is found then can be claimed.
     fn next_look(&mut self, now: Instant) -> Option<Instant> {
         let may_look = self.look.is_none() && self.found.is_empty() && self.room() > 0;
-        // Where nothing is claimed ahead, what has ended may be what waits longest.
+        // Where nothing is claimed ahead, what has ended may be what waits longest: to be tried again.
         let is_settled = self.turn.is_none() && self.ended.is_empty();
         let may_look = may_look && (is_settled || self.ahead() > 0);
         may_look.then(|| self.next_look.max(self.not_before(now)))
@@ -251,18 +251,22 @@ impl Worker {
         while self.sending.len() < self.at_once
             && let Some(claimed) = self.ready.pop_front()
         {
+            if !self.desk.has_time(&claimed) {
+                self.ready.push_front(claimed);
+                return self.put_back();
+            }
             let desk = Arc::clone(&self.desk);
             self.sending.push(Box::pin(async move { desk.send(claimed).await }));
         }
     }
 
-    /// Has one commit settle what has ended, and claim this.
+    /// Has what has ended settled, and this claimed.
     fn take_turn(&mut self, claims: Vec<Claim>) {
         if self.ended.is_empty() && claims.is_empty() {
             return;
         }
         self.claiming = claims.len();
-        // As with what is claimed: no more at once than one decision should hold, and the first.
+        // What speaks of [`INTERVALS`] at most, but always the first.
         let mut says = 0;
         let more = self.ended.iter().skip_while(|ended| {
             let is_first = says == 0;
@@ -344,11 +348,12 @@ impl Worker {
         if std::mem::take(&mut self.trouble) {
             self.put_back();
         }
+        if turned.unused > 0 || turned.look_again {
+            self.look_anew();
+        }
         if turned.failed {
-            self.forget_found();
+            self.look_anew();
             self.next_look = Instant::now() + AFTER_FAILURE;
-        } else if turned.unused > 0 || turned.apart {
-            self.next_look = Instant::now();
         }
     }
 
@@ -377,17 +382,16 @@ impl Worker {
             Outcome::Sent { .. } | Outcome::Message { .. } => {
                 // One that was fast says little of the next after one that was not.
                 self.took = took.max(self.took / 2);
-                if self.took > SOON {
+                if self.took > SLOW && !self.ready.is_empty() {
                     self.put_back();
+                    self.look_anew();
                 }
             }
-            // Where there is trouble, what waits longest is looked up anew.
             _ => {
                 self.took = self.desk.receiver.timeout;
                 self.trouble = self.turn.is_some();
-                self.forget_found();
                 self.put_back();
-                self.next_look = Instant::now();
+                self.look_anew();
             }
         }
         // That the place takes what was under way when it asked does not end its rest.
@@ -403,9 +407,11 @@ impl Worker {
         self.ended.extend(unsent);
     }
 
-    fn forget_found(&mut self) {
+    /// Has what waits longest looked up anew, whatever was found before.
+    fn look_anew(&mut self) {
         self.nothing_was_sent(self.found.len());
         self.found.clear();
+        (self.look, self.next_look) = (None, Instant::now());
     }
 
     /// Gives back what was taken of the receiver's rate for so many messages.

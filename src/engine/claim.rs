@@ -154,7 +154,9 @@ fn claim_all(
     if room.is_some_and(|room| room < weight) {
         return Ok(None);
     }
-    *room = Some(room.unwrap_or(INTERVALS).saturating_sub(weight));
+    if weight > 0 {
+        *room = Some(room.unwrap_or(INTERVALS).saturating_sub(weight));
+    }
     let with_states = hand.with_states && together.len() == 1;
     let mut ready = Vec::new();
     each(together, |delivery| {

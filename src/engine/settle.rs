@@ -259,8 +259,8 @@ fn settle_one(
     }
 }
 
-/// Has a delivery wait as it did before it was claimed, since nothing of it was sent. Unless it says what
-/// was said, or waited, before it, it is put together anew.
+/// Has a delivery wait as it did before it was claimed, since nothing of it was sent. If all that it says
+/// is new it is put together anew; else it stays frozen, with the time that each part has waited.
 fn put_back(draft: &mut Draft<'_>, delivery: Delivery) -> Settled {
     let is_new =
         |saying: &Saying| !saying.doubtful && saying.waiting_since == delivery.waiting_since;

@@ -154,8 +154,18 @@ fn extend(
     for (alert, before) in &keys.ended_of {
         add(snapshot, prune::ended_of(connection, &mut memory.names, alert, *before)?);
     }
+    for id in &keys.deliveries {
+        if let Some(delivery) = delivery(connection, id)? {
+            keys.groups.insert(delivery.group.clone());
+            snapshot.deliveries.insert(id.clone(), delivery);
+        }
+    }
     if let Some(done) = keys.done {
         snapshot.done = prune::done(connection, done)?;
+        for id in &snapshot.done {
+            let delivery = delivery(connection, id)?;
+            snapshot.deliveries.extend(delivery.map(|delivery| (id.clone(), delivery)));
+        }
         keys.deliveries.extend(snapshot.done.iter().cloned());
     }
     for key in &keys.letters {
@@ -184,12 +194,6 @@ fn extend(
         let Some(row) = memory.get(connection, id)? else { continue };
         if let Some(event) = event(connection, row.last_event, *reference)? {
             snapshot.events.insert((id.clone(), *reference), Arc::new(event));
-        }
-    }
-    for id in &keys.deliveries {
-        if let Some(delivery) = delivery(connection, id)? {
-            keys.groups.insert(delivery.group.clone());
-            snapshot.deliveries.insert(id.clone(), delivery);
         }
     }
     for key in &keys.groups {
