@@ -268,12 +268,12 @@ impl Worker {
         self.claiming = claims.len();
         // What speaks of [`INTERVALS`] at most, but always the first.
         let mut says = 0;
-        let more = self.ended.iter().skip_while(|ended| {
-            let is_first = says == 0;
-            says += says_of(&ended.claimed).max(1);
-            is_first || says <= INTERVALS as usize
+        let too_many = self.ended.iter().position(|ended| {
+            says += says_of(&ended.claimed);
+            says > INTERVALS as usize
         });
-        let later = self.ended.split_off(self.ended.len() - more.count());
+        let count = too_many.map_or(self.ended.len(), |first| first.max(1));
+        let later = self.ended.split_off(count);
         let (desk, ended) = (Arc::clone(&self.desk), std::mem::replace(&mut self.ended, later));
         self.turn = Some(Box::pin(async move { desk.turn(&ended, &claims).await }));
     }
@@ -395,8 +395,9 @@ impl Worker {
             }
         }
         // That the place takes what was under way when it asked does not end its rest.
-        let rest = pause.map(|pause| Instant::now() + pause);
-        self.resting_until = self.resting_until.max(rest.unwrap_or(self.resting_until));
+        if let Some(pause) = pause {
+            self.resting_until = self.resting_until.max(Instant::now() + pause);
+        }
         self.ended.push(ended);
     }
 

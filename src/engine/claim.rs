@@ -136,13 +136,13 @@ pub(super) fn claim_in_turn(
     let mut claimed = Vec::new();
     for claim in claims {
         // Where a row is missing, all of it is done again.
-        claimed.extend(claim_all(draft, rules, claim, &mut room).unwrap_or_default());
+        claimed.extend(claim_one(draft, rules, claim, &mut room).unwrap_or_default());
         decide::look_at_touched(draft, rules);
     }
     claimed
 }
 
-fn claim_all(
+fn claim_one(
     draft: &mut Draft<'_>,
     rules: &Rules,
     claim: &Claim,

@@ -710,9 +710,8 @@ impl Delivery {
     /// made knows no better.
     #[must_use]
     pub fn naming(&self, names: &BTreeMap<IntervalId, IntervalId>) -> Cow<'_, Delivery> {
-        let says = self.notification.iter().flat_map(|it| &it.says);
-        if names.is_empty() || !says.into_iter().any(|saying| names.contains_key(&saying.interval))
-        {
+        let mut says = self.notification.iter().flat_map(|it| &it.says);
+        if names.is_empty() || !says.any(|saying| names.contains_key(&saying.interval)) {
             return Cow::Borrowed(self);
         }
         let mut named = self.clone();

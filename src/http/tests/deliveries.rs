@@ -1,7 +1,7 @@
 //! Deliveries: shown one by one, and what can be asked of dead letters.
 
 use super::*;
-use crate::engine::{GroupKey, Timer};
+use crate::engine::{GroupKey, Notice, Timer};
 use crate::rules::{Condition, Rule};
 
 /// A letter to `ops` of which nothing is left to tell.
@@ -65,6 +65,27 @@ async fn a_dead_letter_is_put_back() {
     let answer = ask(&edge, "POST", "/api/deliveries/d1/retry", "").await;
     assert_eq!((answer.status, &*answer.body), (200, r#"{"id":"d1","status":"dropped"}"#));
     assert_eq!(status(&edge, "d1"), Status::Dropped);
+}
+
+/// That a receiver is down was given up: it is to be told still.
+#[tokio::test]
+async fn a_dead_letter_that_is_to_be_sent_again_wakes_those_who_send() {
+    let edge = edge(&[("d1", Status::Dead)], &["ops"]).await;
+    let notice = Notice {
+        receiver: "oncall".into(),
+        reason: "404 no_service".into(),
+        back_at: None,
+        missed: Vec::new(),
+        missed_in_all: 0,
+    };
+    let notification = Notification { notice: Some(notice), ..notification() };
+    let id = DeliveryId("d1".into());
+    edge.store.letters.lock().unwrap().get_mut(&id).unwrap().notification =
+        Some(notification.into());
+    let woken = edge.wake.deliveries();
+    let answer = ask(&edge, "POST", "/api/deliveries/d1/retry", "").await;
+    assert_eq!((answer.status, &*answer.body), (200, r#"{"id":"d1","status":"pending"}"#));
+    assert!(woken.has_changed().unwrap());
 }
 
 #[tokio::test]
