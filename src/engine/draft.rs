@@ -31,11 +31,6 @@ pub(super) fn each<T>(
     outcome
 }
 
-/// Orders intervals by when they were made: the new ones, whose ids count down from zero, last.
-fn in_order(id: IntervalId) -> (bool, u64) {
-    (id.0 < 0, id.0.unsigned_abs())
-}
-
 /// An interval that fires now, or does not any more.
 pub(super) struct Fired {
     pub(super) alert: AlertKey,
@@ -310,7 +305,7 @@ impl<'a> Draft<'a> {
         let made = self.new_intervals.get(container).into_iter().flatten();
         let all = read.chain(made).filter_map(|id| self.current(*id));
         let mut intervals: Vec<Interval> = all.map(|interval| (**interval).clone()).collect();
-        intervals.sort_by_key(|interval| (interval.start, in_order(interval.id)));
+        intervals.sort_by_key(|interval| (interval.start, interval.id));
         intervals
     }
 
@@ -488,7 +483,7 @@ impl<'a> Draft<'a> {
             .filter(|interval| wanted(interval))
             .cloned()
             .collect();
-        found.sort_by_key(|interval| (interval.start, in_order(interval.id)));
+        found.sort_by_key(|interval| (interval.start, interval.id));
         found
     }
 
@@ -660,6 +655,7 @@ impl<'a> Draft<'a> {
             deliveries_removed: self.deliveries_removed,
             ..Changes::default()
         };
+        // In the order in which they were made: the store numbers them anew.
         for (id, interval) in self.intervals {
             match interval {
                 Some(interval) => changes.intervals.push(Arc::unwrap_or_clone(interval)),
@@ -668,8 +664,6 @@ impl<'a> Draft<'a> {
                 None => changes.intervals_removed.push(id),
             }
         }
-        // In the order in which they were made: the store numbers them anew.
-        changes.intervals.sort_by_key(|interval| in_order(interval.id));
         for (key, group) in self.groups {
             match group {
                 Some(group) => changes.groups.push(group),

@@ -1,6 +1,7 @@
 //! What the store keeps and the engine decides on. Plain data.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,9 +212,24 @@ pub struct AlertKey {
     pub values: Vec<Option<Arc<str>>>,
 }
 
-/// Names an interval in the store. Those not yet stored have negative numbers, until they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Names an interval in the store. Those not yet stored have negative numbers, until they are. They are
+/// in the order in which they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IntervalId(pub i64);
+
+impl Ord for IntervalId {
+    fn cmp(&self, other: &IntervalId) -> Ordering {
+        // The new ones, whose numbers count down, come last.
+        let order = |id: &IntervalId| (id.0 < 0, id.0.unsigned_abs());
+        order(self).cmp(&order(other))
+    }
+}
+
+impl PartialOrd for IntervalId {
+    fn partial_cmp(&self, other: &IntervalId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Whose stretch of an alert an interval is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
