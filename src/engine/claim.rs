@@ -319,8 +319,6 @@ fn lease_all(
     each(&ready, |Ready { delivery, .. }| {
         // From here on it may have been heard, whatever becomes of us.
         settle::enter(draft, rules, delivery, |entry, _, told| {
-            // What may be believed to fire is, until it was heard that it does not, or since when else.
-            entry.maybe.forget(|maybe| maybe.over);
             entry.maybe.add(told);
         })?;
         draft.put_delivery(delivery.clone());

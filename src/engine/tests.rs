@@ -159,6 +159,25 @@ fn a_late_event_that_shows_that_it_had_not_ended_is_told_so() {
 }
 
 #[test]
+fn that_it_had_not_ended_is_told_to_who_may_have_heard_that_it_had_whatever_fails_meanwhile() {
+    for outcome in [failed(), lost(), Outcome::Unsent] {
+        let mut world = crashed();
+        world.hear("a", "CRASHED", 0);
+        world.wait(5);
+        world.deliver(&SENT);
+        world.wait(24 * 3600);
+        assert_eq!(said(&world.deliver(&lost())), [[("a".into(), News::Over)]]);
+        world.hear("a", "CRASHED", 23 * 3600);
+        world.wait(3600);
+        let claimed = world.claim();
+        assert_eq!(claimed[0].notification.alerts[0].news, News::HadNotEnded);
+        world.settle(&claimed[0], &outcome);
+        world.wait(3600);
+        assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::HadNotEnded)]], "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_notification_that_waits_says_what_is_true_when_it_gets_out() {
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);
@@ -223,6 +242,16 @@ fn more_than_one_delivery_for_the_same_receiver_is_left_to_be_looked_at_as_a_who
     hear_of_crashes_and_send(&mut world, &["a", "b"]);
     assert!(world.in_flight.is_empty());
     assert_eq!(world.claim_digests()[0].others.len(), 1);
+}
+
+#[test]
+fn what_is_sent_as_it_is_heard_is_in_the_order_in_which_it_was_heard() {
+    let mut rule = rule("crashed", &[State::Crashed]);
+    rule.group_wait = Duration::ZERO;
+    let mut world = World::new(Rules::new(vec![rule]));
+    hear_of_crashes_and_send(&mut world, &["b", "a"]);
+    let alerts = world.in_flight[0].notification.alerts.iter();
+    assert_eq!(alerts.map(|alert| &*alert.container).collect::<Vec<_>>(), ["b", "a"]);
 }
 
 #[test]
