@@ -22,6 +22,9 @@ const FAILING: Duration = Duration::from_secs(5 * 60);
 /// How long a receiver that is down is left alone at least.
 const PROBE_AFTER: Duration = Duration::from_secs(150);
 
+/// How long the others wait while one message tries a receiver, before they see what came of it.
+const WHILE_TRIED: Duration = Duration::from_secs(5);
+
 /// How many of the messages that went elsewhere are named. The rest is counted.
 const MISSED: usize = 20;
 
@@ -45,8 +48,10 @@ pub struct Down {
     pub since: Timestamp,
     /// Why, in the place's own words.
     pub reason: String,
-    /// When the next message may try it.
+    /// When the next message may try it: where one does, when the lease of that ends.
     pub probe: Timer,
+    /// Whether one does.
+    pub is_tried: bool,
     /// What was told to its fallback instead, the first twenty of it.
     pub missed: Vec<Missed>,
     /// How much that is in all.
@@ -121,8 +126,12 @@ pub(super) fn route(
     let may_be_tried = || chain.iter().filter(|health| health.may_be_tried(now));
     let here = may_be_tried().find(|health| health.receiver == delivery.to);
     let Some(health) = here.or_else(|| may_be_tried().next()) else {
-        let probes = chain.iter().filter_map(|health| Some(health.down.as_ref()?.probe.due_at));
-        return Ok(Route::Wait(probes.min().unwrap_or(now)));
+        let next_try = |down: &Down| match down.is_tried {
+            true => down.probe.due_at.min(now.plus(WHILE_TRIED)),
+            false => down.probe.due_at,
+        };
+        let next_tries = chain.iter().filter_map(|health| health.down.as_ref().map(next_try));
+        return Ok(Route::Wait(next_tries.min().unwrap_or(now)));
     };
     Ok(match health.receiver == delivery.to {
         true => Route::Here,
@@ -178,9 +187,24 @@ pub(super) fn try_with(
     receiver: &Arc<str>,
     until: Timestamp,
 ) -> Result<(), Missing> {
+    set_probe(draft, receiver, until, true)
+}
+
+/// Has the next message for a receiver that is down try it.
+fn try_next(draft: &mut Draft<'_>, receiver: &Arc<str>) -> Result<(), Missing> {
+    let now = draft.now;
+    set_probe(draft, receiver, now, false)
+}
+
+fn set_probe(
+    draft: &mut Draft<'_>,
+    receiver: &Arc<str>,
+    due_at: Timestamp,
+    is_tried: bool,
+) -> Result<(), Missing> {
     let mut health = draft.health(receiver)?;
     if let Some(down) = &mut health.down {
-        down.probe = Timer { set_at: draft.now, due_at: until };
+        (down.probe, down.is_tried) = (Timer { set_at: draft.now, due_at }, is_tried);
         draft.put_health(health);
     }
     Ok(())
@@ -200,7 +224,7 @@ pub(super) fn enter(
     let (detail, for_good) = match &settlement.outcome {
         Outcome::Sent { .. } => return came_up(draft, rules, health),
         // It is there, and says no to this one; or it was not asked.
-        Outcome::Message { .. } | Outcome::Unsent => return Ok(()),
+        Outcome::Message { .. } | Outcome::Unsent => return try_next(draft, &delivery.to),
         Outcome::Destination { detail } => (detail, true),
         Outcome::Transient { detail } | Outcome::Unknown { detail } => (detail, false),
     };
@@ -231,9 +255,16 @@ fn failed(
     let probe = Timer { set_at: now, due_at: probe_at };
     let reason = detail.to_owned();
     match &mut health.down {
-        Some(down) => (down.probe, down.reason) = (probe, reason),
+        Some(down) => (down.probe, down.is_tried, down.reason) = (probe, false, reason),
         None if is_down || for_long => {
-            let down = Down { since: now, reason, probe, missed: Vec::new(), missed_in_all: 0 };
+            let down = Down {
+                since: now,
+                reason,
+                probe,
+                is_tried: false,
+                missed: Vec::new(),
+                missed_in_all: 0,
+            };
             if let Some(fallback) = rules.fallback(&health.receiver) {
                 tell(draft, fallback, &health.receiver, &down, None)?;
             }
@@ -348,7 +379,7 @@ fn tell(
 pub fn try_again(snapshot: &Snapshot, receivers: &[Arc<str>], now: Timestamp) -> Decision<()> {
     let mut draft = Draft::new(snapshot, now);
     for receiver in receivers {
-        let _: Result<(), Missing> = try_with(&mut draft, receiver, now);
+        let _: Result<(), Missing> = try_next(&mut draft, receiver);
     }
     draft.finish(())
 }

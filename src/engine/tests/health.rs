@@ -302,7 +302,7 @@ fn take_down(world: &mut World, receivers: &[&str]) {
     let probe = Timer { set_at: since, due_at: since.plus(Duration::from_secs(86_400)) };
     for receiver in receivers {
         let (reason, missed, missed_in_all) = ("404".into(), Vec::new(), 0);
-        let down = Some(Down { since, reason, probe, missed, missed_in_all });
+        let down = Some(Down { since, reason, probe, is_tried: false, missed, missed_in_all });
         let receiver: Arc<str> = (*receiver).into();
         let health = Health { down, failures: 1, failing_since: since, receiver: receiver.clone() };
         world.memory.receivers.insert(receiver, health);
@@ -336,4 +336,34 @@ fn who_has_it_does_not_get_it_again_by_way_of_a_fallback() {
     assert!(world.claim().is_empty(), "it moves");
     let there = world.claim();
     assert_eq!((&*there[0].delivery.to, there[0].delivery.reached.len()), ("spare", 1));
+}
+
+#[test]
+fn what_waits_while_one_message_tries_a_receiver_does_not_wait_long_once_that_is_back() {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.group_by = vec!["id".into()];
+    let mut world = World::new(Rules::new(vec![crashed]));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    crash(&mut world, "b");
+    crash(&mut world, "c");
+    world.wait(150);
+    let tries = world.claim();
+    assert_eq!(tries.len(), 1);
+    assert!(world.claim().is_empty());
+    world.settle(&tries[0], &SENT);
+    world.wait(5);
+    assert_eq!(sent(&mut world, &SENT).len(), 2);
+}
+
+#[test]
+fn a_receiver_that_was_to_be_tried_and_was_not_is_tried_with_the_next_message() {
+    for outcome in [Outcome::Unsent, Outcome::Message { detail: "too long".into() }] {
+        let mut world = down();
+        world.wait(150);
+        crash(&mut world, "b");
+        assert_eq!(sent(&mut world, &outcome), [pair("ops", "crashed")]);
+        crash(&mut world, "c");
+        assert_eq!(world.claim().iter().filter(|one| &*one.delivery.to == "ops").count(), 1);
+    }
 }

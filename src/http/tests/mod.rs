@@ -393,6 +393,7 @@ impl Store for FakeStore {
                 set_at: Timestamp::from_micros(1_000_000),
                 due_at: Timestamp::from_micros(151_000_000),
             },
+            is_tried: false,
             missed: Vec::new(),
             missed_in_all: 2,
         };
