@@ -288,13 +288,17 @@ fn resolve_doubt(
     // Nearly all that it says is still news of its group, which is read in one go.
     let news = draft.news_of(&delivery.group)?;
     let now = draft.now;
-    let says: HashMap<_, &Saying> = notification
-        .says
-        .iter()
-        .map(|saying| ((&saying.alert, key(&saying.told(now))), saying))
-        .collect();
-    let said_of =
-        |interval: &Interval, maybe: &Told| says.get(&(&interval.alert, key(maybe))).copied();
+    let keyed = |saying| (key(&Saying::told(saying, now)), saying);
+    let keyed: Vec<(_, &Saying)> = notification.says.iter().map(keyed).collect();
+    let own: HashMap<IntervalId, _> =
+        keyed.iter().map(|(key, saying)| (saying.interval, (*key, *saying))).collect();
+    let says: HashMap<_, &Saying> =
+        keyed.iter().map(|(key, saying)| ((&saying.alert, *key), *saying)).collect();
+    // Several stretches of an alert may be alike: what began and ended within one instant.
+    let said_of = |interval: &Interval, maybe: &Told| {
+        let own = own.get(&interval.id).filter(|(own, _)| *own == key(maybe));
+        own.map(|(_, saying)| *saying).or_else(|| says.get(&(&interval.alert, key(maybe))).copied())
+    };
     let receiver = &delivery.group.receiver;
     let place_of = |interval: &Interval| {
         interval.ledger.iter().position(|entry| entry.group.receiver == *receiver)

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::event::State;
-use crate::rules::{Condition, Late, Resolve, Rule, Rules, Severity};
+use crate::rules::{Condition, Field, Late, Resolve, Rule, Rules, Severity};
 use world::{START, World, at};
 
 pub(super) const SENT: Outcome = Outcome::Sent { complaint: None, handle: None };
@@ -324,6 +324,32 @@ fn what_was_only_in_a_refused_message_is_not_taken_for_heard() {
             world.intervals.values().map(|interval| interval.ledger[0].maybe.fires()).collect();
         assert_eq!(maybe, [true, false], "the first may have been heard of, the second was not");
     }
+}
+
+#[test]
+fn what_happened_within_one_instant_is_told_once() {
+    let mut deployed = rule("deployed", &[State::Creating]);
+    (deployed.resolve, deployed.per) = (Resolve::Never, vec![Field::Application]);
+    let mut world = World::new(Rules::new(vec![deployed]));
+    for container in ["a", "b", "c"] {
+        world.hear(container, "CREATING", 0);
+    }
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT).len(), 1);
+    world.wait(300);
+    assert!(world.deliver(&SENT).is_empty());
+
+    let mut world = crashed();
+    for (starts, state) in [(1, "CRASHED"), (2, "RUNNING"), (3, "CRASHED"), (4, "RUNNING")] {
+        world.take(&[json!({
+            "id": "a", "state": state, "counters": { "start": starts },
+            "timestamp": at(0).as_seconds(),
+        })]);
+    }
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT).len(), 1);
+    world.wait(300);
+    assert!(world.deliver(&SENT).is_empty());
 }
 
 #[test]
