@@ -1,6 +1,6 @@
 //! A delivery is claimed: what it says is put together from what is true now, then frozen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -438,8 +438,9 @@ fn compose(
         .map(|saying| Saying { doubtful: may_have_been_said(delivery, &saying), ..saying })
         .collect();
 
+    let goes_on = fires_all_the_same(draft, group, &told)?;
     let mut by_alert: BTreeMap<&AlertKey, Vec<&(Arc<Interval>, News)>> = BTreeMap::new();
-    for item in &told {
+    for item in told.iter().chain(&goes_on) {
         by_alert.entry(&item.0.alert).or_default().push(item);
     }
     let of_alerts = by_alert.values().filter_map(|of_alert| OfAlert::new(of_alert));
@@ -461,7 +462,7 @@ fn compose(
                 Err(Missing) => missing = true,
             }
         }
-        match shared::members(draft, interval) {
+        match of_alert.members(draft) {
             Ok(members) => {
                 news.members_in_all = count(members.len());
                 news.members = members.iter().take(MEMBERS).map(|id| id.to_string()).collect();
@@ -505,6 +506,39 @@ fn compose(
         states,
         says,
     })
+}
+
+/// What fires, and was told so, of alerts of which there is only an end to tell here, such as that of
+/// something earlier that was heard of late: what is said of them is not to read as if they were over.
+fn fires_all_the_same(
+    draft: &mut Draft<'_>,
+    group: &Group,
+    told: &[(Arc<Interval>, News)],
+) -> Result<Vec<(Arc<Interval>, News)>, Missing> {
+    if group.firing == 0 {
+        return Ok(Vec::new());
+    }
+    let fires: BTreeSet<&AlertKey> = told
+        .iter()
+        .filter(|(_, news)| news.is_firing())
+        .map(|(interval, _)| &interval.alert)
+        .collect();
+    let mut ended: BTreeMap<&AlertKey, &Interval> = BTreeMap::new();
+    for (interval, news) in told {
+        if *news != News::Happened && !fires.contains(&interval.alert) {
+            ended.insert(&interval.alert, interval);
+        }
+    }
+    let mut all = Vec::new();
+    each(ended.into_values(), |interval| {
+        let open = draft.open_of(interval)?.into_iter().filter(|open| {
+            let entry = open.ledger.iter().find(|entry| entry.group == group.key);
+            entry.is_some_and(|entry| entry.firing && entry.told.fires())
+        });
+        all.extend(open.map(|open| (open, News::StillFiring)));
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// The event before the gap, if the interval is one.
@@ -575,6 +609,18 @@ impl<'a> OfAlert<'a> {
             news => *news,
         };
         Some(OfAlert { all, first, last, news })
+    }
+
+    /// The containers that hold it up or, if it is over, did: none, if it is one container's alone.
+    fn members(&self, draft: &mut Draft<'_>) -> Result<Vec<Arc<str>>, Missing> {
+        match self.last.end {
+            None => shared::members(draft, &[self.last]),
+            Some(_) => {
+                let all: Vec<&Interval> =
+                    self.all.iter().map(|(interval, _)| &**interval).collect();
+                shared::members(draft, &all)
+            }
+        }
     }
 
     /// One line: what it is now, and how often it came and went.

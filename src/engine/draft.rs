@@ -527,6 +527,21 @@ impl<'a> Draft<'a> {
         Ok(open.pop().filter(|_| open.is_empty()))
     }
 
+    /// What of this interval's alert is open.
+    pub(super) fn open_of(&mut self, interval: &Interval) -> Result<Vec<Arc<Interval>>, Missing> {
+        match interval.role {
+            Role::Own | Role::Part => {
+                self.container(&interval.container)?;
+                let all = self.intervals_of(&interval.container).into_iter();
+                let open = all.filter(|one| one.end.is_none() && one.alert == interval.alert);
+                Ok(open.map(Arc::new).collect())
+            }
+            Role::Whole => {
+                Ok(self.open_whole(&interval.alert)?.map(Arc::new).into_iter().collect())
+            }
+        }
+    }
+
     /// The wholes of an alert that had not ended before `from`, and the parts that had not ended
     /// `lead` before these began.
     pub(super) fn shared(

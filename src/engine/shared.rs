@@ -2,6 +2,7 @@
 //!
 //! Each part is a stretch of one container's timeline. The alert fires while enough of them overlap.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,25 +141,34 @@ fn put_off_by(rule: &Rule, whole: &Interval, sign: &Interval) -> Interval {
     }
 }
 
-/// The containers that hold an alert up or, if it ended, did: in the order in which they began to.
-/// None, if it is one container's own.
-pub(super) fn members(draft: &mut Draft<'_>, whole: &Interval) -> Result<Vec<Arc<str>>, Missing> {
-    if whole.role != Role::Whole {
-        return Ok(Vec::new());
-    }
+/// The containers that hold these stretches of an alert up or, if they ended, did: in the order in which
+/// they began to. None, if they are one container's own.
+pub(super) fn members(
+    draft: &mut Draft<'_>,
+    stretches: &[&Interval],
+) -> Result<Vec<Arc<str>>, Missing> {
+    let (wholes, own): (Vec<&Interval>, Vec<&Interval>) =
+        stretches.iter().partition(|interval| interval.role == Role::Whole);
+    let Some(first) = wholes.iter().min_by_key(|whole| whole.start) else {
+        let members = each_once(own.into_iter());
+        return Ok(if members.len() > 1 { members } else { Vec::new() });
+    };
     let now = draft.now;
-    let Shared { parts, .. } = draft.shared(&whole.alert, whole.start, Duration::ZERO)?;
-    let mut members: Vec<Arc<str>> = Vec::new();
-    for part in &parts {
-        let holds = match &whole.end {
+    let Shared { parts, .. } = draft.shared(&first.alert, first.start, Duration::ZERO)?;
+    let holds = |part: &Interval| {
+        wholes.iter().any(|whole| match &whole.end {
             None => part.start <= now && now < stretch(part).1,
             Some(_) => have_in_common(part, stretch(whole)),
-        };
-        if holds && !members.contains(&part.container) {
-            members.push(Arc::clone(&part.container));
-        }
-    }
-    Ok(members)
+        })
+    };
+    Ok(each_once(parts.iter().filter(|part| holds(part))))
+}
+
+/// The containers of these intervals, each where it comes first.
+fn each_once<'a>(intervals: impl Iterator<Item = &'a Interval>) -> Vec<Arc<str>> {
+    let mut known = HashSet::new();
+    let containers = intervals.map(|interval| &interval.container);
+    containers.filter(|container| known.insert(Arc::clone(container))).cloned().collect()
 }
 
 /// From when until when; without an end, it fires still.

@@ -353,6 +353,49 @@ fn what_happened_within_one_instant_is_told_once() {
 }
 
 #[test]
+fn what_was_earlier_and_is_heard_late_is_not_told_as_the_end_of_what_fires() {
+    let mut world = crashed();
+    world.wait(1200);
+    world.hear("a", "CRASHED", 1200);
+    world.wait(5);
+    world.deliver(&SENT);
+    world.hear("a", "RUNNING", 600);
+    world.hear("a", "CRASHED", 0);
+    world.wait(300);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::StillFiring)]]);
+    let alert = &told[0].alerts[0];
+    assert_eq!((told[0].firing, told[0].resolved, told[0].firing_in_group), (1, 0, 1));
+    assert_eq!((alert.started_at, alert.ended_at, alert.intervals), (at(1200), None, 2));
+    world.wait(300);
+    assert!(world.deliver(&SENT).is_empty());
+    world.hear("a", "RUNNING", 2000);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
+}
+
+#[test]
+fn every_container_of_an_alert_is_named_be_it_that_each_was_a_moment_of_its_own() {
+    let mut deployed = rule("deployed", &[State::Creating]);
+    (deployed.resolve, deployed.per) = (Resolve::Never, vec![Field::Application]);
+    let mut flapped = rule("flapped", &[State::Crashed]);
+    flapped.per = vec![Field::Application];
+    let mut world = World::new(Rules::new(vec![deployed, flapped]));
+    for (second, container) in (0..).zip(["a", "b", "c"]) {
+        world.hear(container, "CREATING", second);
+    }
+    for (second, container) in (0..).zip(["d", "e"]) {
+        world.hear(container, "CRASHED", 10 * second);
+        world.hear(container, "RUNNING", 10 * second + 1);
+    }
+    world.wait(30);
+    let told = world.deliver(&SENT);
+    let members = told.iter().map(|told| told.alerts[0].members.clone());
+    let mut members: Vec<Vec<String>> = members.collect();
+    members.sort();
+    assert_eq!(members, [vec!["a", "b", "c"], vec!["d", "e"]]);
+}
+
+#[test]
 fn an_end_whose_answer_was_lost_is_said_again() {
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);

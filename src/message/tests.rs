@@ -256,6 +256,14 @@ fn what_came_and_went_often_is_told_once_with_how_often() {
 }
 
 #[test]
+fn what_fires_again_says_how_often_it_did_before() {
+    let again = AlertNews { intervals: 2, ..alert(ID, News::Firing) };
+    assert!(words_of(again).contains("since 14:02 UTC, and once before"));
+    let still = AlertNews { intervals: 3, ..alert(ID, News::StillFiring) };
+    assert!(words_of(still).contains(", and 2 times before"));
+}
+
+#[test]
 fn what_was_told_over_too_soon_had_not_ended() {
     assert_snapshot!(words_of(alert(ID, News::HadNotEnded)), @r"
     CRITICAL, NOT OVER crashed: 1 container of toto/hello-python

@@ -374,10 +374,18 @@ impl Story<'_> {
     fn when(&self) -> String {
         let alert = self.alert;
         let since = || format!("since {}", time(alert.started_at, self.now));
+        let before = || match alert.intervals {
+            0 | 1 => String::new(),
+            2 => ", and once before".to_owned(),
+            intervals => format!(", and {} times before", intervals - 1),
+        };
         match alert.news {
-            News::Firing | News::HadNotEnded => format!("{}{}", since(), self.late()),
+            News::Firing | News::HadNotEnded => {
+                format!("{}{}{}", since(), before(), self.late())
+            }
             News::StillFiring => {
-                format!("{}, for {}", since(), duration(self.now.since(alert.started_at)))
+                let long = duration(self.now.since(alert.started_at));
+                format!("{}, for {long}{}", since(), before())
             }
             News::Withdrawn => format!("it was told as of {}", time(alert.started_at, self.now)),
             News::Over => self.ending(|end| time(end, self.now)),
