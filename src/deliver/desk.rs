@@ -118,7 +118,7 @@ impl Desk {
             // A digest says so of each.
             instead_of: delivery
                 .instead_of()
-                .filter(|_| claimed.others.is_empty())
+                .filter(|_| claimed.others.is_empty() && !delivery.goes_to_who_took_it())
                 .map(|receiver| &**receiver),
         };
         let envelope = Envelope {

@@ -229,27 +229,23 @@ fn make_ready(
     if !delivery.is_notice() {
         draft.want_news_of(&delivery.group);
     }
-    match health::route(draft, rules, &delivery)? {
-        Route::Here => {}
-        Route::To(receiver) => {
-            draft.put_delivery(delivery.moved_to(receiver, now));
-            return Ok(None);
-        }
-        Route::Wait(until) => {
-            let next_attempt = Timer { set_at: now, due_at: until };
-            draft.put_delivery(Delivery { next_attempt, lease: None, ..delivery });
-            return Ok(None);
-        }
-    }
+    let route = health::route(draft, rules, &delivery)?;
     if delivery.is_notice() {
-        return Ok(Some(Ready { delivery, group: None }));
+        let delivery = on_its_way(draft, delivery, route);
+        return Ok(delivery.map(|delivery| Ready { delivery, group: None }));
     }
     suppress::review_if_any(draft, rules, &delivery.group)?;
     let Some(mut group) = draft.group(&delivery.group)? else {
         end(draft, delivery, Status::Dropped);
         return Ok(None);
     };
-    let notification = compose(draft, rules, &group, &delivery, with_states)?;
+    let news = draft.news_of(&group.key)?;
+    let route = match who_took_it(rules, &group.key, &news, &delivery.to) {
+        Some(other) => health::route_to(draft, &delivery, other)?,
+        None => route,
+    };
+    let Some(mut delivery) = on_its_way(draft, delivery, route) else { return Ok(None) };
+    let notification = compose(draft, rules, &group, &delivery, &news, with_states)?;
     if notification.says.is_empty() {
         end(draft, delivery, Status::Dropped);
         group.waiting = None;
@@ -274,6 +270,49 @@ fn make_ready(
         None => delivery.notification = Some(notification.into()),
     }
     Ok(Some(Ready { delivery, group: Some(group) }))
+}
+
+/// The delivery, if it is to go now and to whom it waits for.
+fn on_its_way(draft: &mut Draft<'_>, delivery: Delivery, route: Route) -> Option<Delivery> {
+    let now = draft.now;
+    match route {
+        Route::Here => return Some(delivery),
+        Route::To(receiver) => draft.put_delivery(delivery.moved_to(receiver, now)),
+        Route::Wait(until) => {
+            let next_attempt = Timer { set_at: now, due_at: until };
+            draft.put_delivery(Delivery { next_attempt, lease: None, ..delivery });
+        }
+    }
+    None
+}
+
+/// Who the next message of a group is to go to, if all its news are ends of what others took in place of
+/// its receiver, or if there are such for `to`.
+fn who_took_it(
+    rules: &Rules,
+    group: &GroupKey,
+    news: &[Arc<Interval>],
+    to: &Arc<str>,
+) -> Option<Arc<str>> {
+    let entries = news.iter().filter_map(|it| it.ledger.iter().find(|entry| entry.group == *group));
+    let of_entries = entries.filter(|entry| entry.is_to_be_told());
+    let mut others: Vec<Option<Arc<str>>> =
+        of_entries.map(|entry| taken_by(rules, entry, entry.news?)).collect();
+    match others.contains(&Some(to.clone())) {
+        true => Some(to.clone()),
+        false if others.contains(&None) => None,
+        false => others.pop().flatten(),
+    }
+}
+
+/// Who alone took the beginning of what this is the end of, in place of the group's receiver, and is there
+/// to be told.
+fn taken_by(rules: &Rules, entry: &Entry, news: News) -> Option<Arc<str>> {
+    let said = entry.told.stretches().chain(entry.maybe.stretches());
+    let fires = said.filter(|told| news.is_end() && !told.over && !told.goes_on);
+    let takers: Vec<Option<Arc<str>>> = fires.map(|told| told.by_way_of).collect();
+    let is_there = |name: &Arc<str>| rules.has_receiver(name);
+    takers.into_iter().reduce(|one, other| one.and(other)).flatten().filter(is_there)
 }
 
 /// Leases what is ready, to be told in one message.
@@ -389,20 +428,22 @@ fn end(draft: &mut Draft<'_>, delivery: Delivery, status: Status) {
     draft.put_delivery(Delivery { status, ended_at, lease: None, ..delivery });
 }
 
-/// What the group has to say now.
+/// What the group has to say now, of its `news` or again.
 fn compose(
     draft: &mut Draft<'_>,
     rules: &Rules,
     group: &Group,
     delivery: &Delivery,
+    news: &[Arc<Interval>],
     with_states: bool,
 ) -> Result<Notification, Missing> {
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
     let intervals = match (group.news, repeats) {
         (0, false) => Vec::new(),
         (0, true) => suppress::repeats(draft, rules, &group.key)?.0,
-        _ => draft.news_of(&group.key)?,
+        _ => news.to_vec(),
     };
+    let took_it = who_took_it(rules, &group.key, news, &delivery.to);
     let told: Vec<(Arc<Interval>, News)> = intervals
         .into_iter()
         .filter_map(|interval| {
@@ -413,7 +454,8 @@ fn compose(
                 true if repeats => News::Firing,
                 _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
-            Some((interval, news))
+            // What others took ends in a message of its own, to them.
+            (taken_by(rules, entry, news) == took_it).then_some((interval, news))
         })
         .collect();
     // What has to last begins when it is due, be it that nobody was there to see it.
@@ -434,6 +476,7 @@ fn compose(
             until: interval.end.as_ref().map(|end| end.at),
             waiting_since: waiting_since(delivery, interval.id, *news, draft.now),
             doubtful: false,
+            to_who_took_it: took_it.is_some(),
         })
         .map(|saying| Saying { doubtful: may_have_been_said(delivery, &saying), ..saying })
         .collect();
@@ -484,6 +527,18 @@ fn compose(
     if missing {
         return Err(Missing);
     }
+    let firing_in_group = match &took_it {
+        None => group.firing,
+        // Of what fires, those know what they took.
+        Some(other) => {
+            let fires = draft.firing_of(&group.key)?;
+            let entries = fires.iter().flat_map(|interval| &interval.ledger);
+            let took = |told: Told| told.by_way_of.as_ref() == Some(other) && !told.over;
+            let taken =
+                |entry: &&Entry| entry.group == group.key && entry.told.stretches().any(took);
+            count(entries.filter(taken).count())
+        }
+    };
     let severity = told.first().and_then(|(interval, _)| {
         serde_json::from_value(interval.labels.get("severity")?.into()).ok()
     });
@@ -501,7 +556,7 @@ fn compose(
         made_at: draft.now,
         firing: count(firing),
         resolved: count(resolved),
-        firing_in_group: group.firing,
+        firing_in_group,
         alerts: full,
         states,
         says,

@@ -52,6 +52,8 @@ pub struct Down {
     pub probe: Timer,
     /// Whether one does.
     pub is_tried: bool,
+    /// Who was told of it: its fallback, or who stood in for that. They are told when it is back.
+    pub told: Option<Arc<str>>,
     /// What was told to its fallback instead, the first twenty of it.
     pub missed: Vec<Missed>,
     /// How much that is in all.
@@ -104,6 +106,16 @@ impl Health {
     }
 }
 
+impl Down {
+    /// When to see whether the next message may try it.
+    fn next_try(&self, now: Timestamp) -> Timestamp {
+        match self.is_tried {
+            true => self.probe.due_at.min(now.plus(WHILE_TRIED)),
+            false => self.probe.due_at,
+        }
+    }
+}
+
 /// Where a delivery is to go.
 pub(super) enum Route {
     /// To whom it waits for.
@@ -126,16 +138,27 @@ pub(super) fn route(
     let may_be_tried = || chain.iter().filter(|health| health.may_be_tried(now));
     let here = may_be_tried().find(|health| health.receiver == delivery.to);
     let Some(health) = here.or_else(|| may_be_tried().next()) else {
-        let next_try = |down: &Down| match down.is_tried {
-            true => down.probe.due_at.min(now.plus(WHILE_TRIED)),
-            false => down.probe.due_at,
-        };
-        let next_tries = chain.iter().filter_map(|health| health.down.as_ref().map(next_try));
+        let next_tries =
+            chain.iter().filter_map(|health| Some(health.down.as_ref()?.next_try(now)));
         return Ok(Route::Wait(next_tries.min().unwrap_or(now)));
     };
     Ok(match health.receiver == delivery.to {
         true => Route::Here,
         false => Route::To(health.receiver.clone()),
+    })
+}
+
+/// The same of what is for this one and for no other.
+pub(super) fn route_to(
+    draft: &mut Draft<'_>,
+    delivery: &Delivery,
+    receiver: Arc<str>,
+) -> Result<Route, Missing> {
+    let health = draft.health(&receiver)?;
+    Ok(match &health.down {
+        _ if receiver != delivery.to => Route::To(receiver),
+        Some(down) if !health.may_be_tried(draft.now) => Route::Wait(down.next_try(draft.now)),
+        _ => Route::Here,
     })
 }
 
@@ -262,11 +285,13 @@ fn failed(
                 reason,
                 probe,
                 is_tried: false,
+                told: None,
                 missed: Vec::new(),
                 missed_in_all: 0,
             };
             if let Some(fallback) = rules.fallback(&health.receiver) {
-                tell(draft, fallback, &health.receiver, &down, None)?;
+                let delivery = tell(draft, fallback, &health.receiver, &down, None)?;
+                draft.put_delivery(delivery);
             }
             health.down = Some(down);
         }
@@ -283,11 +308,15 @@ fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), M
     if let Some(down) = &health.down {
         let back_at = Some(draft.now);
         if let Some(fallback) = rules.fallback(&health.receiver) {
-            tell(draft, fallback, &health.receiver, down, back_at)?;
+            // Whoever heard that it is down, in place of the fallback, hears that it is back.
+            let heard = down.told.as_ref().filter(|told| rules.has_receiver(told));
+            let delivery = tell(draft, fallback, &health.receiver, down, back_at)?;
+            draft.put_delivery(Delivery { to: heard.unwrap_or(fallback).clone(), ..delivery });
         }
         // Whoever reads there learns what went elsewhere.
         if down.missed_in_all > 0 {
-            tell(draft, &health.receiver, &health.receiver, down, back_at)?;
+            let delivery = tell(draft, &health.receiver, &health.receiver, down, back_at)?;
+            draft.put_delivery(delivery);
         }
     }
     draft.put_health(Health::well(health.receiver));
@@ -310,14 +339,26 @@ pub(super) fn note_missed(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<
     Ok(())
 }
 
-/// Makes the message that tells `to` that a receiver is down, or is back.
+/// Notes who was told that a receiver is down.
+pub(super) fn note_told(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<(), Missing> {
+    let notice = delivery.notification.as_ref().and_then(|says| says.notice.as_ref());
+    let Some(notice) = notice.filter(|notice| notice.back_at.is_none()) else { return Ok(()) };
+    let mut health = draft.health(&notice.receiver.as_str().into())?;
+    if let Some(down) = &mut health.down {
+        down.told = Some(delivery.to.clone());
+        draft.put_health(health);
+    }
+    Ok(())
+}
+
+/// The message that tells `to` that a receiver is down, or is back.
 fn tell(
     draft: &mut Draft<'_>,
     to: &Arc<str>,
     receiver: &Arc<str>,
     down: &Down,
     back_at: Option<Timestamp>,
-) -> Result<(), Missing> {
+) -> Result<Delivery, Missing> {
     let now = draft.now;
     let labels = Labels::from([("receiver", &**receiver)]);
     let key = GroupKey { rule: RECEIVER_DOWN.into(), receiver: to.clone(), labels: labels.clone() };
@@ -369,8 +410,7 @@ fn tell(
         states: Vec::new(),
         says: Vec::new(),
     };
-    draft.put_delivery(Delivery { notification: Some(notification.into()), ..delivery });
-    Ok(())
+    Ok(Delivery { notification: Some(notification.into()), ..delivery })
 }
 
 /// Has the receivers that are down tried again with the next message there is: whoever starts the

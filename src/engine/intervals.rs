@@ -411,6 +411,7 @@ fn said(before: &[Interval]) -> BTreeMap<(&AlertKey, &str), Vec<Said<'_>>> {
                     let same = |other: &&mut Said<'_>| {
                         other.slot == slot
                             && (other.told.from, other.told.over) == (told.from, told.over)
+                            && other.told.by_way_of == told.by_way_of
                             && (!told.over || other.told.until == told.until)
                     };
                     match known.iter_mut().find(same) {

@@ -140,7 +140,7 @@ fn judge(
     match (&interval.end, &held) {
         (Some(end), Some(because)) if because.until().is_none() => {
             let (from, until, because) = (interval.start, end.at, Some(because.clone()));
-            let told = Told { from, until, over: true, goes_on: false, because };
+            let told = Told { from, until, over: true, goes_on: false, because, by_way_of: None };
             entry.given_up = told.into();
             set(draft, entry, None, held, firing)
         }

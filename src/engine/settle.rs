@@ -235,6 +235,7 @@ fn settle_one(
         Outcome::Sent { handle, .. } => {
             resolve_doubt(draft, rules, &delivery, true)?;
             health::note_missed(draft, &delivery)?;
+            health::note_told(draft, &delivery)?;
             // A digest is no message of the group's own, and another place's is none here.
             let is_its_own = delivery.instead_of().is_none() && delivery.digest.is_none();
             let handle = handle.as_ref().filter(|_| is_its_own);
@@ -294,8 +295,13 @@ fn resolve_doubt(
         keyed.iter().map(|(key, saying)| (saying.interval, (*key, *saying))).collect();
     let says: HashMap<_, &Saying> =
         keyed.iter().map(|(key, saying)| ((&saying.alert, *key), *saying)).collect();
-    // Several stretches of an alert may be alike: what began and ended within one instant.
+    let to = by_way_of(delivery);
+    // Several stretches of an alert may be alike: what began and ended within one instant. What another
+    // may have heard is another's doubt.
     let said_of = |interval: &Interval, maybe: &Told| {
+        if maybe.by_way_of != to {
+            return None;
+        }
         let own = own.get(&interval.id).filter(|(own, _)| *own == key(maybe));
         own.map(|(_, saying)| *saying).or_else(|| says.get(&(&interval.alert, key(maybe))).copied())
     };
@@ -337,13 +343,18 @@ fn resolve_doubt(
     for saying in &notification.says {
         by_alert.entry(&saying.alert).or_default().push(saying);
     }
+    // Who stands in hears it for whom the group tells as well, and for nobody else.
+    let counts_for = |before: &Told| {
+        let other = before.by_way_of.as_ref();
+        other.is_none_or(|other| Some(other) == to.as_ref() || !rules.has_receiver(other))
+    };
     let is_overtaken = |interval: &Interval, before: &Told| {
         let mut says = by_alert.get(&interval.alert).into_iter().flatten();
         let overtakes = |saying: &&Saying| {
             let is_same = saying.interval != interval.id && saying.from == before.from;
             saying.news.is_end() || (saying.news.is_firing() && is_same)
         };
-        was_told && !before.over && !before.goes_on && says.any(overtakes)
+        was_told && !before.over && !before.goes_on && counts_for(before) && says.any(overtakes)
     };
     each(intervals.into_values(), |interval| {
         let Some(index) = place_of(&interval) else { return Ok(()) };
@@ -377,11 +388,13 @@ fn resolve_doubt(
             if !was_told {
                 continue;
             }
-            let told = Told { goes_on: maybe.goes_on, ..saying.told(now) };
+            let told = Told { goes_on: maybe.goes_on, by_way_of: to.clone(), ..saying.told(now) };
             // What was, or may have been, said of the same time has been overtaken; what is withdrawn
             // is so wherever it was said to have begun.
             let withdrawn = saying.news == News::Withdrawn;
-            let overtaken = |before: &Told| (withdrawn && !before.over) || before.meets(&told);
+            let overtaken = |before: &Told| {
+                counts_for(before) && ((withdrawn && !before.over) || before.meets(&told))
+            };
             entry.told.forget(overtaken);
             entry.maybe.forget(overtaken);
             if !withdrawn {
@@ -391,6 +404,11 @@ fn resolve_doubt(
         }
         ledger::refresh(draft, rules, interval)
     })
+}
+
+/// To whom a delivery goes, if that is another in place of whom its group tells.
+fn by_way_of(delivery: &Delivery) -> Option<Arc<str>> {
+    delivery.instead_of().map(|_| delivery.to.clone())
 }
 
 /// What tells one stretch that is said from another: an open one grows while it is being said.
@@ -409,7 +427,11 @@ fn wait(
     delivery.failures += 1;
     let overdue = |since: Timestamp| now.since(since) >= settlement.give_up_after;
     if overdue(delivery.waiting_since) {
-        if let Some(next) = health::stand_in(draft, rules, &delivery)? {
+        let others = match delivery.goes_to_who_took_it() {
+            true => None,
+            false => health::stand_in(draft, rules, &delivery)?,
+        };
+        if let Some(next) = others {
             // It has as long there as it had here.
             let delivery = Delivery { waiting_since: now, ..delivery };
             draft.put_delivery(delivery.moved_to(next.clone(), now));
@@ -417,7 +439,11 @@ fn wait(
         }
         return bury(draft, rules, delivery, |saying| overdue(saying.waiting_since));
     }
-    let until = match health::route(draft, rules, &delivery)? {
+    let route = match delivery.goes_to_who_took_it() {
+        true => health::route_to(draft, &delivery, delivery.to.clone())?,
+        false => health::route(draft, rules, &delivery)?,
+    };
+    let until = match route {
         Route::To(to) => {
             draft.put_delivery(delivery.moved_to(to.clone(), now));
             return Ok(Settled::Moved { to });
@@ -457,7 +483,10 @@ fn bury(
 /// Lets a group go on after a delivery of it has ended.
 fn go_on(draft: &mut Draft<'_>, rules: &Rules, delivery: &Delivery) -> Result<(), Missing> {
     if let Some(mut group) = draft.group(&delivery.group)? {
-        group.last_told = Some(draft.now);
+        // What another was told is not what those whom the group tells have to be spared.
+        if !delivery.goes_to_who_took_it() {
+            group.last_told = Some(draft.now);
+        }
         if group.waiting.as_ref() == Some(&delivery.id) {
             group.waiting = None;
         }
@@ -481,7 +510,7 @@ pub(super) fn enter(
         // One that is gone was joined with another, which keeps what may have been heard of it.
         let Some(interval) = draft.interval(saying.interval)? else { return Ok(()) };
         let mut interval = Arc::unwrap_or_clone(interval);
-        let told = saying.told(now);
+        let told = Told { by_way_of: by_way_of(delivery), ..saying.told(now) };
         let receiver = &delivery.group.receiver;
         if let Some(entry) =
             interval.ledger.iter_mut().find(|entry| entry.group.receiver == *receiver)

@@ -428,6 +428,9 @@ pub struct Told {
     /// Of what was given up, what held it back until it was over; a dead letter has no such thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<Held>,
+    /// Who it was said to, if that was another in place of whom the group tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_way_of: Option<Arc<str>>,
 }
 
 impl Told {
@@ -744,6 +747,13 @@ impl Delivery {
         Some(&self.group.receiver).filter(|receiver| **receiver != self.to)
     }
 
+    /// Whether it ends what another took in place of whom the group tells, and goes there for that.
+    #[must_use]
+    pub fn goes_to_who_took_it(&self) -> bool {
+        let says = self.notification.iter().flat_map(|notification| &notification.says);
+        says.take(1).any(|saying| saying.to_who_took_it)
+    }
+
     /// The same for another receiver, which is to be tried at once, in full words. Whoever has it
     /// already, of whichever receiver, does not get it again.
     #[must_use]
@@ -915,6 +925,9 @@ pub struct Saying {
     /// Whether a delivery that this one took the place of may have been heard to say so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub doubtful: bool,
+    /// Whether it is the end of what another took in place of whom the group tells, and goes there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub to_who_took_it: bool,
 }
 
 impl Saying {
@@ -941,7 +954,7 @@ impl Saying {
             News::Withdrawn => self.waiting_since.max(self.from),
             _ => self.until.unwrap_or(now),
         };
-        Told { from: self.from, until, over, goes_on: false, because: None }
+        Told { from: self.from, until, over, goes_on: false, because: None, by_way_of: None }
     }
 }
 

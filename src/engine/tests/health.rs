@@ -200,12 +200,14 @@ fn what_took_too_long_goes_to_the_fallback_and_has_its_time_there() {
 }
 
 #[test]
-fn the_end_is_told_to_whoever_is_there() {
+fn the_end_of_what_a_fallback_took_does_not_try_the_receiver() {
     let mut world = down();
     world.hear("a", "RUNNING", 60);
     world.wait(301);
-    let told = world.deliver(&SENT);
-    assert_eq!(said(&told[..1]), [[("a".into(), News::Over)]]);
+    assert!(sent(&mut world, &SENT).is_empty(), "it is only moved");
+    let told = world.claim();
+    assert_eq!(said(&[(*told[0].notification).clone()]), [[("a".into(), News::Over)]]);
+    assert_eq!(&*told[0].delivery.to, "spare");
 }
 
 #[test]
@@ -302,7 +304,8 @@ fn take_down(world: &mut World, receivers: &[&str]) {
     let probe = Timer { set_at: since, due_at: since.plus(Duration::from_secs(86_400)) };
     for receiver in receivers {
         let (reason, missed, missed_in_all) = ("404".into(), Vec::new(), 0);
-        let down = Some(Down { since, reason, probe, is_tried: false, missed, missed_in_all });
+        let (is_tried, told) = (false, None);
+        let down = Some(Down { since, reason, probe, is_tried, told, missed, missed_in_all });
         let receiver: Arc<str> = (*receiver).into();
         let health = Health { down, failures: 1, failing_since: since, receiver: receiver.clone() };
         world.memory.receivers.insert(receiver, health);
@@ -366,4 +369,104 @@ fn a_receiver_that_was_to_be_tried_and_was_not_is_tried_with_the_next_message() 
         crash(&mut world, "c");
         assert_eq!(world.claim().iter().filter(|one| &*one.delivery.to == "ops").count(), 1);
     }
+}
+
+#[test]
+fn the_end_of_what_a_fallback_took_goes_there_and_what_is_new_goes_to_whose_it_is() {
+    let mut world = down();
+    world.wait(150);
+    // It is back, as `b` shows; `a` was told to who stood in.
+    crash(&mut world, "b");
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")]);
+    sent(&mut world, &SENT);
+    for container in ["a", "b"] {
+        world.hear(container, "RUNNING", 200);
+    }
+    world.wait(300);
+    let ends = |world: &mut World| {
+        let claimed = world.claim();
+        for claimed in &claimed {
+            assert!(!claimed.delivery.is_notice());
+            world.settle(claimed, &SENT);
+        }
+        let said = |one: &Claimed| {
+            let alert = &one.notification.alerts[0];
+            assert_eq!(alert.news, News::Over);
+            pair(&one.delivery.to, &alert.container)
+        };
+        claimed.iter().map(said).collect::<Vec<_>>()
+    };
+    let mut told = ends(&mut world);
+    told.extend(ends(&mut world));
+    told.sort();
+    assert_eq!(told, [pair("ops", "b"), pair("spare", "a")]);
+    world.wait(3600);
+    assert!(ends(&mut world).is_empty());
+}
+
+#[test]
+fn an_end_goes_to_each_who_took_the_beginning() {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.repeat_interval = Duration::from_secs(600);
+    let rules = Rules::new(vec![crashed]).with_fallbacks([("ops".into(), "spare".into())].into());
+    let mut world = World::new(rules.with_receivers(["spare".into()]));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    sent(&mut world, &SENT);
+    world.wait(600);
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")], "it fires still");
+    sent(&mut world, &SENT);
+    world.hear("a", "RUNNING", 700);
+    world.wait(300);
+    let mut told = sent(&mut world, &SENT);
+    world.wait(300);
+    for _ in 0..2 {
+        told.extend(sent(&mut world, &SENT));
+    }
+    assert_eq!(told, [pair("ops", "crashed"), pair("spare", "crashed")]);
+    world.wait(3600);
+    assert!(sent(&mut world, &SENT).is_empty());
+}
+
+#[test]
+fn an_end_for_who_stood_in_waits_for_it_and_is_a_dead_letter_in_the_end() {
+    let mut world = down();
+    world.wait(150);
+    crash(&mut world, "b");
+    sent(&mut world, &SENT);
+    sent(&mut world, &SENT);
+    for container in ["a", "b"] {
+        world.hear(container, "RUNNING", 200);
+    }
+    world.wait(300);
+    for _ in 0..30 {
+        for claimed in world.claim() {
+            let of_a = claimed.notification.alerts[0].container == "a";
+            let to = if of_a { "spare" } else { "ops" };
+            assert!(claimed.delivery.is_notice() || &*claimed.delivery.to == to);
+            world.settle(&claimed, &if of_a { failed() } else { SENT });
+        }
+        world.wait(3600);
+    }
+    assert_eq!(world.dead_letters().len(), 1);
+}
+
+#[test]
+fn who_heard_that_a_receiver_is_down_hears_that_it_is_back() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    // The fallback is down as well; its own takes it.
+    sent(&mut world, &gone());
+    sent(&mut world, &SENT);
+    world.wait(150);
+    crash(&mut world, "b");
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")]);
+    let told = world.claim();
+    let back = told.iter().filter(|one| {
+        let notice = one.notification.notice.as_ref();
+        notice.is_some_and(|notice| notice.receiver == "ops" && one.delivery.to != "ops".into())
+    });
+    let to: Vec<&str> = back.map(|one| &*one.delivery.to).collect();
+    assert_eq!(to, ["last"]);
 }

@@ -394,6 +394,7 @@ impl Store for FakeStore {
                 due_at: Timestamp::from_micros(151_000_000),
             },
             is_tried: false,
+            told: None,
             missed: Vec::new(),
             missed_in_all: 2,
         };

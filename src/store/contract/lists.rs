@@ -159,7 +159,14 @@ pub(crate) async fn alerts_are_listed_latest_first(store: &dyn Store) {
 }
 
 pub(crate) async fn alerts_say_who_is_not_told_yet(store: &dyn Store) {
-    let told = Told { over: false, from: at(1), until: at(2), goes_on: false, because: None };
+    let told = Told {
+        over: false,
+        from: at(1),
+        until: at(2),
+        goes_on: false,
+        because: None,
+        by_way_of: None,
+    };
     let event = heard("a", 1, "CRASHED");
     write_events(store, vec![event.clone()]).await;
     let entries = vec![

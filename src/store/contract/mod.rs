@@ -253,6 +253,7 @@ pub(crate) fn notification(interval: IntervalId) -> Notification {
             until: None,
             waiting_since: at(105),
             doubtful: true,
+            to_who_took_it: false,
         }],
     }
 }

@@ -11,7 +11,14 @@ pub(crate) async fn rows_are_read_as_they_were_written(store: &dyn Store) {
     early.at = at(90);
     let other = heard("b", 200, "PAUSED");
     let because = Some(Held::Silenced { by: SilenceId(3), until: None });
-    let told = Told { over: true, from: at(1), until: at(2), goes_on: false, because };
+    let told = Told {
+        over: true,
+        from: at(1),
+        until: at(2),
+        goes_on: false,
+        because,
+        by_way_of: Some("spare".into()),
+    };
     let joined = crate::engine::Belief::from_iter([
         told.clone(),
         Told { from: at(3), goes_on: true, ..told.clone() },
