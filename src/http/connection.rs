@@ -59,6 +59,7 @@ pub async fn serve<I: Intake>(listener: TcpListener, api: Api<I>, guard: Guard, 
         builder,
         door: Door {
             access: Access::new(&guard.receive_tokens, guard.receive_rate, guard.admin),
+            names: guard.names,
             proxies: Proxies(guard.trusted_proxies),
             inside: TowerToHyperService::new(warp::service(route::filter(api, limits))),
         },

@@ -11,6 +11,7 @@ use warp::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use warp::http::uri::Authority;
 use warp::http::{Method, Uri};
 
 use super::access::Access;
@@ -36,6 +37,7 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 /// The way in.
 pub(super) struct Door<S> {
     pub(super) access: Access,
+    pub(super) names: Option<Vec<String>>,
     pub(super) proxies: Proxies,
     /// What answers those who are let in.
     pub(super) inside: S,
@@ -69,14 +71,37 @@ where
             let sentence = "the request names no path; ask for one, like `GET /healthz`";
             return Err(Refusal::malformed(sentence));
         }
-        match is_of_another_site(request.method(), headers) {
-            false => Ok(()),
-            true => Err(Refusal::forbidden(
-                "a page of another site asks for this in the name of whoever reads it; ask for it \
-                 yourself",
-            )),
+        if is_of_another_site(request.method(), headers) {
+            let sentence = "a page of another site asks for this in the name of whoever reads it; \
+                            ask for it yourself";
+            return Err(Refusal::forbidden(sentence));
         }
+        let is_misnamed = |names: &Vec<String>| is_misnamed(uri.path(), headers, names);
+        if self.names.as_ref().is_some_and(is_misnamed) {
+            let sentence = "it is asked for by a name that is not its own, and has no password; ask \
+                            127.0.0.1, or set `server.external_url` or `server.admin`";
+            return Err(Refusal::forbidden(sentence));
+        }
+        Ok(())
     }
+}
+
+/// Whether this may be of a page of another site, whose name was made to lead to this machine once a
+/// browser had it ("DNS rebinding"): to the browser it is that site's own. Who posts an event and is no
+/// browser may call us what they like, as through a tunnel.
+fn is_misnamed(path: &str, headers: &HeaderMap, names: &[String]) -> bool {
+    let is_harmless = match path {
+        "/healthz" | "/readyz" => true,
+        "/api/post" => !headers.contains_key(ORIGIN),
+        _ => false,
+    };
+    let Some(host) = headers.get(HOST).filter(|_| !is_harmless) else { return false };
+    let host = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    let Some(host) = host else { return true };
+    let name = host.host().trim_end_matches('.').to_ascii_lowercase();
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&name);
+    let is_local = bare == "localhost" || bare.ends_with(".localhost");
+    !is_local && bare.parse::<IpAddr>().is_err() && !names.contains(&name)
 }
 
 /// Whether a browser asks for a change on behalf of a page that is not ours: it would do so with the
@@ -99,6 +124,35 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_was_made_to_lead_here_is_not_answered() {
+        let is_misnamed = |path: &str, given: &[(&'static str, &'static str)]| {
+            let headers = given.iter().map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            });
+            is_misnamed(path, &headers.collect(), &["alerts.example.com".to_owned()])
+        };
+        for host in [
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "localhost:8080",
+            "LOCALHOST",
+            "tocsin.localhost",
+            "alerts.example.com",
+            "Alerts.Example.com.:443",
+        ] {
+            assert!(!is_misnamed("/api/list", &[("host", host)]), "{host}");
+        }
+        assert!(!is_misnamed("/api/list", &[]), "HTTP/1.0 has no names");
+        for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "a b"] {
+            assert!(is_misnamed("/api/list", &[("host", host)]), "{host}");
+            assert!(!is_misnamed("/healthz", &[("host", host)]), "{host}");
+            assert!(!is_misnamed("/api/post", &[("host", host)]), "{host}");
+            let by_a_page = [("host", host), ("origin", "http://evil.example")];
+            assert!(is_misnamed("/api/post", &by_a_page), "{host}");
+        }
+    }
 
     #[test]
     fn a_page_of_another_site_changes_nothing() {

@@ -84,6 +84,9 @@ pub struct Guard {
     pub receive_rate: Option<Rate>,
     /// The user and the password that all else asks for.
     pub admin: Option<(String, Password)>,
+    /// The names that it is called by, beside addresses and `localhost`. Where these are said, a request
+    /// by another name is refused, as of a page whose name was made to lead to this machine.
+    pub names: Option<Vec<String>>,
     /// Who is believed where a request comes from.
     pub trusted_proxies: Vec<IpNet>,
     /// What TLS is served with.
