@@ -18,6 +18,9 @@ struct Pace {
     repeat_interval: Duration,
 }
 
+/// How long what is to be said again, and is held back, is left alone at least.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// The pace of the group of a rule that is gone: it says what is over, at once, and ends.
 const LAST_WORDS: Pace = Pace {
     group_wait: Duration::ZERO,
@@ -65,7 +68,9 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
         Some(_) if group.firing > 0 && group.timer.is_some_and(|timer| !timer.is_due(now)) => {}
         Some(_) if group.firing > 0 => match suppress::repeats(draft, rules, key)? {
             (repeats, until) if repeats.is_empty() => {
-                let again = now.plus(pace.repeat_interval);
+                // Nobody says when an alert ends that holds them back.
+                let again = pace.repeat_interval.min(pace.group_interval.max(LOOK_AGAIN));
+                let again = now.plus(again);
                 let due_at = until.map_or(again, |until| until.min(again));
                 group.timer = Some(Timer { set_at: now, due_at });
             }

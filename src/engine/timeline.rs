@@ -253,7 +253,11 @@ fn hear(
         return;
     }
     let cause = if deleted { Cause::Deleted } else { Cause::Resolved };
-    let silent = |interval: &mut Interval| silent_from(rule, interval) < heard.at;
+    // What had begun when its rule asked for less stays begun.
+    let silent = |interval: &mut Interval| {
+        let has_begun = interval.role == Role::Own && interval.start < heard.at;
+        has_begun || silent_from(rule, interval) < heard.at
+    };
     ended.extend(open.extract_if(.., silent).map(|interval| end_with(interval, heard, cause)));
     let values = rule.key(&heard.event);
     if matches {

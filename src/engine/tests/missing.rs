@@ -1,5 +1,7 @@
 //! What is missing: gaps and silences, by example.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::properties::on;
@@ -395,4 +397,18 @@ fn what_is_withdrawn_is_not_told_anew_by_what_begins_at_the_same_instant() {
     assert_eq!(said(&world.deliver(&SENT)), [[("c".into(), News::Firing)]]);
     world.wait(301);
     assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn a_silence_that_was_told_ends_though_its_rule_asks_for_a_longer_one_by_now() {
+    let mut world = silences();
+    world.hear("a", "RUNNING", 0);
+    world.wait(2 * HOUR);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+    let longer = Rule { hold: Some(Duration::from_secs(10 * HOUR)), ..silent() };
+    world.reload(Rules::new(vec![Rule { fingerprint: "longer".into(), ..longer }]));
+    world.wait(HOUR);
+    world.hear("a", "RUNNING", 3 * HOUR);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Over)]]);
 }

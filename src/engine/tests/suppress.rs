@@ -240,6 +240,22 @@ fn what_another_alert_inhibits_is_told_once_that_is_over() {
 }
 
 #[test]
+fn what_is_due_to_be_said_again_is_said_soon_after_what_inhibited_it_is_over() {
+    let mut world = crashed_but_in_an_outage();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    assert_eq!(said(&world.deliver(&SENT)), [[("a".into(), News::Firing)]]);
+    world.wait(3600);
+    world.hear("x", "STOPPED", 3600);
+    world.wait(4 * 3600);
+    world.deliver(&SENT);
+    world.hear("x", "RUNNING", 5 * 3600);
+    world.wait(300);
+    let told = said(&world.deliver(&SENT));
+    assert!(told.contains(&vec![("a".into(), News::StillFiring)]), "{told:?}");
+}
+
+#[test]
 fn what_ends_while_it_is_inhibited_is_never_told() {
     let mut world = crashed_but_in_an_outage();
     world.hear("x", "STOPPED", 0);
