@@ -313,7 +313,7 @@ async fn listen(server: &config::Server) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {}: no such address", server.listen))?
         .collect();
     if let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-        allow_others(server, address)?;
+        exposed(server, address)?.iter().for_each(|warning| warn!("{warning}"));
     }
     TcpListener::bind(&addresses[..]).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow!(
@@ -324,8 +324,12 @@ async fn listen(server: &config::Server) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Whether tocsin may listen where others than this machine reach it.
-fn allow_others(server: &config::Server, address: &SocketAddr) -> anyhow::Result<()> {
+/// Whether tocsin may listen at an address where others than this machine reach it; and what there is to
+/// warn of then.
+///
+/// # Errors
+/// Why it may not, and what to do.
+pub fn exposed(server: &config::Server, address: &SocketAddr) -> anyhow::Result<Vec<String>> {
     let missing = match (server.receive_tokens.is_empty(), server.admin.is_none()) {
         (true, true) => "`server.receive_token` and `server.admin`",
         (true, false) => "`server.receive_token`",
@@ -339,18 +343,17 @@ fn allow_others(server: &config::Server, address: &SocketAddr) -> anyhow::Result
              everyone there may post events and read them"
         );
     }
+    let mut warnings = Vec::new();
     if !missing.is_empty() {
-        warn!(
-            %address,
-            "everyone who reaches this address may call: {missing} is not set, and `server.open` is"
-        );
+        warnings.push(format!(
+            "everyone who reaches {address} may call: {missing} is not set, and `server.open` is"
+        ));
     }
     if server.tls.is_none() && server.trusted_proxies.is_empty() {
-        warn!(
-            %address,
-            "what is sent to this address can be read on its way, passwords too: set `server.tls`, \
-             or name the proxy that encrypts in `server.trusted_proxies`"
-        );
+        warnings.push(format!(
+            "what is sent to {address} can be read on its way, passwords too: set `server.tls`, or \
+             name the proxy that encrypts in `server.trusted_proxies`"
+        ));
     }
-    Ok(())
+    Ok(warnings)
 }

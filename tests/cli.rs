@@ -115,6 +115,18 @@ fn a_bad_file_ends_with_1_and_its_problems_are_counted() {
 }
 
 #[test]
+fn a_file_that_nobody_may_be_served_with_is_a_problem() {
+    let (_folder, path) = rules("server: { listen: '0.0.0.0:8080' }\nrules: []\n");
+    let (code, _, stderr) = run(&["check", path.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("refusing to listen on 0.0.0.0:8080"), "{stderr}");
+    let (_folder, path) = rules("server: { listen: '0.0.0.0:8080', open: true }\nrules: []\n");
+    let (code, _, stderr) = run(&["check", path.to_str().unwrap()]);
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("note: everyone who reaches 0.0.0.0:8080 may call"), "{stderr}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_a_problem() {
     let (code, stdout, stderr) = run(&["check", "/nowhere/rules.yaml"]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""));

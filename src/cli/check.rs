@@ -1,14 +1,20 @@
 //! `tocsin check`: what is wrong with a rules file.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::output::{self, count};
 use super::{Exit, load};
+use crate::app;
 use crate::config::Config;
 
 pub(super) fn run(rules: &Path) -> anyhow::Result<Exit> {
     let config = load(rules)?;
-    for note in &config.notes {
+    // A name has to be looked up first, which may say something else where it is served.
+    let listen: Option<SocketAddr> = config.server.listen.parse().ok();
+    let others = listen.filter(|address| !address.ip().is_loopback());
+    let warnings = others.map(|address| app::exposed(&config.server, &address)).transpose()?;
+    for note in config.notes.iter().chain(warnings.iter().flatten()) {
         output::note(format_args!("note: {note}"));
     }
     output::data(format_args!("{}: {}", rules.display(), summary(&config)))?;
