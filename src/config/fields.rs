@@ -94,11 +94,12 @@ impl<'a> Fields<'a> {
         read.map_err(|error| self.report.wrong(node.place, format!("\"{key}\" {error}"))).ok()
     }
 
-    /// A whole number of at least `least`.
+    /// A whole number of at least `least`; what was put in from the environment is text.
     pub(super) fn whole(&mut self, key: &'static str, least: usize) -> Option<usize> {
         let node = self.get(key)?;
         let whole = match &node.value {
             Value::Number(Number::Whole(whole)) => usize::try_from(*whole).ok(),
+            Value::Text(text) => text.value.parse().ok(),
             _ => None,
         };
         let whole = whole.filter(|whole| *whole >= least);

@@ -29,6 +29,14 @@ fn printed(text: &str) -> String {
 }
 
 #[test]
+fn a_number_may_come_from_the_environment() {
+    let text =
+        "rules: [{ name: often, when: { state: CRASHED }, count: '${NONE:-3}', within: 1m }]";
+    let threshold = config(text).rules.get("often").unwrap().threshold.unwrap();
+    assert_eq!(threshold.count, 3);
+}
+
+#[test]
 fn what_is_received_is_kept_for_as_long_as_the_file_says() {
     let kept = |text: &str| config(text).keep.as_secs() / 3600;
     assert_eq!(kept("storage: { keep: 25h }"), 25);

@@ -107,6 +107,10 @@ pub fn held_back(
 ) -> Option<Reason> {
     match fate(interval, entry, group, interval.last_at, now) {
         Fate::HeldBack(reason) => Some(reason),
+        // The rule does not tell this receiver any more.
+        Fate::Told if interval.end.is_none() && entry.news.is_none() && !entry.firing => {
+            Some(Reason::new("rule removed"))
+        }
         Fate::Told if interval.end.is_none() && entry.news.is_none() => {
             let timer = group.and_then(|group| group.timer);
             Some(Reason::until("not due to repeat", timer.map(|timer| timer.due_at)))

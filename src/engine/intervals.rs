@@ -492,6 +492,11 @@ pub(super) fn end_what_is_due(
             continue;
         }
         let Some(rule) = rules.get(&interval.alert.rule) else {
+            // What had not begun never does.
+            if interval.start > now && !interval.ledger.iter().any(Entry::was_told) {
+                gone.push(interval);
+                continue;
+            }
             let end = End { at: now, heard_at: now, cause: Cause::RuleRemoved, event: None };
             changed.push(Interval { end: Some(end), due: None, ..interval });
             continue;

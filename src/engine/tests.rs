@@ -481,6 +481,39 @@ fn an_alert_whose_rule_is_gone_ends_for_those_who_were_told_of_it() {
 }
 
 #[test]
+fn what_had_not_begun_when_its_rule_went_leaves_nothing() {
+    let mut held = rule("crashed", &[State::Crashed]);
+    held.hold = Some(Duration::from_secs(3600));
+    let mut world = World::new(Rules::new(vec![held]));
+    world.hear("a", "CRASHED", 0);
+    assert_eq!(world.intervals.len(), 1);
+    let none = Rules::default();
+    world.rules = none.clone();
+    let keys = Keys { containers: ["a".into()].into(), ..Keys::default() };
+    let now = world.now;
+    world.transact(keys, |snapshot| decide(&none, snapshot, &[], now));
+    assert!(world.intervals.is_empty());
+}
+
+#[test]
+fn a_receiver_that_a_rule_does_not_tell_any_more_is_not_told_for_that_reason() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    let reason = |world: &World| {
+        let interval = world.intervals.values().next().unwrap();
+        let entry = interval.ledger.iter().find(|entry| &*entry.group.receiver == "ops").unwrap();
+        held_back(interval, entry, world.groups.get(&entry.group), world.now).unwrap().word
+    };
+    assert_eq!(reason(&world), "not due to repeat");
+    let mut moved = rule("crashed", &[State::Crashed]);
+    moved.notify = vec!["others".into()];
+    world.reload(Rules::new(vec![moved]));
+    assert_eq!(reason(&world), "rule removed");
+}
+
+#[test]
 fn a_receiver_that_is_gone_is_owed_nothing() {
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);
