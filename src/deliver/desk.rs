@@ -48,8 +48,6 @@ pub(super) struct Sent {
     pub(super) ended: Ended,
     /// How long that took.
     pub(super) took: Duration,
-    /// How long the place asked to be left alone.
-    pub(super) pause: Option<Duration>,
 }
 
 /// What came of a settlement and a claim.
@@ -104,9 +102,9 @@ impl Desk {
         let answer = answer.unwrap_or_else(|_| {
             Err(SendError::Message { detail: "tocsin broke down over this message".into() })
         });
-        let (settlement, pause) = self.judge(&claimed, answer);
+        let settlement = self.judge(&claimed, answer);
         self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
-        Sent { ended: Ended { claimed, settlement }, took: began.elapsed(), pause }
+        Sent { ended: Ended { claimed, settlement }, took: began.elapsed() }
     }
 
     async fn attempt(&self, claimed: &Claimed) -> Result<Accepted, SendError> {
@@ -142,12 +140,8 @@ impl Desk {
         }
     }
 
-    /// What is to be done about an answer, and how long the place asked to be left alone.
-    fn judge(
-        &self,
-        claimed: &Claimed,
-        answer: Result<Accepted, SendError>,
-    ) -> (Settlement, Option<Duration>) {
+    /// What is to be done about an answer.
+    fn judge(&self, claimed: &Claimed, answer: Result<Accepted, SendError>) -> Settlement {
         let delivery = &claimed.delivery;
         let jitter = fastrand::f64();
         let mut reached = delivery.reached.clone();
@@ -185,7 +179,7 @@ impl Desk {
                 Outcome::Destination { detail }
             }
         };
-        (Settlement { reached, backoff, ..self.settlement(claimed, outcome) }, pause)
+        Settlement { reached, backoff, pause, ..self.settlement(claimed, outcome) }
     }
 
     /// A message that was claimed ahead and is not to be sent now.
@@ -202,6 +196,7 @@ impl Desk {
             outcome,
             reached: claimed.delivery.reached.clone(),
             backoff: Duration::ZERO,
+            pause: None,
             give_up_after: self.receiver.give_up_after,
         }
     }

@@ -377,7 +377,7 @@ impl Worker {
     }
 
     fn sent(&mut self, sent: Sent) {
-        let Sent { ended, took, pause } = sent;
+        let Sent { ended, took } = sent;
         match &ended.settlement.outcome {
             Outcome::Sent { .. } | Outcome::Message { .. } => {
                 // One that was fast says little of the next after one that was not.
@@ -395,7 +395,7 @@ impl Worker {
             }
         }
         // That the place takes what was under way when it asked does not end its rest.
-        if let Some(pause) = pause {
+        if let Some(pause) = ended.settlement.pause {
             self.resting_until = self.resting_until.max(Instant::now() + pause);
         }
         self.ended.push(ended);

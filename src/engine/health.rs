@@ -37,6 +37,8 @@ pub struct Health {
     pub failures: u32,
     /// Since when they did.
     pub failing_since: Timestamp,
+    /// Until when it asked to be left alone, be that over.
+    pub resting_until: Option<Timestamp>,
     /// Set while it is down: it gets one message now and then, to see whether it takes it.
     pub down: Option<Down>,
 }
@@ -90,7 +92,8 @@ impl Health {
     /// A receiver of which nothing bad is known.
     #[must_use]
     pub fn well(receiver: Arc<str>) -> Health {
-        Health { receiver, failures: 0, failing_since: Timestamp::default(), down: None }
+        let failing_since = Timestamp::default();
+        Health { receiver, failures: 0, failing_since, resting_until: None, down: None }
     }
 
     /// Whether this attempt says how it is: that of the one message that tries it, while it is down.
@@ -98,6 +101,12 @@ impl Health {
     fn is_judged_by(&self, delivery: &Delivery) -> bool {
         let until = delivery.lease.as_ref().map(|lease| lease.until);
         self.down.as_ref().is_none_or(|down| until == Some(down.probe.due_at))
+    }
+
+    /// Until when it is left alone, as it asked. What is further off than it could ask for is of a clock
+    /// that jumped back.
+    fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.resting_until.filter(|until| now < *until && until.since(now) <= FAILING)
     }
 
     /// Whether it may be sent something: all there is, or the one message that tries it.
@@ -135,6 +144,9 @@ pub(super) fn route(
 ) -> Result<Route, Missing> {
     let now = draft.now;
     let chain = chain_of(draft, rules, delivery)?;
+    if let Some(until) = draft.health(&delivery.to)?.rests_until(now) {
+        return Ok(Route::Wait(until));
+    }
     let may_be_tried = || chain.iter().filter(|health| health.may_be_tried(now));
     let here = may_be_tried().find(|health| health.receiver == delivery.to);
     let Some(health) = here.or_else(|| may_be_tried().next()) else {
@@ -154,10 +166,11 @@ pub(super) fn route_to(
     delivery: &Delivery,
     receiver: Arc<str>,
 ) -> Result<Route, Missing> {
-    let health = draft.health(&receiver)?;
-    Ok(match &health.down {
+    let (now, health) = (draft.now, draft.health(&receiver)?);
+    Ok(match (&health.down, health.rests_until(now)) {
         _ if receiver != delivery.to => Route::To(receiver),
-        Some(down) if !health.may_be_tried(draft.now) => Route::Wait(down.next_try(draft.now)),
+        (_, Some(until)) => Route::Wait(until),
+        (Some(down), None) if !health.may_be_tried(now) => Route::Wait(down.next_try(now)),
         _ => Route::Here,
     })
 }
@@ -240,7 +253,12 @@ pub(super) fn enter(
     delivery: &Delivery,
     settlement: &Settlement,
 ) -> Result<(), Missing> {
-    let health = draft.health(&delivery.to)?;
+    let mut health = draft.health(&delivery.to)?;
+    if let Some(pause) = settlement.pause {
+        let until = draft.now.plus(pause);
+        health.resting_until = health.rests_until(draft.now).max(Some(until));
+        draft.put_health(health.clone());
+    }
     if !health.is_judged_by(delivery) {
         return Ok(());
     }
@@ -319,7 +337,8 @@ fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), M
             draft.put_delivery(delivery);
         }
     }
-    draft.put_health(Health::well(health.receiver));
+    let Health { receiver, resting_until, .. } = health;
+    draft.put_health(Health { resting_until, ..Health::well(receiver) });
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub struct Settlement {
     pub reached: Vec<String>,
     /// How long to wait before the next attempt, if there is to be one.
     pub backoff: Duration,
+    /// How long the place asked to be left alone, if it did.
+    pub pause: Option<Duration>,
     /// How long it may wait in all.
     pub give_up_after: Duration,
 }

@@ -102,6 +102,7 @@ impl<'a> Simulation<'a> {
             outcome: engine::Outcome::Sent { complaint: None, handle: None },
             reached: Vec::new(),
             backoff: Duration::ZERO,
+            pause: None,
             give_up_after: Duration::MAX,
         }];
         self.memory.transact(Keys::default(), |snapshot| {

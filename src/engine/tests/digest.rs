@@ -127,6 +127,7 @@ fn what_is_new_is_told_to_those_whom_the_digest_had_reached_before() {
         outcome: failed(),
         reached: vec!["one@example.com".into()],
         backoff: Duration::from_secs(30),
+        pause: None,
         give_up_after: Duration::from_secs(DAY),
     };
     world.settle_so(&settlement);

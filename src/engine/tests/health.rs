@@ -307,7 +307,8 @@ fn take_down(world: &mut World, receivers: &[&str]) {
         let (is_tried, told) = (false, None);
         let down = Some(Down { since, reason, probe, is_tried, told, missed, missed_in_all });
         let receiver: Arc<str> = (*receiver).into();
-        let health = Health { down, failures: 1, failing_since: since, receiver: receiver.clone() };
+        let health =
+            Health { down, failures: 1, failing_since: since, ..Health::well(receiver.clone()) };
         world.memory.receivers.insert(receiver, health);
     }
 }
@@ -469,4 +470,26 @@ fn who_heard_that_a_receiver_is_down_hears_that_it_is_back() {
     });
     let to: Vec<&str> = back.map(|one| &*one.delivery.to).collect();
     assert_eq!(to, ["last"]);
+}
+
+#[test]
+fn one_that_asked_to_be_left_alone_is_so_across_a_restart_and_nobody_stands_in_for_it() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    let claimed = world.claim();
+    let lease = claimed[0].delivery.lease.clone().unwrap();
+    world.settle_so(&Settlement {
+        deliveries: vec![claimed[0].delivery.id.clone()],
+        token: lease.token,
+        outcome: failed(),
+        reached: Vec::new(),
+        backoff: Duration::from_secs(100),
+        pause: Some(Duration::from_secs(100)),
+        give_up_after: Duration::from_secs(24 * 3600),
+    });
+    world.restart();
+    crash(&mut world, "b");
+    assert!(world.claim().is_empty());
+    world.wait(95);
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed"), pair("ops", "crashed")]);
 }

@@ -361,6 +361,7 @@ impl World {
             outcome: outcome.clone(),
             reached: Vec::new(),
             backoff,
+            pause: None,
             give_up_after: Duration::from_secs(24 * 3600),
         }
     }

@@ -693,14 +693,16 @@ fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Delivery> {
 }
 
 fn health(connection: &Connection, receiver: &Arc<str>) -> Result<Option<Health>, Failure> {
-    let mut statement = connection
-        .prepare_cached("select failures, failing_since, down from receivers where name = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "select failures, failing_since, resting_until, down from receivers where name = ?1",
+    )?;
     let found = statement.query_row([receiver], |row| {
         let mut columns = Columns::of(row);
         Ok(Health {
             receiver: receiver.clone(),
             failures: columns.take()?,
             failing_since: columns.take()?,
+            resting_until: columns.take()?,
             down: columns.take::<Option<Json<_>>>()?.map(|json| json.0),
         })
     });

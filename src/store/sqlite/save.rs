@@ -430,15 +430,17 @@ fn put_delivery(
 fn put_health(connection: &Connection, health: &Health) -> Result<(), Failure> {
     connection
         .prepare_cached(
-            "insert into receivers (name, failures, failing_since, down) values (?1, ?2, ?3, ?4)
+            "insert into receivers (name, failures, failing_since, resting_until, down)
+             values (?1, ?2, ?3, ?4, ?5)
              on conflict (name) do update set
                  failures = excluded.failures, failing_since = excluded.failing_since,
-                 down = excluded.down",
+                 resting_until = excluded.resting_until, down = excluded.down",
         )?
         .execute(params![
             health.receiver,
             health.failures,
             health.failing_since,
+            health.resting_until,
             health.down.as_ref().map(Json),
         ])?;
     Ok(())

@@ -217,6 +217,7 @@ create table receivers (
     name          text primary key,
     failures      integer not null, -- in a row
     failing_since integer not null,
+    resting_until integer,
     down          text -- since when, why, and what went elsewhere: null unless it is down
 ) strict, without rowid;
 
