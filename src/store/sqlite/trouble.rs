@@ -24,8 +24,8 @@ const RECENT: Duration = Duration::from_secs(10);
 /// What is known to be wrong with the database at a path.
 pub(super) struct Trouble {
     path: PathBuf,
-    /// Which file it is: its device and its number there.
-    file: Option<(u64, u64)>,
+    /// Which files it has.
+    files: Vec<Watched>,
     /// When it last could not be used, and why.
     last: Mutex<Option<(Instant, String)>>,
     damage: OnceLock<String>,
@@ -33,12 +33,39 @@ pub(super) struct Trouble {
     in_doubt: AtomicBool,
 }
 
+/// A file that has to stay where it is: SQLite goes on with one that was removed, and what it writes
+/// there is gone with the process. All of them are there once the database is open, and nothing but
+/// the stop of the last connection removes one.
+struct Watched {
+    path: PathBuf,
+    /// Its device and its number there.
+    file: Option<(u64, u64)>,
+    /// What to do when it is another.
+    remedy: &'static str,
+}
+
+/// The ends of the names of these files, and their remedies.
+const WATCHED: [(&str, &str); 4] = [
+    ("", "put it back, or restart tocsin to go on with what is there"),
+    ("-wal", STOP),
+    ("-shm", STOP),
+    (".lock", "see that no other tocsin has taken the database since, and restart this one"),
+];
+
+/// The connection that is open still has the log, and folds it in when it is closed.
+const STOP: &str = "put it back, or stop tocsin without killing it, which saves what was written, and \
+                    start it again";
+
 impl Trouble {
-    /// None yet.
+    /// None yet with the database at `path`, which is open.
     pub(super) fn new(path: &Path) -> Trouble {
+        let watched = WATCHED.iter().map(|(end, remedy)| {
+            let path = beside(path, end);
+            Watched { file: file_at(&path), path, remedy }
+        });
         Trouble {
             path: path.to_owned(),
-            file: file_at(path),
+            files: watched.collect(),
             last: Mutex::new(None),
             damage: OnceLock::new(),
             in_doubt: AtomicBool::new(false),
@@ -50,19 +77,20 @@ impl Trouble {
         &self.path
     }
 
-    /// Sees whether the file that is open is still the database: what is written to one that was moved
-    /// or removed is kept nowhere.
+    /// Sees whether the files that are open are still the database: what is written to one that was
+    /// moved or removed is kept nowhere, and without its lock it is not ours alone.
     ///
     /// # Errors
-    /// If it is not.
+    /// If they are not.
     pub(super) fn still_there(&self) -> Result<(), StoreError> {
-        if file_at(&self.path) == self.file {
+        let changed = |it: &&Watched| it.file.is_none() || it.file != file_at(&it.path);
+        let Some(Watched { path, remedy, .. }) = self.files.iter().find(changed) else {
             return Ok(());
-        }
-        let path = self.path.display();
+        };
+        let what = if *path == self.path { "the database" } else { "the database's file" };
         Err(self.unavailable(format!(
-            "the database {path} was moved, removed or replaced while it was in use; put it back, or \
-             restart tocsin to go on with what is there"
+            "{what} {} was moved, removed or replaced while it was in use; {remedy}",
+            path.display()
         )))
     }
 

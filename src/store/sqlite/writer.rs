@@ -93,7 +93,11 @@ impl Writer {
             }
         }
         let in_order = self.trouble.damage().is_none() && !self.trouble.in_doubt();
-        if let Some(open) = self.open {
+        if let Some(mut open) = self.open {
+            // What is in memory is out of date if another tocsin could take the database.
+            if in_order && self.trouble.still_there().is_ok() {
+                open.settle();
+            }
             open.close(in_order);
         }
     }
@@ -178,20 +182,22 @@ impl Open {
         Ok(Open { connection, checkpoints, memory: Memory::default(), index })
     }
 
-    /// Leaves the whole database in its one file, if it is in order; else everything as it is.
-    fn close(self, in_order: bool) {
-        let Open { mut connection, checkpoints, mut memory, index } = self;
-        if in_order {
-            memory.settle();
-            let settled = within_transaction(&connection, &mut memory, Vec::new());
-            if let Err(error) = settled {
-                warn!(?error, "the log of containers stays in the database until the next start");
-                if !connection.is_autocommit() {
-                    // What cannot be rolled back is rolled back by the next start.
-                    let _ = command(&connection, "rollback");
-                }
+    /// Brings the tables up to date.
+    fn settle(&mut self) {
+        let Open { connection, memory, .. } = self;
+        memory.settle();
+        if let Err(error) = within_transaction(connection, memory, Vec::new()) {
+            warn!(?error, "the log of containers stays in the database until the next start");
+            if !connection.is_autocommit() {
+                // What cannot be rolled back is rolled back by the next start.
+                let _ = command(connection, "rollback");
             }
         }
+    }
+
+    /// Leaves the whole database in its one file, if it is in order; else everything as it is.
+    fn close(self, in_order: bool) {
+        let Open { mut connection, checkpoints, memory: _, index } = self;
         checkpoints.stop(&mut connection);
         if in_order && let Err(error) = fold(&connection) {
             warn!(%error, "the write-ahead log stays beside the database until the next start");

@@ -233,6 +233,38 @@ async fn what_cannot_be_opened_anew_is_unavailable_until_it_can() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_taken_away_is_noticed_and_what_was_written_is_kept_by_the_stop() {
+    let mut stores = Vec::new();
+    for (end, remedy) in [
+        ("-wal", "stop tocsin without killing it"),
+        ("-shm", "stop tocsin without killing it"),
+        (".lock", "see that no other tocsin"),
+    ] {
+        for replaced in [false, true] {
+            let (store, folder) = open_new();
+            let path = folder.path().join("tocsin.db");
+            write_events(&store, vec![heard("a", 1, "X")]).await;
+            let (file, away) = (open::beside(&path, end), folder.path().join("away"));
+            fs::rename(&file, &away).unwrap();
+            if replaced {
+                fs::copy(&away, &file).unwrap();
+            }
+            stores.push((store, folder, path, format!("tocsin.db{end} was moved"), remedy));
+        }
+    }
+    // For as long as what was seen holds.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (store, _folder, path, words, remedy) in stores {
+        for _ in 0..2 {
+            let why = write(&store, Changes::default()).await.unwrap_err().to_string();
+            assert!(why.contains(&words) && why.contains(remedy), "{words}, {remedy}: {why}");
+        }
+        drop(store);
+        assert_eq!(payloads(&SqliteStore::open(&path).unwrap()).await, 1, "{words}");
+    }
+}
+
+#[tokio::test]
 async fn a_payload_that_is_damaged_stays_with_what_came_after_it_and_stops_no_pruning() {
     let (store, _folder) = open_new();
     let events: Vec<_> = (1..4).map(|second| heard("a", second, "X")).collect();
