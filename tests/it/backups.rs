@@ -114,6 +114,10 @@ fn a_backup_replaces_no_file_unless_it_is_told_to() {
     assert!(does(&place, "backup", &file, &["--force"]).contains("2 events"));
     // Not even then what it is a copy of, nor another that is in use.
     refuses(&place, "backup", &place.database(), &["--force"], "is in use as a database");
+    for end in ["-wal", "-shm", ".lock", ".restoring"] {
+        let file = place.path().join(format!("tocsin.db{end}"));
+        refuses(&place, "backup", &file, &["--force"], "belongs to the database beside it");
+    }
     refuses(&place, "backup", &place.path().join("no/copy.db"), &[], "make the folder first");
     refuses(&place, "backup", place.path(), &[], "is a directory; name a file in it");
     tocsin.hear(&crash("web-3"));

@@ -43,6 +43,10 @@ pub fn backup(from: &Path, to: &Path, replace: bool) -> Result<Copied, StoreErro
     if beside(&to, "-wal").exists() || to == from {
         return Err(refuse(&to, "is in use as a database; name another file"));
     }
+    if belongs_to_another(&to) {
+        let why = format!("{} belongs to the database beside it; name another file", to.display());
+        return Err(StoreError::Open(why));
+    }
     if to.exists() && !replace {
         return Err(exists(&to));
     }
@@ -112,6 +116,14 @@ pub fn restore(from: &Path, to: &Path, aside: bool, now: Timestamp) -> Result<Co
 fn there(path: &Path) -> Result<PathBuf, StoreError> {
     let path = open::resolve(path)?;
     if path.exists() { Ok(path) } else { Err(refuse(&path, "is not there; name another file")) }
+}
+
+/// Whether a file is one that is kept beside a database, by its name: the log, its index, the lock, or
+/// half of a restore.
+fn belongs_to_another(file: &Path) -> bool {
+    let name = file.to_string_lossy();
+    let mut others = ["-wal", "-shm", "-journal", ".lock", RESTORING].iter();
+    others.any(|end| name.strip_suffix(end).is_some_and(|database| Path::new(database).is_file()))
 }
 
 /// A sound copy of the database at `from`, under a name of its own beside `to`.
