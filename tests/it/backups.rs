@@ -200,6 +200,15 @@ rules: [ { name: crashed, wen: { state: CRASHED } } ]",
 }
 
 #[test]
+fn a_database_that_is_not_in_the_current_folder_is_said_to_be_looked_for_there() {
+    let place = Place::new(RULES);
+    let (code, _, stderr) = place.run(&["backup", "copy.db"]);
+    assert_eq!(code, 1);
+    let words = "/tocsin.db is not there (tocsin.db is relative to the current folder)";
+    assert!(stderr.contains(words), "{stderr}");
+}
+
+#[test]
 fn a_restore_waits_for_the_server_to_stop_and_moves_what_is_there_aside() {
     let place = Place::new(RULES);
     let copies = tempfile::tempdir().unwrap();

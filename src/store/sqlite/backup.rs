@@ -113,9 +113,21 @@ pub fn restore(from: &Path, to: &Path, aside: bool, now: Timestamp) -> Result<Co
 }
 
 /// The one true path of a database that has to be there.
-fn there(path: &Path) -> Result<PathBuf, StoreError> {
-    let path = open::resolve(path)?;
-    if path.exists() { Ok(path) } else { Err(refuse(&path, "is not there; name another file")) }
+fn there(given: &Path) -> Result<PathBuf, StoreError> {
+    let path = open::resolve(given)?;
+    if path.exists() {
+        return Ok(path);
+    }
+    let why = match given.is_relative() {
+        // As where the rules file of a server that was started elsewhere names it.
+        true => format!(
+            "is not there ({} is relative to the current folder); name the whole path of the one \
+             that you mean",
+            given.display()
+        ),
+        false => "is not there; name another file".to_owned(),
+    };
+    Err(refuse(&path, &why))
 }
 
 /// Whether a file is one that is kept beside a database, by its name: the log, its index, the lock, or
