@@ -58,7 +58,7 @@ impl Lifecycle {
     }
 
     /// From now on SIGTERM and SIGINT stop the program: the first softly, the second hard. SIGHUP
-    /// does nothing.
+    /// and SIGXFSZ do nothing.
     ///
     /// # Errors
     /// If the signals cannot be listened for.
@@ -68,6 +68,9 @@ impl Lifecycle {
             int: signal(SignalKind::interrupt())?,
         };
         let mut hangup = signal(SignalKind::hangup())?;
+        // Once it was listened for it kills no more: a write beyond the limit of a file's size fails
+        // instead, as on a full disk.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let Lifecycle { soft, hard, .. } = self.clone();
         // Not waited for: it ends with the program.
         #[expect(clippy::disallowed_methods, reason = "it waits for signals until the very end")]
