@@ -140,9 +140,11 @@ fn a_backup_leaves_a_server_that_does_not_run_as_it_is() {
             let log = place.path().join("tocsin.db-wal");
             [fs::read(place.database()).unwrap(), fs::read(log).unwrap_or_default()]
         };
-        let before = database();
+        let before = (database(), files(place.path()));
         assert!(does(&place, "backup", &copies.path().join("a.db"), &[]).contains("1 event,"));
-        assert!(database() == before, "it was written to; killed: {kill}");
+        assert!(database() == before.0, "it was written to; killed: {kill}");
+        // Who may only read cannot make a file beside it.
+        assert_eq!(files(place.path()), before.1, "killed: {kill}");
         assert_eq!(containers(&place.serve()), ["web-1".to_owned()].into());
     }
 }

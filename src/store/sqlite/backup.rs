@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -140,6 +141,49 @@ fn belongs_to_another(file: &Path) -> bool {
 
 /// A sound copy of the database at `from`, under a name of its own beside `to`.
 fn copy(from: &Path, to: &Path) -> Result<(TempPath, Copied), StoreError> {
+    let before = at_rest(from);
+    let copied = copy_of(from, before.is_some(), to);
+    // Whatever came of it, if a tocsin was started meanwhile.
+    if before.is_some() && at_rest(from) != before { copy_of(from, false, to) } else { copied }
+}
+
+/// When a database was last written and how large it is, if it is in its one file alone.
+fn at_rest(path: &Path) -> Option<(i64, i64, u64)> {
+    let in_use = ["-wal", "-journal"].iter().any(|end| beside(path, end).exists());
+    let file = fs::metadata(path).ok().filter(|_| !in_use)?;
+    Some((file.mtime(), file.mtime_nsec(), file.len()))
+}
+
+/// Opens the database at `from` to be read. One that is `at_rest` is read without locks and without
+/// a log, which SQLite would have to make: its folder need not be written, and is left as it is.
+fn source(from: &Path, at_rest: bool) -> Result<Connection, StoreError> {
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let source = match at_rest {
+        true => open::connection(&immutable(from), read_only | OpenFlags::SQLITE_OPEN_URI),
+        false => open::connection(from, read_only),
+    };
+    let source = source.map_err(|error| unreadable(from, &error))?;
+    if open::version(&source, from)? == 0 {
+        return Err(refuse(from, "is empty; name another file"));
+    }
+    Ok(source)
+}
+
+/// The path as a URI (<https://sqlite.org/uri.html>) that says that nobody writes to the file.
+fn immutable(path: &Path) -> PathBuf {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte));
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    PathBuf::from(uri + "?immutable=1")
+}
+
+fn copy_of(from: &Path, at_rest: bool, to: &Path) -> Result<(TempPath, Copied), StoreError> {
     let folder = to.parent().unwrap_or(Path::new("/"));
     let file = tempfile::Builder::new()
         .prefix(".tocsin-")
@@ -147,11 +191,7 @@ fn copy(from: &Path, to: &Path) -> Result<(TempPath, Copied), StoreError> {
         .tempfile_in(folder)
         .map_err(|error| unwritable(to, &error))?;
     let path = file.into_temp_path();
-    let source = open::connection(from, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .map_err(|error| unreadable(from, &error))?;
-    if open::version(&source, from)? == 0 {
-        return Err(refuse(from, "is empty; name another file"));
-    }
+    let source = source(from, at_rest)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let written = |error: rusqlite::Error| match error.sqlite_error_code() {
         // Which of the two it is of is not said; the source is what is read.
