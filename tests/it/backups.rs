@@ -239,6 +239,25 @@ fn a_restore_waits_for_the_server_to_stop_and_moves_what_is_there_aside() {
 }
 
 #[test]
+fn two_restores_within_a_second_keep_what_each_of_them_found() {
+    let place = Place::new(RULES);
+    let file = place.path().join("copy %41?#é.db");
+    let tocsin = place.serve();
+    tocsin.hear(&crash("web-1"));
+    does(&place, "backup", &file, &[]);
+    tocsin.kill();
+    let asides: BTreeSet<PathBuf> = (0..4)
+        .map(|_| {
+            let (code, _, stderr) = run(&place, "restore", &file, &["--force"]);
+            assert_eq!(code, 0, "{stderr}");
+            stderr.trim().strip_prefix("what was there before is ").unwrap().into()
+        })
+        .collect();
+    assert_eq!(asides.len(), 4);
+    asides.iter().for_each(|aside| is_sound(aside));
+}
+
+#[test]
 fn what_cannot_be_restored_leaves_what_is_there() {
     let place = Place::new(RULES);
     let copies = tempfile::tempdir().unwrap();
@@ -280,6 +299,10 @@ fn what_cannot_be_restored_leaves_what_is_there() {
         (copies.path().join("none.db"), "is not there"),
         (place.database(), "is the one to be restored"),
     ] {
+        // The backup is looked at before it is said that there is a database already.
+        if words != "is damaged (" {
+            refuses(&place, "restore", &file, &[], words);
+        }
         refuses(&place, "restore", &file, &["--force"], words);
         let after = (fs::read(place.database()).unwrap(), files(place.path()));
         assert!(after == before, "{words}: {:?}", after.1);

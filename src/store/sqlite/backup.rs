@@ -72,6 +72,11 @@ pub fn backup(from: &Path, to: &Path, replace: bool) -> Result<Copied, StoreErro
 /// to be moved. What was at `to` is as before then.
 pub fn restore(from: &Path, to: &Path, aside: bool, now: Timestamp) -> Result<Copied, StoreError> {
     let from = there(from)?;
+    if from == open::resolve(to)? {
+        return Err(refuse(&from, "is the one to be restored; name its backup"));
+    }
+    // Before anything is made or asked for: whoever named the wrong file is to hear of that first.
+    drop(source(&from, at_rest(&from).is_some())?);
     let open::Taken { path: to, lock } = open::take(to)?;
     let unwritable = |error: &io::Error| unwritable(&to, error);
     let folder = to.parent().unwrap_or(Path::new("/"));
@@ -79,9 +84,6 @@ pub fn restore(from: &Path, to: &Path, aside: bool, now: Timestamp) -> Result<Co
         fs::metadata(if to.exists() { &to } else { folder }).map_err(|error| unwritable(&error))?;
     // It may just have been made, by root.
     hand_over(&beside(&to, ".lock"), &owner).map_err(|error| unwritable(&error))?;
-    if from == to {
-        return Err(refuse(&to, "is the one to be restored; name its backup"));
-    }
     let is_there = |end: &str| fs::metadata(beside(&to, end)).is_ok_and(|file| file.len() > 0);
     let taken = is_there("") || is_there("-wal");
     if taken && !aside {
@@ -91,9 +93,7 @@ pub fn restore(from: &Path, to: &Path, aside: bool, now: Timestamp) -> Result<Co
         ));
     }
     let old = beside(&to, &now.utc().strftime(".before-%Y%m%dT%H%M%SZ").to_string());
-    if taken && (old.exists() || beside(&old, "-wal").exists()) {
-        return Err(exists(&old));
-    }
+    let old = unused(old);
     let (copy, mut copied) = copy(&from, &to)?;
     hand_over(&copy, &owner).map_err(|error| unwritable(&error))?;
     if to.exists() {
@@ -234,6 +234,13 @@ fn hand_over(path: &Path, owner: &fs::Metadata) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         given => given,
     }
+}
+
+/// This name, or one with a number behind it, which no database has.
+fn unused(name: PathBuf) -> PathBuf {
+    let names = (2..).map(|number| beside(&name, &format!("-{number}")));
+    let mut names = std::iter::once(name.clone()).chain(names);
+    names.find(|name| !name.exists() && !beside(name, "-wal").exists()).unwrap_or(name)
 }
 
 /// Moves a database with its log: without it, it would lack its newest commits, and beside another
