@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::Api;
 use super::answer::{self, Refusal, Response};
-use super::params::{Given, Params};
+use super::params::Params;
 use crate::clock;
 use crate::engine::{self, Decision, DeliveryId, Keys, Notification, Retried, Snapshot, Stays};
 use crate::store::{
@@ -70,8 +70,8 @@ pub struct RetriedAll {
 }
 
 /// `GET /api/deliveries/{id}`
-pub(super) async fn show<I>(api: &Api<I>, id: &str, given: Given) -> Result<Response, Refusal> {
-    Params::new(given, &[])?;
+pub(super) async fn show<I>(api: &Api<I>, id: &str, query: &str) -> Result<Response, Refusal> {
+    Params::new(query, &[])?;
     let found = api.store.delivery(DeliveryId(id.to_owned())).await.map_err(|error| {
         warn!(error = &error as &dyn std::error::Error, "a delivery cannot be read");
         Refusal::from(error)
@@ -88,8 +88,8 @@ pub(super) async fn show<I>(api: &Api<I>, id: &str, given: Given) -> Result<Resp
 }
 
 /// `POST /api/deliveries/{id}/retry`
-pub(super) async fn retry<I>(api: &Api<I>, id: &str, given: Given) -> Result<Response, Refusal> {
-    Params::new(given, &[])?;
+pub(super) async fn retry<I>(api: &Api<I>, id: &str, query: &str) -> Result<Response, Refusal> {
+    Params::new(query, &[])?;
     let id = DeliveryId(id.to_owned());
     match retry_one(api, id.clone()).await.map_err(unchanged)? {
         Ok(retried) => {
@@ -100,8 +100,8 @@ pub(super) async fn retry<I>(api: &Api<I>, id: &str, given: Given) -> Result<Res
 }
 
 /// `POST /api/deliveries/retry?receiver=NAME`
-pub(super) async fn retry_all<I>(api: &Api<I>, given: Given) -> Result<Response, Refusal> {
-    let params = Params::new(given, &["receiver"])?;
+pub(super) async fn retry_all<I>(api: &Api<I>, query: &str) -> Result<Response, Refusal> {
+    let params = Params::new(query, &["receiver"])?;
     let Some(receiver) = params.owned("receiver") else {
         return Err(Refusal::malformed(
             "`receiver` is missing; say whose dead letters are to be sent again",
@@ -139,8 +139,8 @@ pub(super) async fn retry_all<I>(api: &Api<I>, given: Given) -> Result<Response,
 }
 
 /// `DELETE /api/deliveries/{id}`
-pub(super) async fn discard<I>(api: &Api<I>, id: &str, given: Given) -> Result<Response, Refusal> {
-    Params::new(given, &[])?;
+pub(super) async fn discard<I>(api: &Api<I>, id: &str, query: &str) -> Result<Response, Refusal> {
+    Params::new(query, &[])?;
     let id = DeliveryId(id.to_owned());
     let letter = id.clone();
     let discard = move |snapshot: &Snapshot| engine::discard(snapshot, &letter, clock::now());

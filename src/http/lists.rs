@@ -1,12 +1,11 @@
 //! The lists: what the store knows, a page at a time.
 
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tracing::warn;
 use warp::http::header::LINK;
 
 use super::answer::{self, Refusal, Response};
-use super::params::{Given, Params};
+use super::params::{Params, decoded};
 use crate::clock;
 use crate::engine::{SilenceStatus, Status, timeline};
 use crate::event::State;
@@ -18,10 +17,10 @@ use crate::store::{
 pub(super) async fn events(
     store: &dyn Store,
     path: &str,
-    given: Given,
+    query: &str,
 ) -> Result<Response, Refusal> {
     let params = Params::new(
-        given,
+        query,
         &["application", "service", "id", "state", "since", "until", "limit", "cursor"],
     )?;
     let query = EventQuery {
@@ -41,9 +40,9 @@ pub(super) async fn events(
 pub(super) async fn containers(
     store: &dyn Store,
     path: &str,
-    given: Given,
+    query: &str,
 ) -> Result<Response, Refusal> {
-    let params = Params::new(given, &["limit", "cursor"])?;
+    let params = Params::new(query, &["limit", "cursor"])?;
     let page = read(store.containers(params.page()?).await, &params)?;
     Ok(rows(&page, path, &params))
 }
@@ -52,13 +51,11 @@ pub(super) async fn containers(
 pub(super) async fn container(
     store: &dyn Store,
     id: &str,
-    given: Given,
+    query: &str,
 ) -> Result<Response, Refusal> {
-    let params = Params::new(given, &[])?;
-    let id = percent_decode_str(id)
-        .decode_utf8()
-        .map_err(|_| Refusal::malformed("the container's id is not percent-encoded UTF-8"))?;
-    let found = read(store.container(id.into_owned()).await, &params)?;
+    let params = Params::new(query, &[])?;
+    let id = decoded("the container's id", id)?;
+    let found = read(store.container(id).await, &params)?;
     match found {
         Some(container) => Ok(answer::json(with_timeline(container))),
         None => Err(Refusal::not_found(
@@ -71,11 +68,11 @@ pub(super) async fn container(
 pub(super) async fn alerts(
     store: &dyn Store,
     path: &str,
-    given: Given,
+    query: &str,
 ) -> Result<Response, Refusal> {
     const STATUS: [(&str, Option<bool>); 3] =
         [("firing", Some(true)), ("resolved", Some(false)), ("all", None)];
-    let params = Params::new(given, &["status", "limit", "cursor"])?;
+    let params = Params::new(query, &["status", "limit", "cursor"])?;
     let firing = params.choice("status", &STATUS)?.flatten();
     let query = AlertQuery { now: clock::now(), firing, page: params.page()? };
     let page = read(store.alerts(query).await, &params)?;
@@ -86,11 +83,11 @@ pub(super) async fn alerts(
 pub(super) async fn deliveries(
     store: &dyn Store,
     path: &str,
-    given: Given,
+    query: &str,
 ) -> Result<Response, Refusal> {
     use Status::{Dead, Discarded, Dropped, Pending, Sent, Superseded};
     let known = ["status", "receiver", "digest", "limit", "cursor"];
-    let params = Params::new(given, &known)?;
+    let params = Params::new(query, &known)?;
     let statuses = [Pending, Sent, Dead, Superseded, Dropped, Discarded];
     let query = DeliveryQuery {
         status: params.choice("status", &statuses.map(|status| (status.as_str(), status)))?,
@@ -106,7 +103,7 @@ pub(super) async fn deliveries(
 pub(super) async fn silences(
     store: &dyn Store,
     path: &str,
-    given: Given,
+    query: &str,
 ) -> Result<Response, Refusal> {
     use SilenceStatus::{Active, Expired, Pending};
     const STATUS: [(&str, &[SilenceStatus]); 4] = [
@@ -115,7 +112,7 @@ pub(super) async fn silences(
         ("expired", &[Expired]),
         ("all", &[Active, Pending, Expired]),
     ];
-    let params = Params::new(given, &["status", "limit", "cursor"])?;
+    let params = Params::new(query, &["status", "limit", "cursor"])?;
     let statuses = params.choice("status", &STATUS)?.unwrap_or(&[Active, Pending]);
     let query = SilenceQuery { now: clock::now(), statuses, page: params.page()? };
     let page = read(store.silences(query).await, &params)?;

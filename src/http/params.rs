@@ -1,14 +1,12 @@
 //! Query parameters: read strictly, so that a filter mistyped is an error and not a longer list.
 
 use form_urlencoded::Serializer;
+use percent_encoding::percent_decode_str;
 use warp::http::header::HeaderValue;
 
 use super::answer::Refusal;
 use crate::clock::Timestamp;
 use crate::store::PageQuery;
-
-/// A query string as read: names and values, decoded, in its order.
-pub(super) type Given = Vec<(String, String)>;
 
 /// How many items a page has where the query does not say.
 const LIMIT: usize = 1000;
@@ -16,13 +14,17 @@ const LIMIT: usize = 1000;
 /// How many items a page has at most.
 const MOST: usize = 10_000;
 
-/// The parameters of one request, each known and given once.
-pub(super) struct Params(Given);
+/// The parameters of one request, each known and given once: names and values, decoded, in their
+/// order.
+pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
+    /// Those of a query string.
+    ///
     /// # Errors
-    /// If one is given that is not `known`, or one is given twice.
-    pub(super) fn new(given: Given, known: &[&str]) -> Result<Params, Refusal> {
+    /// If one is given that is not `known` or cannot be decoded, or one is given twice.
+    pub(super) fn new(query: &str, known: &[&str]) -> Result<Params, Refusal> {
+        let given = read(query)?;
         for (index, (name, _)) in given.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 return Err(unknown(name, known));
@@ -104,6 +106,33 @@ impl Params {
         HeaderValue::try_from(format!("<{path}?{query}>; rel=\"next\""))
             .expect("a path of ours and a percent-encoded query are ASCII")
     }
+}
+
+/// The names and values of a query string (<https://url.spec.whatwg.org/#urlencoded-parsing>), but for
+/// what is wrong in it, which a browser would take as it stands.
+fn read(query: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let decoded = |(name, value): (&str, &str)| {
+        let name = decoded("a parameter's name", &name.replace('+', " "))?;
+        let value = decoded(&quoted(&name), &value.replace('+', " "))?;
+        Ok((name, value))
+    };
+    pairs.map(|pair| decoded(pair.split_once('=').unwrap_or((pair, "")))).collect()
+}
+
+/// What `text` stands for, which is `what` in a URL.
+pub(super) fn decoded(what: &str, text: &str) -> Result<String, Refusal> {
+    let is_whole = |code: &str| {
+        code.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let decoded = percent_decode_str(text).decode_utf8().ok();
+    let decoded = decoded.filter(|_| text.split('%').skip(1).all(is_whole));
+    decoded.map(Into::into).ok_or_else(|| {
+        Refusal::malformed(format!(
+            "{what} must be percent-encoded UTF-8, with `%25` for a `%`, and is {}",
+            quoted(text)
+        ))
+    })
 }
 
 fn unknown(name: &str, known: &[&str]) -> Refusal {

@@ -5,7 +5,7 @@ use warp::http::HeaderValue;
 use warp::http::header::CONTENT_TYPE;
 
 use super::answer::{self, Refusal, Response};
-use super::params::{Given, Params};
+use super::params::Params;
 use super::{Api, Place};
 use crate::clock::{self, Timestamp};
 use crate::metrics::Standing;
@@ -40,8 +40,8 @@ struct Row<'a> {
 }
 
 /// `GET /api/receivers`
-pub(super) async fn list<I>(api: &Api<I>, given: Given) -> Result<Response, Refusal> {
-    Params::new(given, &[])?;
+pub(super) async fn list<I>(api: &Api<I>, query: &str) -> Result<Response, Refusal> {
+    Params::new(query, &[])?;
     let known = api.store.receivers().await?;
     let rows = api.places.iter().map(|place| row(api, place, &known)).collect::<Vec<_>>();
     Ok(answer::json(answer::text_of(&rows)))

@@ -9,7 +9,7 @@ use warp::{Buf, Filter, Rejection, Stream};
 
 use super::answer::{Refusal, Response};
 use super::health::Readiness;
-use super::params::{Given, closest};
+use super::params::closest;
 use super::receive::{self, Intake, Reading};
 use super::{Api, Limits, deliveries, health, lists, receivers, silences};
 
@@ -68,13 +68,13 @@ pub(super) fn filter<I: Intake>(
     });
     warp::method()
         .and(warp::path::full())
-        .and(warp::query::<Given>())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::optional::<u64>("content-length"))
         .and(warp::body::stream())
-        .then(move |method: Method, path: FullPath, given, length, body| {
+        .then(move |method: Method, path: FullPath, query: String, length, body| {
             let shared = Arc::clone(&shared);
             async move {
-                let answer = answer(&shared, &method, path.as_str(), given, length, body).await;
+                let answer = answer(&shared, &method, path.as_str(), &query, length, body).await;
                 answer.unwrap_or_else(Refusal::into_response)
             }
         })
@@ -84,7 +84,7 @@ async fn answer<I: Intake>(
     shared: &Shared<I>,
     method: &Method,
     path: &str,
-    given: Given,
+    query: &str,
     length: Option<u64>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Refusal> {
@@ -93,23 +93,23 @@ async fn answer<I: Intake>(
     resource.check(method)?;
     match resource {
         Resource::Post => receive::post(api, reading, length, body).await,
-        Resource::List => lists::events(&*api.store, path, given).await,
-        Resource::Containers => lists::containers(&*api.store, path, given).await,
-        Resource::Container(id) => lists::container(&*api.store, id, given).await,
-        Resource::Alerts => lists::alerts(&*api.store, path, given).await,
-        Resource::Deliveries => lists::deliveries(&*api.store, path, given).await,
-        Resource::Receivers => receivers::list(api, given).await,
+        Resource::List => lists::events(&*api.store, path, query).await,
+        Resource::Containers => lists::containers(&*api.store, path, query).await,
+        Resource::Container(id) => lists::container(&*api.store, id, query).await,
+        Resource::Alerts => lists::alerts(&*api.store, path, query).await,
+        Resource::Deliveries => lists::deliveries(&*api.store, path, query).await,
+        Resource::Receivers => receivers::list(api, query).await,
         Resource::Metrics => receivers::metrics(api).await,
         Resource::Delivery(id) if method == Method::DELETE => {
-            deliveries::discard(api, id, given).await
+            deliveries::discard(api, id, query).await
         }
-        Resource::Delivery(id) => deliveries::show(api, id, given).await,
-        Resource::Retry(id) => deliveries::retry(api, id, given).await,
-        Resource::RetryAll => deliveries::retry_all(api, given).await,
+        Resource::Delivery(id) => deliveries::show(api, id, query).await,
+        Resource::Retry(id) => deliveries::retry(api, id, query).await,
+        Resource::RetryAll => deliveries::retry_all(api, query).await,
         Resource::Silences if method == Method::POST => {
             silences::add(api, reading, length, body).await
         }
-        Resource::Silences => lists::silences(&*api.store, path, given).await,
+        Resource::Silences => lists::silences(&*api.store, path, query).await,
         Resource::Silence(id) => silences::end(api, id).await,
         Resource::Health => Ok(health::alive()),
         Resource::Ready => readiness.answer(&*api.store, &api.stop, *ready_within).await,

@@ -78,6 +78,24 @@ async fn bad_parameters_are_refused_in_a_sentence() {
             "there is no parameter \"zzz\"; this path takes status, limit, cursor",
         ),
         ("/api/containers/a?limit=1", "there is no parameter \"limit\"; this path takes none"),
+        (
+            "/api/list?id=%zz",
+            "\"id\" must be percent-encoded UTF-8, with `%25` for a `%`, and is \"%zz\"",
+        ),
+        (
+            "/api/list?limit=1&state=100%",
+            "\"state\" must be percent-encoded UTF-8, with `%25` for a `%`, and is \"100%\"",
+        ),
+        (
+            "/api/list?%fFid=1",
+            "a parameter's name must be percent-encoded UTF-8, with `%25` for a `%`, and is \
+             \"%fFid\"",
+        ),
+        (
+            "/api/containers/%zz",
+            "the container's id must be percent-encoded UTF-8, with `%25` for a `%`, and is \
+             \"%zz\"",
+        ),
         ("/api/list?limit=1&limit=2", "`limit` is given twice; give it once"),
         ("/api/list?limit=0", "`limit` must be a whole number from 1 to 10000, and is \"0\""),
         (
