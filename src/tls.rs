@@ -126,18 +126,31 @@ impl Looks {
 }
 
 impl Files {
-    /// Says whether something can be served with them.
-    ///
-    /// # Errors
-    /// What is wrong with which of them.
-    pub fn check(&self) -> Result<(), WrongFile> {
-        self.read()?.served_with().map(drop)
+    /// What is wrong with which of them, so that nothing can be served with them; nothing if something
+    /// can.
+    #[must_use]
+    pub fn check(&self) -> Vec<WrongFile> {
+        let each = [
+            ("cert_file", Some(&self.cert)),
+            ("key_file", Some(&self.key)),
+            ("client_ca_file", self.client_ca.as_ref()),
+        ];
+        let wrong = each.into_iter().filter_map(|(key, path)| {
+            let holds = |pem: Vec<u8>| match key {
+                "key_file" => private_key(&pem).map(drop),
+                _ => certificates(key, &pem).map(drop),
+            };
+            read(key, path?).and_then(holds).err()
+        });
+        let wrong: Vec<WrongFile> = wrong.collect();
+        if !wrong.is_empty() {
+            return wrong;
+        }
+        let together = self.read().and_then(|contents| contents.served_with());
+        together.err().into_iter().collect()
     }
 
     fn read(&self) -> Result<Contents, WrongFile> {
-        let read = |key, path: &Path| {
-            std::fs::read(path).map_err(|error| wrong(key, format!("cannot be read: {error}")))
-        };
         Ok(Contents {
             cert: read("cert_file", &self.cert)?,
             key: read("key_file", &self.key)?,
@@ -153,11 +166,7 @@ impl Contents {
     /// What they are served with.
     fn served_with(&self) -> Result<Arc<ServerConfig>, WrongFile> {
         let chain = certificates("cert_file", &self.cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
-            let message =
-                "holds no private key as PEM, or one with a passphrase; it needs one without";
-            wrong("key_file", message.into())
-        })?;
+        let key = private_key(&self.key)?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -185,6 +194,17 @@ impl Contents {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, WrongFile> {
+    std::fs::read(path).map_err(|error| wrong(key, format!("cannot be read: {error}")))
+}
+
+fn private_key(contents: &[u8]) -> Result<PrivateKeyDer<'static>, WrongFile> {
+    PrivateKeyDer::from_pem_slice(contents).map_err(|_| {
+        let message = "holds no private key as PEM, or one with a passphrase; it needs one without";
+        wrong("key_file", message.into())
+    })
 }
 
 /// The certificates in a file, one at least.
@@ -242,12 +262,12 @@ mod tests {
     fn what_cannot_be_served_with_is_said_of_the_file_that_it_is_in() {
         let folder = Folder::new();
         let files = folder.files();
-        assert_eq!(files.check(), Ok(()));
+        assert_eq!(files.check(), []);
         let with_ca = Files { client_ca: Some(files.cert.clone()), ..files.clone() };
-        assert_eq!(with_ca.check(), Ok(()));
+        assert_eq!(with_ca.check(), []);
 
         let is_wrong = |files: &Files, key: &str, words: &str| {
-            let wrong = files.check().unwrap_err();
+            let wrong = files.check().remove(0);
             assert_eq!(wrong.key, key, "{wrong:?}");
             assert!(wrong.message.contains(words), "{wrong:?}");
         };
@@ -262,6 +282,11 @@ mod tests {
         let other = Folder::new();
         let mixed = Files { key: other.files().key, ..files };
         is_wrong(&mixed, "key_file", "is not the key of");
+        // All of them at once.
+        let cert = folder.0.path().join("none");
+        let all = Files { cert: cert.clone(), key: cert, client_ca: Some(mixed.key) };
+        let keys: Vec<_> = all.check().into_iter().map(|wrong| wrong.key).collect();
+        assert_eq!(keys, ["cert_file", "key_file", "client_ca_file"]);
     }
 
     #[test]

@@ -236,7 +236,7 @@ fn tls(node: &Node, folder: &Path, report: &Report) -> Option<tls::Files> {
         return None;
     }
     let files = tls::Files { cert: cert?, key: key?, client_ca };
-    if let Err(wrong) = files.check() {
+    for wrong in files.check() {
         let place = places.iter().find(|(name, _)| *name == wrong.key);
         let place = place.and_then(|(_, place)| *place);
         report.wrong(place.unwrap_or(node.place), wrong.to_string());

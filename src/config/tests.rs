@@ -1056,6 +1056,10 @@ fn what_is_wrong_with_who_may_call_is_said_at_its_place() {
             "server: { tls: { cert_file: /no/cert, key_file: /no/key } }",
             "rules.yaml:1:29: \"cert_file\" cannot be read: No such file",
         ),
+        (
+            "server: { tls: { cert_file: /no/cert, key_file: /no/key } }",
+            "rules.yaml:1:49: \"key_file\" cannot be read: No such file",
+        ),
         ("server: { tls: { cert: a } }", "unknown key \"cert\"; known here: cert_file"),
     ] {
         let printed = printed(text);
