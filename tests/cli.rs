@@ -95,6 +95,17 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn wrong_usage_says_what_would_be_right() {
+    for (args, words) in [
+        (&["deliveries", "retry"][..], "<ID|--receiver <NAME>>"),
+        (&["silences", "end", "abc"], "it is no id of a silence, which is a number"),
+    ] {
+        let (_, _, stderr) = run(args);
+        assert!(stderr.contains(words), "{words:?} is not in {stderr}");
+    }
+}
+
+#[test]
 fn a_good_file_is_summed_up_in_a_line() {
     let (_folder, path) = rules(GOOD);
     let path = path.to_str().unwrap();

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use form_urlencoded::Serializer;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
@@ -53,12 +53,13 @@ enum Command {
         json: bool,
     },
     /// Send dead letters again: what they say is told as it is now, unless it was told since.
+    #[command(group = ArgGroup::new("which").required(true).args(["ids", "receiver"]))]
     Retry {
         /// Their ids, as `list --status dead` shows them.
-        #[arg(value_name = "ID", required_unless_present = "receiver")]
+        #[arg(value_name = "ID")]
         ids: Vec<String>,
         /// All that this receiver missed.
-        #[arg(long, value_name = "NAME", conflicts_with = "ids")]
+        #[arg(long, value_name = "NAME")]
         receiver: Option<String>,
     },
     /// Discard dead letters: they stay listed, and are not sent.

@@ -40,12 +40,18 @@ enum Command {
     /// End a silence now; one that has not begun is removed.
     End {
         /// Its id, as `list` shows it.
+        #[arg(value_parser = id)]
         id: u32,
     },
 }
 
+/// In two lines: clap breaks a usage nowhere, and this one is wider than a terminal.
+const USAGE: &str = "tocsin silences add [OPTIONS] --match <LABEL=PATTERN>
+                           <--for <DURATION>|--until <TIME>>";
+
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("end").required(true).args(["lasting", "until"]))]
+#[command(override_usage = USAGE)]
 struct Add {
     /// What a label must be like, by a pattern as in `when`: application=shop, rule=/^crash/,
     /// 'service=[web, api]'; if given more than once, all must hold.
@@ -179,6 +185,12 @@ fn matcher(text: &str) -> Result<(String, Value), String> {
         false => Value::from(pattern),
     };
     Ok((label.to_owned(), pattern))
+}
+
+fn id(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| {
+        "it is no id of a silence, which is a number; `tocsin silences list` shows them".to_owned()
+    })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

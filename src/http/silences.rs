@@ -60,8 +60,12 @@ fn unchanged(error: StoreError) -> Refusal {
 
 /// The silence that a body asks for.
 fn decode(body: &[u8], now: Timestamp) -> Result<NewSilence, Refusal> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| Refusal::malformed(format!("the body is no JSON: {error}")))?;
+    let body: Value = serde_json::from_slice(body).map_err(|error| {
+        Refusal::malformed(format!(
+            "the body is no JSON ({error}); send an object with some of {}",
+            KEYS.join(", ")
+        ))
+    })?;
     let Value::Object(mut given) = body else {
         return Err(Refusal::malformed(format!(
             "the body must be a JSON object with some of {}",

@@ -49,7 +49,11 @@ async fn what_is_wrong_with_a_silence_is_said_in_a_sentence() {
     let edge = Edge::start().await;
     let changed = edge.wake.silences();
     for (body, words) in [
-        ("", "the body is no JSON: "),
+        (
+            "",
+            "the body is no JSON (EOF while parsing a value at line 1 column 0); send an object with \
+             some of matchers, ",
+        ),
         ("[]", "the body must be a JSON object with some of matchers, "),
         (r#"{"matcher": {}}"#, "there is no key \"matcher\"; did you mean `matchers`?"),
         (r#"{"zz": 1}"#, "there is no key \"zz\"; a silence has matchers, starts_at, "),
