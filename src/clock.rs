@@ -29,6 +29,9 @@ impl Timestamp {
     /// The first instant that is too late to be kept: the year 10000, as DESIGN.md §3 sets it.
     pub const END: Timestamp = Timestamp(253_402_300_800_000_000);
 
+    /// The last whole second that jiff can write and read.
+    const LAST: Timestamp = Timestamp(253_402_207_200_000_000);
+
     /// Later than all there is: when what has no end ends.
     pub const FOR_EVER: Timestamp = Timestamp(i64::MAX);
 
@@ -63,14 +66,17 @@ impl Timestamp {
         self.0 as f64 / 1e6
     }
 
-    /// Reads RFC 3339 or Unix seconds (whole or with a fraction); `None` if it is neither.
+    /// Reads RFC 3339 or Unix seconds (whole or with a fraction); `None` if it is neither. The last
+    /// day of the year 9999, by which people mean for ever, is as late as can be told.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(seconds) = text.parse::<f64>() {
             return Self::from_seconds(seconds);
         }
-        let parsed: jiff::Timestamp = text.parse().ok()?;
-        Some(Timestamp(parsed.as_microsecond()))
+        match text.parse::<jiff::Timestamp>() {
+            Ok(parsed) => Some(Timestamp(parsed.as_microsecond())),
+            Err(_) => is_beyond_jiff(text).then_some(Timestamp::LAST),
+        }
     }
 
     /// The same instant as the standard library has it; the epoch for what is before it.
@@ -103,6 +109,14 @@ impl Timestamp {
         let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX);
         jiff::tz::Offset::UTC.to_datetime(instant)
     }
+}
+
+/// Whether this is RFC 3339 of the last hours of the year 9999, which jiff keeps for time zones.
+fn is_beyond_jiff(text: &str) -> bool {
+    jiff::fmt::temporal::Pieces::parse(text).is_ok_and(|pieces| {
+        let is_last = (pieces.date().year(), pieces.date().month()) == (9999, 12);
+        is_last && pieces.time().is_some() && pieces.offset().is_some()
+    })
 }
 
 fn micros(duration: Duration) -> i64 {
@@ -160,5 +174,20 @@ mod tests {
         let seconds = Timestamp::parse("1448015759.25").unwrap();
         assert_eq!(Timestamp::parse("2015-11-20T11:35:59.25+01:00"), Some(seconds));
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn the_end_of_the_last_year_is_as_late_as_can_be_told() {
+        for text in ["9999-12-31T23:59:59Z", "9999-12-31T00:00:00-02:00"] {
+            let late = Timestamp::parse(text).unwrap();
+            assert!(late < Timestamp::END);
+            assert_eq!(late.to_string(), "9999-12-30T22:00:00Z");
+            assert_eq!(Timestamp::parse(&late.to_string()), Some(late));
+        }
+        for wrong in
+            ["9999-12-32T00:00:00Z", "9999-12-31T23:59:59", "9999-12-31", "9999-12-31T25:00Z"]
+        {
+            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
+        }
     }
 }

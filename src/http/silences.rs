@@ -113,15 +113,18 @@ fn decode(body: &[u8], now: Timestamp) -> Result<NewSilence, Refusal> {
 
 fn time(name: &str, value: Option<Value>) -> Result<Option<Timestamp>, Refusal> {
     let Some(value) = value else { return Ok(None) };
-    // Beyond these, a time cannot be kept as one that can be read again.
-    let kept = Timestamp::default()..Timestamp::END;
-    let time = value.as_str().and_then(Timestamp::parse).filter(|time| kept.contains(time));
-    time.map(Some).ok_or_else(|| {
-        Refusal::malformed(format!(
+    let Some(time) = value.as_str().and_then(Timestamp::parse) else {
+        return Err(Refusal::malformed(format!(
             "`{name}` must be RFC 3339 in quotes, such as \"2015-11-20T10:35:59Z\", and is {}",
             quoted(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
-        ))
-    })
+        )));
+    };
+    // One before cannot be kept as one that can be read again.
+    if time < Timestamp::default() {
+        let why = format!("`{name}` must be in 1970 or later, and is {time}");
+        return Err(Refusal::malformed(why));
+    }
+    Ok(Some(time))
 }
 
 fn text(name: &str, value: Option<Value>) -> Result<Option<String>, Refusal> {

@@ -62,6 +62,10 @@ async fn what_is_wrong_with_a_silence_is_said_in_a_sentence() {
         (r#"{"matchers": {"id": "/(/"}}"#, "regex is wrong: unclosed group"),
         (r#"{"matchers": {"id": "a"}}"#, "`ends_at` is missing; say when the silence ends"),
         (
+            r#"{"matchers": {"id": "a"}, "starts_at": "1969-12-31T23:59:59Z"}"#,
+            "`starts_at` must be in 1970 or later, and is 1969-12-31T23:59:59Z",
+        ),
+        (
             r#"{"matchers": {"id": "a"}, "ends_at": "tomorrow"}"#,
             "`ends_at` must be RFC 3339 in quotes, such as \"2015-11-20T10:35:59Z\", and is \
              \"tomorrow\"",
@@ -87,6 +91,15 @@ async fn what_is_wrong_with_a_silence_is_said_in_a_sentence() {
     }
     assert!(!changed.has_changed().unwrap());
     assert!(edge.store.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_silence_for_ever_lasts_as_long_as_there_is_time() {
+    let edge = Edge::start().await;
+    let body = r#"{"matchers": {"id": "a"}, "ends_at": "9999-12-31T23:59:59Z"}"#;
+    assert_eq!(ask(&edge, "POST", "/api/silences", body).await.status, 201);
+    let asked = edge.store.asked();
+    assert!(asked.contains("ends_at: 9999-12-30T22:00:00Z"), "{asked}");
 }
 
 #[tokio::test]
