@@ -888,6 +888,13 @@ inhibit:
 }
 
 #[test]
+fn a_list_of_no_receivers_is_one_mistake() {
+    let printed = printed("receivers: { a: [] }\nrules: [{ name: x, when: {}, notify: [a] }]\n");
+    assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
+    assert!(printed.contains("receiver \"a\" lists nothing"), "{printed}");
+}
+
+#[test]
 fn each_bad_mute_time_and_inhibit_gets_one_clear_sentence() {
     let with_rules = |section: &str| {
         format!(

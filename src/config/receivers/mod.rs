@@ -155,6 +155,10 @@ impl Reader<'_> {
                 };
                 self.report.wrong(key.place, message);
             }
+            if items.is_empty() {
+                receivers.each.insert(key.text.clone(), stand_in(&key.text));
+                continue;
+            }
             let mut parts = Vec::new();
             for item in items {
                 let name = part_name(key, item, &parts);
@@ -214,7 +218,7 @@ impl Reader<'_> {
 
     fn add(&self, receivers: &mut Receivers, name: &str, place: Place, node: &Node) {
         let receiver = self.receiver(name, place, node);
-        let receiver = receiver.unwrap_or_else(|| Receiver::new(name, ReceiverKind::Console));
+        let receiver = receiver.unwrap_or_else(|| stand_in(name));
         // A key that is there twice has been reported already.
         let another = receivers.each.insert(name.to_owned(), receiver);
         if another.is_some() && name.contains('/') {
@@ -302,6 +306,11 @@ fn place_of(key: &str, kind: &Node) -> Option<Place> {
         found.text == key || found.text.strip_suffix("_file") == Some(key)
     };
     entries.iter().find(named).map(|(_, node)| node.place)
+}
+
+/// What stands here for a receiver that is wrong.
+fn stand_in(name: &str) -> Receiver {
+    Receiver::new(name, ReceiverKind::Console)
 }
 
 /// The names of the receivers listed here, each once, with the parts of lists in their places; those
