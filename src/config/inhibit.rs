@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::fields::{self, Fields};
 use super::report::{Report, did_you_mean, quoted};
-use super::yaml::{Node, Place, Value};
+use super::yaml::{Key, Node, Place, Value};
 use crate::rules::{Inhibit, Matchers, Rule};
 
 /// What reading them needs to know.
@@ -14,16 +14,20 @@ pub(super) struct Reader<'a> {
     rules: &'a [Rule],
     /// Every label that alerts of the rules may have.
     labels: BTreeSet<String>,
-    /// Whether no rule is missing because it could not be read.
+    /// Whether of every rule it is known what its alerts are like.
     all_rules: bool,
     report: &'a Report,
 }
 
 impl<'a> Reader<'a> {
-    /// To be called when the rules have been read.
-    pub(super) fn new(rules: &'a [Rule], report: &'a Report) -> Reader<'a> {
+    /// To be called when the rules have been read, from `node`.
+    pub(super) fn new(rules: &'a [Rule], node: Option<&Node>, report: &'a Report) -> Reader<'a> {
         let labels = super::rules::labels(rules);
-        Reader { rules, labels, all_rules: report.count() == 0, report }
+        let all_rules = node.is_none_or(|node| match &node.value {
+            Value::List(items) => items.iter().all(|item| has_known_labels(item, report)),
+            other => matches!(other, Value::Null),
+        });
+        Reader { rules, labels, all_rules, report }
     }
 
     /// The entries of this section, in their order.
@@ -41,7 +45,9 @@ impl<'a> Reader<'a> {
             .iter()
             .filter_map(|item| self.inhibit(item).map(|inhibit| (item.place, inhibit)))
             .collect();
-        self.refuse_circles(&read);
+        if self.all_rules {
+            self.refuse_circles(&read);
+        }
         read.into_iter().map(|(_, inhibit)| inhibit).collect()
     }
 
@@ -62,19 +68,8 @@ impl<'a> Reader<'a> {
                 self.no_such_label(place, &text.written, hint);
             }
         }
-        let places = ["source", "target"].map(|key| fields.get(key).map(|node| node.place));
         fields.finish(&[]);
-        let inhibit = Inhibit { source: source?, target: target?, equal };
-        let any = |may: fn(&Inhibit, &Rule) -> bool| {
-            !self.all_rules || self.rules.iter().any(|rule| may(&inhibit, rule))
-        };
-        let found = [any(Inhibit::may_have_source), any(Inhibit::may_have_target)];
-        for ((key, place), found) in ["source", "target"].into_iter().zip(places).zip(found) {
-            if let (Some(place), false) = (place, found) {
-                self.report.wrong(place, format!("no rule has alerts like this \"{key}\""));
-            }
-        }
-        Some(inhibit)
+        Some(Inhibit { source: source?, target: target?, equal })
     }
 
     /// A pattern for each label.
@@ -102,7 +97,11 @@ impl<'a> Reader<'a> {
             }
         }
         let matchers = Matchers::try_from(node.value.to_json()).ok();
-        matchers.filter(|_| self.report.count() == before)
+        let matchers = matchers.filter(|_| self.report.count() == before)?;
+        if self.all_rules && !self.rules.iter().any(|rule| matchers.may_match(rule)) {
+            self.report.wrong(node.place, format!("no rule has alerts like this \"{key}\""));
+        }
+        Some(matchers)
     }
 
     fn is_label(&self, name: &str) -> bool {
@@ -157,4 +156,16 @@ impl<'a> Reader<'a> {
             self.report.wrong(*place, message);
         }
     }
+}
+
+/// Whether it is known what the alerts of the rule at `node` are like: what else is wrong with it is
+/// nothing to who asks for that.
+fn has_known_labels(node: &Node, report: &Report) -> bool {
+    let Value::Mapping(entries) = &node.value else { return false };
+    let is_known = |(key, value): &(Key, Node)| {
+        // A key that is unknown may be one of these.
+        let makes_labels = ["name", "severity", "labels", "per"].contains(&key.text.as_str());
+        !(report.is_wrong_at(key.place) || makes_labels && report.is_wrong(value))
+    };
+    entries.iter().any(|(key, _)| key.text == "name") && entries.iter().all(is_known)
 }

@@ -280,7 +280,8 @@ fn read(root: &Node, folder: &Path, validate: &Validate<'_>, report: &Report) ->
     let mute_times = mutes::read(fields.get("mute_times"), report);
     let reader = rules::Reader { keep, receivers: &receivers, mute_times: &mute_times, report };
     let (rules, templates) = reader.read(fields.get("defaults"), fields.get("rules"));
-    let inhibits = inhibit::Reader::new(&rules, report).read(fields.get("inhibit"));
+    let reader = inhibit::Reader::new(&rules, fields.get("rules"), report);
+    let inhibits = reader.read(fields.get("inhibit"));
     let as_written = || Rules::new(rules.clone()).with_inhibits(inhibits.clone());
     let tests = tests(as_written, &receivers, &mut fields, report);
     fields.finish(&[]);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use super::masking;
-use super::yaml::Place;
+use super::yaml::{Node, Place};
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -41,6 +41,17 @@ impl Report {
     /// How much is wrong so far.
     pub(super) fn count(&self) -> usize {
         self.wrong.borrow().len()
+    }
+
+    /// Whether anything is wrong at this place.
+    pub(super) fn is_wrong_at(&self, place: Place) -> bool {
+        self.wrong.borrow().iter().any(|(wrong, _)| *wrong == place)
+    }
+
+    /// Whether anything is wrong with this value, or within it.
+    pub(super) fn is_wrong(&self, node: &Node) -> bool {
+        let within = node.place..=node.last();
+        self.wrong.borrow().iter().any(|(wrong, _)| within.contains(wrong))
     }
 
     /// All that is wrong, and the notes.

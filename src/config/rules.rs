@@ -77,7 +77,8 @@ impl Default for Course {
 }
 
 impl Reader<'_> {
-    /// The rules and their templates.
+    /// The rules and their templates. What is wrong in one that has a name is stood in for, so that
+    /// those who name the rule are not told that there is none.
     pub(super) fn read(
         &self,
         defaults: Option<&Node>,
@@ -233,7 +234,7 @@ impl Reader<'_> {
             expire_after,
             threshold.map(|threshold| (threshold.count, threshold.within))
         ]));
-        let complete = name.is_some() && when.is_some() && resolve.is_some();
+        let has_name = name.is_some();
         // What cannot be read is stood in for, so that the templates are checked all the same.
         let rule = Rule {
             name: name.unwrap_or_default().into(),
@@ -266,7 +267,7 @@ impl Reader<'_> {
                 self.report.wrong(place, wrong);
             }
         }
-        complete.then_some(rule)
+        has_name.then_some(rule)
     }
 
     /// What the rule's alerts are of, if that can be read.

@@ -888,6 +888,47 @@ inhibit:
 }
 
 #[test]
+fn what_is_wrong_elsewhere_hides_nothing_of_an_inhibit() {
+    let text = "receivers: { a: { slack: { webhook_url: '${NOT_SET}' } } }
+inhibit:
+  - { source: { rule: dwon }, target: { rule: carshed } }
+  - { source: { rule: down }, target: { rule: crashed }, equal: [host] }
+rules:
+  - { name: down, when: { state: /(/ }, notify: [b], for: soon }
+  - { name: crashed, when: { state: CRASHED } }
+";
+    let printed = printed(text);
+    for expected in [
+        "1:41: the environment variable NOT_SET",
+        "3:15: no rule has alerts like this \"source\"",
+        "3:39: no rule has alerts like this \"target\"",
+        "4:66: no rule has a label \"host\"",
+        "6:34: this regex is wrong",
+        "6:50: unknown receiver \"b\"",
+        "6:59: \"for\"",
+        "7:5: rule \"crashed\" tells nobody",
+    ] {
+        assert!(printed.contains(expected), "{printed}\nshould have\n{expected}");
+    }
+    assert_eq!(printed.matches("rules.yaml:").count(), 8, "{printed}");
+    // What the labels of a rule are is not known here, and so nothing wrong with asking for others.
+    for rule in [
+        "{ name: down, when: {}, labels: { team: '${NOT_SET}' } }",
+        "{ name: down, when: {}, lables: { team: shop } }",
+        "{ name: [down], when: {} }",
+        "{ name: down, when: {}, severity: bad, labels: { team: shop } }",
+        "7",
+    ] {
+        let text = format!(
+            "inhibit: [{{ source: {{ team: shop, severity: info }}, target: {{ rule: b }} }}]\n\
+             defaults: {{ notify: [console] }}\nrules: [{rule}, {{ name: b, when: {{}} }}]\n"
+        );
+        let printed = self::printed(&text);
+        assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
+    }
+}
+
+#[test]
 fn a_list_of_no_receivers_is_one_mistake() {
     let printed = printed("receivers: { a: [] }\nrules: [{ name: x, when: {}, notify: [a] }]\n");
     assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");

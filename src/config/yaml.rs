@@ -88,6 +88,17 @@ fn offset_in(document: serde_yaml::Deserializer<'_>, place: Place) -> usize {
     failed.and_then(|error| error.location()).map_or(0, |location| location.index())
 }
 
+impl Node {
+    /// The last place within it.
+    pub(super) fn last(&self) -> Place {
+        match &self.value {
+            Value::List(items) => items.last().map_or(self.place, Node::last),
+            Value::Mapping(entries) => entries.last().map_or(self.place, |(_, node)| node.last()),
+            _ => self.place,
+        }
+    }
+}
+
 impl Value {
     /// What it is, in words.
     pub(super) fn kind(&self) -> &'static str {

@@ -26,24 +26,20 @@ impl Inhibit {
             && self.equal.iter().all(|label| source.get(label) == target.get(label))
     }
 
-    /// Whether alerts of this rule may be its source.
-    #[must_use]
-    pub fn may_have_source(&self, rule: &Rule) -> bool {
-        may_match(&[&self.source], rule)
-    }
-
-    /// Whether alerts of this rule may be its target.
-    #[must_use]
-    pub fn may_have_target(&self, rule: &Rule) -> bool {
-        may_match(&[&self.target], rule)
-    }
-
     /// Whether one alert of this rule may be held back by this, and hold others back by `next`. It
     /// is not missed where it may; where two patterns for one label that differs from alert to
     /// alert are no plain texts, they are taken to have something in common.
     #[must_use]
     pub fn may_lead_to(&self, next: &Inhibit, rule: &Rule) -> bool {
         may_match(&[&self.target, &next.source], rule)
+    }
+}
+
+impl Matchers {
+    /// Whether alerts of this rule may match.
+    #[must_use]
+    pub fn may_match(&self, rule: &Rule) -> bool {
+        may_match(&[self], rule)
     }
 }
 
@@ -106,7 +102,7 @@ mod tests {
     #[test]
     fn what_a_rule_has_for_sure_decides_and_what_differs_may_match() {
         let may = |target: Value| {
-            inhibit(json!({"rule": "x"}), target, &[]).may_have_target(&rule("crashed"))
+            inhibit(json!({"rule": "x"}), target, &[]).target.may_match(&rule("crashed"))
         };
         assert!(may(json!({"rule": "crashed", "severity": "warning"})));
         assert!(may(json!({"team": "/^sh/", "application": "any"})));

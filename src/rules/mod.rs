@@ -211,8 +211,8 @@ impl Rules {
             let of = |may: &dyn Fn(&Rule) -> bool| -> BTreeSet<Arc<str>> {
                 self.iter().filter(|rule| may(rule)).map(|rule| rule.name.clone()).collect()
             };
-            let sources = of(&|rule| inhibit.may_have_source(rule));
-            let targets = of(&|rule| inhibit.may_have_target(rule));
+            let sources = of(&|rule| inhibit.source.may_match(rule));
+            let targets = of(&|rule| inhibit.target.may_match(rule));
             for source in &sources {
                 let of_source = inhibition.targets.entry(source.clone()).or_default();
                 of_source.extend(targets.iter().cloned());
