@@ -208,6 +208,8 @@ async fn what_cannot_be_trusted_is_opened_anew_and_goes_on() {
     assert!(!store.trouble.in_doubt());
     let a = store.container("a".into()).await.unwrap().unwrap();
     assert_eq!((a.row.state.as_str(), a.events.len()), ("Y", 2));
+    // Its files are those that they were.
+    store.trouble.still_there().unwrap();
     store.trouble.doubt();
     drop(store);
     assert_eq!(containers_at(&folder.path().join("tocsin.db")).await, [("a".into(), "Y".into())]);
