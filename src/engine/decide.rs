@@ -132,7 +132,8 @@ pub fn align(
             let _: Result<(), Missing> = match interval.role {
                 Role::Part => Ok(()),
                 Role::Own | Role::Whole => {
-                    ledger::refresh(&mut draft, rules, Arc::unwrap_or_clone(interval))
+                    let interval = labelled(rules, Arc::unwrap_or_clone(interval));
+                    ledger::refresh(&mut draft, rules, interval)
                 }
             };
         }
@@ -140,6 +141,14 @@ pub fn align(
     let _: Result<(), Missing> = shared::refresh(&mut draft, rules);
     look_at_touched(&mut draft, rules);
     draft.finish(())
+}
+
+/// The interval with the labels that its rule gives it now, if it is open: its severity may be another.
+fn labelled(rules: &Rules, interval: Interval) -> Interval {
+    match rules.get(&interval.alert.rule).filter(|_| interval.end.is_none()) {
+        Some(rule) => Interval { labels: rule.labels(&interval.alert.values), ..interval },
+        None => interval,
+    }
 }
 
 /// Keeps an event on which no decision could be made: it is listed, and no part of any timeline.

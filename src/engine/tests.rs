@@ -496,6 +496,18 @@ fn what_had_not_begun_when_its_rule_went_leaves_nothing() {
 }
 
 #[test]
+fn what_fires_has_the_severity_that_its_rule_has_now() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    let milder = Rule { severity: Severity::Info, ..rule("crashed", &[State::Crashed]) };
+    world.reload(Rules::new(vec![milder]));
+    let labels = world.intervals.values().map(|interval| interval.labels.get("severity"));
+    assert_eq!(labels.collect::<Vec<_>>(), [Some("info")]);
+}
+
+#[test]
 fn a_receiver_that_a_rule_does_not_tell_any_more_is_not_told_for_that_reason() {
     let mut world = crashed();
     world.hear("a", "CRASHED", 0);
