@@ -149,7 +149,7 @@ fn copy(from: &Path, to: &Path) -> Result<(TempPath, Copied), StoreError> {
 
 /// When a database was last written and how large it is, if it is in its one file alone.
 fn at_rest(path: &Path) -> Option<(i64, i64, u64)> {
-    let in_use = ["-wal", "-journal"].iter().any(|end| beside(path, end).exists());
+    let in_use = ["-wal", "-shm", "-journal"].iter().any(|end| beside(path, end).exists());
     let file = fs::metadata(path).ok().filter(|_| !in_use)?;
     Some((file.mtime(), file.mtime_nsec(), file.len()))
 }
