@@ -95,7 +95,8 @@ async def said(server, answer):
             server.transport.write(bytes([byte]))
             await asyncio.sleep(0.1)
     elif answer != "hang":
-        return answer
+        # What is beyond ASCII is then no UTF-8.
+        return answer.encode("latin-1")
     await asyncio.Event().wait()
 
 

@@ -83,6 +83,17 @@ fn a_server_that_says_not_now_is_asked_again_for_the_same_mail() {
 }
 
 #[test]
+fn a_reply_that_is_no_utf_8_is_what_its_code_says() {
+    let taken = ["250 gr\u{fc}\u{df}e queued", "250 gr\u{fc}\u{df}e queued"];
+    let server = MailServer::new(&json!({"DATA": taken}));
+    let (_place, tocsin) = telling(&rules(&server.url(GOOD), ""), &server.certificate());
+    tocsin.hear(&crash("web-1"));
+    let delivery = tocsin.wait_for_delivery("oncall", "sent");
+    assert_eq!((&delivery["attempts"], &delivery["last_error"]), (&json!(1), &Value::Null));
+    assert_eq!(server.recipients(), BOTH, "each is sent it once");
+}
+
+#[test]
 fn who_has_the_mail_does_not_get_it_again_when_another_is_late() {
     let server = MailServer::new(&json!({"RCPT bob@example.com": ["451 4.2.1 greylisted"]}));
     let (_place, tocsin) = telling(&rules(&server.url(GOOD), ""), &server.certificate());

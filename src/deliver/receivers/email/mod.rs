@@ -2,6 +2,7 @@
 
 mod mail;
 mod picture;
+mod replies;
 mod smtp;
 
 use std::time::Duration;

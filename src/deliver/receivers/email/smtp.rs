@@ -11,7 +11,7 @@ use lettre::Address;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset, Starttls};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
 use reqwest::Url;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::address::{host, is_loopback, percent_decoded};
 use super::super::in_a_line;
 use super::super::outbound::{self, LookupError};
+use super::replies::Replies;
 
 /// Where to deliver mail, and how to get in. Holds secrets, so there is no `Debug`.
 pub(super) struct Server {
@@ -192,15 +193,19 @@ impl Server {
         let found = timeout_at(deadline.at, outbound::look_up(&self.host, self.port)).await;
         let found = found.map_err(|_| connect(deadline.passed()))?;
         let addresses = found.map_err(|error| connect(error.into()))?;
-        let opened = AsyncSmtpConnection::connect_tokio1(&addresses[..], None, &hello, tls, None);
-        let mut connection = deadline.bound(opened).await.map_err(connect)?;
+        let stream = deadline.bound(Replies::connect(&addresses, tls)).await.map_err(connect)?;
+        let converse =
+            || AsyncSmtpConnection::connect_with_transport(Box::new(stream.clone()), &hello);
+        let mut connection = deadline.bound(converse()).await.map_err(connect)?;
         if self.security == Security::StartTls {
             if !connection.can_starttls() {
                 let words = "the server offers no STARTTLS, and nothing is sent without it";
                 return Err(connect(Failure::Setup(words.into())));
             }
             let tls = self.tls().map_err(connect)?;
-            deadline.bound(connection.starttls(tls, &hello)).await.map_err(connect)?;
+            deadline.bound(connection.command(Starttls)).await.map_err(connect)?;
+            deadline.bound(stream.encrypt(tls)).await.map_err(connect)?;
+            connection = deadline.bound(converse()).await.map_err(connect)?;
         }
         if let Some(credentials) = &self.credentials {
             let mechanisms = [Mechanism::Plain, Mechanism::Login];
