@@ -225,9 +225,8 @@ fn limits() -> Limits {
 
 /// How notifications are worded for people who look them up: as they are sent.
 fn wording(bell: Arc<Bell>) -> Wording {
-    Arc::new(move |notification| {
+    Arc::new(move |notification, now| {
         let external_url = bell.external_url.as_deref();
-        let now = clock::now();
         let context = message::Context { external_url, now, plain: false, instead_of: None };
         let message = message::word(notification, &bell.templates, &context);
         Words { text: message.body_text(), title: message.title }

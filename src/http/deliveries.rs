@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::Api;
 use super::answer::{self, Refusal, Response};
 use super::params::Params;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::engine::{self, Decision, DeliveryId, Keys, Notification, Retried, Snapshot, Stays};
 use crate::store::{
     AttemptRow, DeliveryHistory, DeliveryQuery, DeliveryRow, PageQuery, StoreError, transact,
@@ -32,8 +32,8 @@ pub struct Words {
     pub text: String,
 }
 
-/// Words notifications: as they are sent, but for a place's own markup.
-pub type Wording = Arc<dyn Fn(&Notification) -> Words + Send + Sync>;
+/// Words notifications as they are sent at a time, but for a place's own markup.
+pub type Wording = Arc<dyn Fn(&Notification, Timestamp) -> Words + Send + Sync>;
 
 /// A delivery as `/api/deliveries/ID` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,7 +79,10 @@ pub(super) async fn show<I>(api: &Api<I>, id: &str, query: &str) -> Result<Respo
     let Some(DeliveryHistory { row, notification, attempts }) = found else {
         return Err(unknown());
     };
-    let (title, text) = match notification.as_ref().map(|notification| (api.words)(notification)) {
+    // As it was last said: told late or not, and how long it had fired by then.
+    let said_at = attempts.last().map_or_else(clock::now, |attempt| attempt.started_at);
+    let words = notification.as_ref().map(|notification| (api.words)(notification, said_at));
+    let (title, text) = match words {
         Some(Words { title, text }) => (Some(title), Some(text)),
         None => (None, None),
     };

@@ -1,6 +1,6 @@
 //! The words for a digest: a line for each notification that waited with others (DESIGN.md §7).
 
-use super::text::{count, duration, shorten};
+use super::text::{count, shorten};
 use super::words::{self, name};
 use super::{Body, Context, Message, Section, Status};
 use crate::engine::{Digest, Notification};
@@ -41,10 +41,9 @@ pub(super) fn words(
     if more > 0 {
         notes.push(format!("and {more} more"));
     }
-    let late = notification.made_at.since(notification.due_at);
-    if late > words::LATE {
-        notes.push(format!("the first of these is told {} late", duration(late)));
-    }
+    notes.extend(
+        words::late(notification, context).map(|late| format!("the first of these is {late}")),
+    );
     let link =
         context.external_url.map(|url| format!("{url}/api/deliveries?digest={}", digest.id.0));
     if link.is_none() {

@@ -135,8 +135,10 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
     let instead_of = context
         .instead_of
         .map(|receiver| format!("told here, since {} takes nothing", words::name(receiver)));
+    // What no template is given: it is said below the words of one, too.
+    let told = [words::late(notification, context), instead_of].into_iter().flatten();
     if context.plain {
-        message.notes.extend(instead_of);
+        message.notes.extend(told);
         return message;
     }
     let custom = templates.render(notification, context);
@@ -159,7 +161,7 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
         Some(Err(error)) => errors.push(not_used("message", &error)),
         None => {}
     }
-    message.notes.extend(instead_of);
+    message.notes.extend(told);
     message.notes.append(&mut errors);
     message
 }

@@ -54,7 +54,7 @@ pub(super) fn words(
         title,
         topic: format!("[{severity}] {rule}: {receiver}"),
         body: Body::Sections(sections),
-        notes: Vec::new(),
+        notes: super::words::late(notification, context).into_iter().collect(),
         states: None,
         runbook_url: None,
         link: context.link(),

@@ -111,6 +111,18 @@ fn what_is_told_late_says_so() {
 }
 
 #[test]
+fn what_was_put_together_in_time_and_is_told_late_says_so() {
+    let told = notification(vec![alert(ID, News::Firing)]);
+    let later = Context { now: told.due_at.plus(Duration::from_secs(34 * 60)), ..context() };
+    for context in [later, Context { plain: true, ..later }] {
+        let text = word(&told, &Templates::new(), &context).text();
+        assert!(text.contains("told 34 min late"), "{text}");
+    }
+    let text = word(&notice(None, 0), &Templates::new(), &later).text();
+    assert!(text.contains("told 34 min late"), "{text}");
+}
+
+#[test]
 fn one_container_that_crashed_is_told_with_all_that_is_known() {
     assert_snapshot!(words(&notification(vec![alert(ID, News::Firing)])), @r"
     CRITICAL crashed: 1 container of toto/hello-python
@@ -143,8 +155,9 @@ fn what_was_heard_late_is_said_to_be() {
 #[test]
 fn the_date_is_said_of_what_happened_on_another_day() {
     let context = Context { now: at("14:06:00").plus(Duration::from_secs(86_400)), ..context() };
-    let message =
-        word(&notification(vec![alert(ID, News::BeganAndEnded)]), &Templates::new(), &context);
+    let told =
+        Notification { due_at: context.now, ..notification(vec![alert(ID, News::BeganAndEnded)]) };
+    let message = word(&told, &Templates::new(), &context);
     assert_snapshot!(message.body_text(), @r"
     over: RUNNING → CRASHED, exited with status 1
       container b9e7bef7-d571-4ee4-b80e-835a2377040e

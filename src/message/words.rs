@@ -24,7 +24,7 @@ const SHORT_ID: usize = 12;
 
 /// What was heard, or is told, later than this after it was to be is said to be late (DESIGN.md §6,
 /// "Late").
-pub(super) const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 
 /// No name out of an event takes more room than this.
 const NAME: usize = 120;
@@ -236,14 +236,17 @@ fn notes(notification: &Notification, named: usize) -> Vec<String> {
         1 => notes.push("1 other still fires".to_owned()),
         others => notes.push(format!("{others} others still fire")),
     }
-    let late = notification.made_at.since(notification.due_at);
-    if late > LATE {
-        notes.push(format!("told {} late", duration(late)));
-    }
     const SAID: [&str; 5] = ["rule", "severity", "application", "service", "id"];
     let labels = notification.labels.iter().filter(|(label, _)| !SAID.contains(label));
     notes.extend(labels.map(|(label, value)| format!("{}: {}", name(label), name(value))));
     notes
+}
+
+/// How late it is told, where that is to be said: by the time at which it is worded, for it may have
+/// been tried for hours, or elsewhere.
+pub(super) fn late(notification: &Notification, context: &Context<'_>) -> Option<String> {
+    let late = context.now.since(notification.due_at);
+    (late > LATE).then(|| format!("told {} late", duration(late)))
 }
 
 /// What is to be said of one alert.

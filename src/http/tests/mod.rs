@@ -99,7 +99,7 @@ impl Edge {
             ingest,
             wake: Arc::clone(&wake),
             rules: Arc::new(rules),
-            words: Arc::new(|said| Words {
+            words: Arc::new(|said, _| Words {
                 title: format!("{} {}", said.firing, said.rule),
                 text: "of a".into(),
             }),

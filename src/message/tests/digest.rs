@@ -98,4 +98,7 @@ fn no_line_of_a_digest_is_too_long() {
     }]);
     let notes = worded(&late, &context()).notes;
     assert_eq!(notes, ["the first of these is told 10 min late"]);
+    let later = Context { now: at("14:16:00"), ..context() };
+    let notes = worded(&late, &later).notes;
+    assert_eq!(notes, ["the first of these is told 20 min late"], "tried in vain meanwhile");
 }

@@ -36,6 +36,15 @@ fn a_rules_own_templates_replace_the_words() {
 }
 
 #[test]
+fn what_is_told_late_says_so_below_the_rules_own_words() {
+    let (templates, _) = templates(None, Some("gone"));
+    let told = notification(vec![alert(ID, News::Firing)]);
+    let now = told.due_at.plus(Duration::from_secs(90));
+    let message = word(&told, &templates, &Context { now, ..context() });
+    assert_eq!(message.body_text(), "gone\n\ntold 1 min late");
+}
+
+#[test]
 fn a_template_that_fails_costs_no_message() {
     let (templates, errors) =
         templates(None, Some("{% if firing %}\n{{ 1 / (firing - 1) }}{% endif %}"));
