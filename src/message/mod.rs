@@ -185,6 +185,12 @@ impl Message {
             .filter_map(|(name, url)| Some((name, url?)))
     }
 
+    /// The same without where to read more: what is left may be of events, and has to be escaped.
+    #[must_use]
+    pub fn without_links(&self) -> Message {
+        Message { runbook_url: None, link: None, ..self.clone() }
+    }
+
     /// All of it but the title, as text in lines.
     #[must_use]
     pub fn body_text(&self) -> String {

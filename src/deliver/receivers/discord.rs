@@ -68,11 +68,13 @@ impl Place for Discord {
 fn payload(message: &Message) -> Value {
     let mentions = json!({"parse": []});
     if message.plain {
-        let content = markup::escape(&message.text(), CONTENT, markup::markdown);
+        let links = links(message);
+        let text = escape(&message.without_links().text(), CONTENT - links.chars().count() - 2);
+        let content = format!("{text}\n\n{links}");
         return json!({"content": content, "allowed_mentions": mentions});
     }
     let mut embed = json!({
-        "title": markup::escape(&message.title, TITLE, markup::markdown),
+        "title": escape(&message.title, TITLE),
         "description": description(message),
         "color": colour(message),
     });
@@ -83,12 +85,8 @@ fn payload(message: &Message) -> Value {
 }
 
 fn description(message: &Message) -> String {
-    let links: Vec<String> = message
-        .links()
-        .filter_map(|(name, url)| Some(format!("{name}: <{}>", markup::web_link(url, LINK)?)))
-        .collect();
-    let links = links.join("\n");
-    let escape = |line: &str| markup::escape(line, LINE, markup::markdown);
+    let links = links(message);
+    let escape = |line: &str| escape(line, LINE);
     let mut lines = Vec::new();
     match &message.body {
         Body::Custom(text) => lines.extend(text.lines().map(escape)),
@@ -101,6 +99,17 @@ fn description(message: &Message) -> String {
     }
     lines.extend(message.notes.iter().map(|note| escape(note)));
     markup::whole_lines(&lines, DESCRIPTION - links.chars().count() - 1) + "\n" + &links
+}
+
+fn links(message: &Message) -> String {
+    let links = message
+        .links()
+        .filter_map(|(name, url)| Some(format!("{name}: <{}>", markup::web_link(url, LINK)?)));
+    links.collect::<Vec<String>>().join("\n")
+}
+
+fn escape(text: &str, limit: usize) -> String {
+    markup::escape(&markup::unlinked(text), limit, markup::markdown)
 }
 
 fn colour(message: &Message) -> u32 {

@@ -5,7 +5,7 @@ use crate::message::text::SHORTENED;
 /// The text with what `entity` gives for a character in its place, if it gives anything; in at most
 /// `limit` characters, without cutting an entity. Says so where it is cut.
 pub(super) fn escape(text: &str, limit: usize, entity: fn(char) -> &'static str) -> String {
-    let length = |character| entity(character).len().max(1);
+    let length = |character| entity(character).chars().count().max(1);
     let whole: usize = text.chars().map(length).sum();
     let room = if whole <= limit { limit } else { limit.saturating_sub(SHORTENED.chars().count()) };
     let mut escaped = String::with_capacity(text.len());
@@ -22,6 +22,31 @@ pub(super) fn escape(text: &str, limit: usize, entity: fn(char) -> &'static str)
         }
     }
     escaped
+}
+
+/// The text with an invisible space wherever a place may make a link, a mention, a command or a
+/// picture of it without being asked to: `@name`, `http://x`, `x.com`, `#x`, `/x`, `$x`, `:x:`.
+pub(super) fn unlinked(text: &str) -> String {
+    let mut unlinked = String::with_capacity(text.len());
+    let mut before = ' ';
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        unlinked.push(character);
+        let after = characters.peek().copied().unwrap_or(' ');
+        let begins = !before.is_alphanumeric() && (after.is_alphanumeric() || after == '_');
+        let links = match character {
+            '@' => true,
+            '.' => !before.is_whitespace() && after.is_alphabetic(),
+            ':' => begins || after == '/',
+            '#' | '/' | '$' | '~' => begins,
+            _ => false,
+        };
+        if links {
+            unlinked.push('\u{200b}');
+        }
+        before = character;
+    }
+    unlinked
 }
 
 /// What disarms Markdown, as Discord and Teams read it: a backslash before whatever may mean
@@ -92,6 +117,20 @@ mod tests {
             assert_eq!(&rest[index..=index], "\\", "{escaped}");
             rest = &rest[index + 2..];
         }
+    }
+
+    #[test]
+    fn what_places_make_links_of_by_themselves_is_none_and_the_rest_is_as_it_was() {
+        for (text, disarmed) in [
+            ("@all a@b.c", "@|all a@|b.|c"),
+            ("http://10.0.0.1/x", "http:|//|10.0.0.1/x"),
+            ("www.evil.com", "www.|evil.|com"),
+            ("#tag /start $USD :bell: ~town", "#|tag /|start $|USD :|bell: ~|town"),
+        ] {
+            assert_eq!(unlinked(text), disarmed.replace('|', "\u{200b}"));
+        }
+        let usual = "CRITICAL crashed: 1 container of shop/web-1, since 14:02 UTC (a. 1 / 0) … 1.5";
+        assert_eq!(unlinked(usual), usual);
     }
 
     #[test]

@@ -89,18 +89,18 @@ impl Place for Telegram {
 /// text.
 fn payload(message: &Message) -> Value {
     let limit = if message.plain { PLAIN } else { TEXT };
-    // A name behind an @ would call whoever has it.
+    // Telegram makes links, mentions and commands of text by itself.
     let disarm = |text: &str, limit| {
-        shorten_by(&text.replace('@', "@\u{200b}"), limit, char::len_utf16).into_owned()
+        shorten_by(&markup::unlinked(text), limit, char::len_utf16).into_owned()
     };
     let title = disarm(&message.title, TITLE);
     let bold: usize = title.chars().map(char::len_utf16).sum();
     // Where to read more is worth more than all that is read here.
-    let links = message.links().filter_map(|(name, url)| {
-        Some(format!("{name}: {}", markup::web_link(url, LINK).map(|url| disarm(url, LINK))?))
-    });
+    let links = message
+        .links()
+        .filter_map(|(name, url)| Some(format!("{name}: {}", markup::web_link(url, LINK)?)));
     let links = links.collect::<Vec<String>>().join("\n");
-    let body = Message { runbook_url: None, link: None, ..message.clone() }.body_text();
+    let body = message.without_links().body_text();
     let used = bold + links.chars().map(char::len_utf16).sum::<usize>() + 4;
     let text = [title, disarm(&body, limit.saturating_sub(used)), links]
         .into_iter()

@@ -55,6 +55,17 @@ fn a_monster_stays_within_the_limits_and_mentions_nobody() {
 }
 
 #[test]
+fn only_our_links_are_links() {
+    let mut message = message(vec![section("http://evil.example.com", &[])]);
+    for plain in [false, true] {
+        message.plain = plain;
+        let told = told(&discord(), &envelope(message.clone())).to_string();
+        assert!(!told.contains("http://"), "{told}");
+        assert!(told.contains("Runbook: <https://wiki.example.com/crashed?a=1&b=2>"), "{told}");
+    }
+}
+
+#[test]
 fn a_line_that_is_too_long_is_cut_and_not_left_out() {
     let message = Message { body: Body::Custom("x".repeat(9_000)), ..message(Vec::new()) };
     let told = told(&discord(), &envelope(message));

@@ -16,6 +16,8 @@ const TEXT: usize = 3_500;
 /// rest is for the header, the notes and the links.
 const BODY_BLOCKS: usize = 40;
 const BODY: usize = 8_500;
+/// What a block counts beside its text: Slack seems to count its JSON.
+const BLOCK: usize = 100;
 const NOTES: usize = 2_000;
 const LINK: usize = 800;
 
@@ -25,23 +27,48 @@ pub(super) fn payload(message: &Message) -> Value {
     if message.plain {
         return json!({
             "text": escape(&message.text(), TEXT),
+            // Else names in data could be bold.
+            "mrkdwn": false,
             "unfurl_links": false,
             "unfurl_media": false,
         });
     }
     json!({
         "text": escape(&summary(message), TEXT),
+        "mrkdwn": false,
         "blocks": blocks(message),
         "unfurl_links": false,
         "unfurl_media": false,
     })
 }
 
-/// The JSON to post where blocks are not known: the text has to say all of it. Such places also take
-/// names in a text for mentions, as Slack does not: they are disarmed.
+/// The JSON to post where blocks are not known: the text has to say all of it. Such places read it as
+/// Markdown, which is disarmed but for where to read more.
 pub(super) fn text_only(message: &Message) -> Value {
-    let text = escape(&message.text(), TEXT);
-    json!({"text": shorten(&text.replace('@', "@\u{200b}"), TEXT + TEXT / 2)})
+    let links = message.links().map(|(name, url)| {
+        format!("{name}: {}", address(url).unwrap_or_else(|| disarmed(url, LINK)))
+    });
+    let links = links.collect::<Vec<String>>().join("\n");
+    let room = TEXT - links.chars().count() - 2;
+    let text = disarmed(&message.without_links().text(), room);
+    json!({"text": if links.is_empty() { text } else { format!("{text}\n\n{links}") }})
+}
+
+/// The text as Mattermost and Rocket.Chat show it as it is, in at most `limit` characters.
+fn disarmed(text: &str, limit: usize) -> String {
+    markup::escape(&markup::unlinked(text), limit, |character| match character {
+        '&' | '<' | '>' => entity(character),
+        '\\' | '*' | '_' | '~' | '`' | '|' | '#' | '-' => markup::markdown(character),
+        '+' => "\\+",
+        '.' => "\\.",
+        '!' => "\\!",
+        '$' => "\\$",
+        // Behind a backslash, Rocket.Chat takes brackets for formulas. Without what follows them at
+        // once, they make no link and no picture; and nothing underlines a heading.
+        ']' => "]\u{200b}",
+        '=' => "\u{200b}=",
+        _ => "",
+    })
 }
 
 /// What notifications and screen readers get: the title and what happened, without the lists.
@@ -62,9 +89,10 @@ fn blocks(message: &Message) -> Vec<Value> {
         "type": "header",
         "text": {"type": "plain_text", "text": header, "emoji": false},
     })];
-    blocks.extend(body(&message.body).iter().map(|text| section(text)));
+    blocks.extend(body(&message.body).iter().map(Texts::block));
     if !message.notes.is_empty() {
-        blocks.push(section(&escape(&message.notes.join("\n"), NOTES)));
+        let notes = shorten(&message.notes.join("\n"), NOTES).into_owned();
+        blocks.push(Texts { heading: String::new(), lines: notes }.block());
     }
     let links: Vec<Value> =
         message.links().map(|(name, url)| mrkdwn(&format!("{name}: {}", link(url)))).collect();
@@ -74,93 +102,149 @@ fn blocks(message: &Message) -> Vec<Value> {
     blocks
 }
 
-fn section(text: &str) -> Value {
-    json!({"type": "section", "text": mrkdwn(text)})
-}
-
-/// Verbatim, so that Slack turns nothing in data into a link or a mention.
+/// Verbatim, so that Slack turns nothing in it into a link or a mention by itself. What is of events
+/// is never in it.
 fn mrkdwn(text: &str) -> Value {
     json!({"type": "mrkdwn", "text": text, "verbatim": true})
 }
 
 fn link(url: &str) -> String {
-    let web = url.starts_with("https://") || url.starts_with("http://");
-    let escaped = url.replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
-    let escaped = escaped.replace('&', "&amp;");
-    if web && escaped.chars().count() <= LINK { format!("<{escaped}>") } else { escape(url, LINK) }
+    match address(url) {
+        Some(address) => format!("<{address}>"),
+        None => escape(url, LINK),
+    }
 }
 
-/// The body as the texts of sections, within the body's share; says so where it is cut.
-fn body(body: &Body) -> Vec<String> {
+/// A web address as Slack takes it, if it is one and no longer than [`LINK`].
+fn address(url: &str) -> Option<String> {
+    let escaped = markup::web_link(url, LINK)?
+        .replace('|', "%7C")
+        .replace('<', "%3C")
+        .replace('>', "%3E")
+        .replace('&', "&amp;");
+    Some(escaped).filter(|escaped| escaped.chars().count() <= LINK)
+}
+
+/// The texts of one block: a heading in bold, and lines below it. Either may be empty.
+#[derive(Default)]
+struct Texts {
+    heading: String,
+    lines: String,
+}
+
+impl Texts {
+    /// In `rich_text`, what is a text is shown as it is: `mrkdwn` has no way to say that a `*` is one.
+    fn block(&self) -> Value {
+        let mut texts = Vec::new();
+        if !self.heading.is_empty() {
+            texts.push(json!({"type": "text", "text": self.heading, "style": {"bold": true}}));
+        }
+        if !self.lines.is_empty() {
+            let text = match self.heading.is_empty() {
+                true => self.lines.clone(),
+                false => format!("\n{}", self.lines),
+            };
+            texts.push(json!({"type": "text", "text": text}));
+        }
+        let section = json!({"type": "rich_text_section", "elements": texts});
+        json!({"type": "rich_text", "elements": [section]})
+    }
+
+    fn characters(&self) -> usize {
+        self.heading.chars().count() + self.lines.chars().count()
+    }
+
+    fn add(&mut self, line: &str) {
+        if !self.lines.is_empty() {
+            self.lines.push('\n');
+        }
+        self.lines.push_str(line);
+    }
+}
+
+/// The body as the texts of blocks, within the body's share; says so where it is cut.
+fn body(body: &Body) -> Vec<Texts> {
     let mut packed = Packed::default();
     match body {
-        Body::Custom(text) => packed.add(text.lines().map(|line| escape(line, SECTION))),
+        Body::Custom(text) => packed.add("", text.lines().map(str::to_owned)),
         Body::Sections(sections) => {
-            for section in sections {
-                packed.add(section_lines(section));
+            for Section { heading, lines } in sections {
+                packed.add(heading, lines.iter().map(|line| format!("• {line}")));
             }
         }
     }
     packed.finish()
 }
 
-fn section_lines(section: &Section) -> impl Iterator<Item = String> {
-    let heading = format!("*{}*", escape(&section.heading, SECTION - 2));
-    let lines = section.lines.iter().map(|line| format!("• {}", escape(line, SECTION - 2)));
-    std::iter::once(heading).chain(lines)
-}
-
-/// Lines packed into sections. Once one does not fit any more, nothing is added.
+/// Lines packed into blocks. Once one does not fit any more, nothing is added.
 #[derive(Default)]
 struct Packed {
-    sections: Vec<String>,
+    blocks: Vec<Texts>,
     characters: usize,
     full: bool,
 }
 
 impl Packed {
-    /// Adds lines, the first of which begins a section.
-    fn add(&mut self, lines: impl Iterator<Item = String>) {
-        let mut begin = true;
+    /// Adds a heading, if it is not empty, and lines, the first of which begins a block without one.
+    fn add(&mut self, heading: &str, lines: impl Iterator<Item = String>) {
+        let heading = shorten(heading, SECTION).into_owned();
+        if !self.begin(heading.chars().count()) {
+            return;
+        }
+        self.blocks.push(Texts { heading, lines: String::new() });
         for line in lines {
+            let line = shorten(&line, SECTION - 1);
             let length = line.chars().count() + 1;
-            begin |=
-                self.sections.last().is_none_or(|last| last.chars().count() + length > SECTION);
-            let blocks = self.sections.len() + usize::from(begin);
-            self.full |= self.characters + length > BODY || blocks > BODY_BLOCKS;
-            if self.full {
+            let begins = self.blocks.last().is_none_or(|it| it.characters() + length > SECTION);
+            let fits = if begins { self.begin(length) } else { self.takes(length) };
+            if !fits {
                 return;
             }
-            self.characters += length;
-            match self.sections.last_mut().filter(|_| !begin) {
-                Some(last) => {
-                    last.push('\n');
-                    last.push_str(&line);
-                }
-                None => self.sections.push(line),
+            if begins {
+                self.blocks.push(Texts::default());
             }
-            begin = false;
+            if let Some(block) = self.blocks.last_mut() {
+                block.add(&line);
+            }
         }
     }
 
-    fn finish(mut self) -> Vec<String> {
-        if self.full {
-            self.sections.push(SHORTENED.to_owned());
+    /// Whether there is room for another block with so many characters, which are taken.
+    fn begin(&mut self, characters: usize) -> bool {
+        self.full |= self.blocks.len() == BODY_BLOCKS;
+        self.takes(characters + BLOCK)
+    }
+
+    fn takes(&mut self, characters: usize) -> bool {
+        self.full |= self.characters + characters > BODY;
+        if !self.full {
+            self.characters += characters;
         }
-        // Slack refuses a section without text.
-        self.sections.retain(|text| !text.trim().is_empty());
-        self.sections
+        !self.full
+    }
+
+    fn finish(mut self) -> Vec<Texts> {
+        if self.full {
+            self.blocks.push(Texts { heading: String::new(), lines: SHORTENED.to_owned() });
+        }
+        // Slack refuses a block without text.
+        self.blocks.retain(|it| !(it.heading.trim().is_empty() && it.lines.trim().is_empty()));
+        self.blocks
     }
 }
 
 /// Escapes exactly what Slack asks for, in at most `limit` characters.
 fn escape(text: &str, limit: usize) -> String {
-    markup::escape(text, limit, |character| match character {
+    markup::escape(text, limit, entity)
+}
+
+fn entity(character: char) -> &'static str {
+    match character {
         '&' => "&amp;",
         '<' => "&lt;",
         '>' => "&gt;",
         _ => "",
-    })
+    }
 }
 
 #[cfg(test)]

@@ -63,6 +63,17 @@ fn a_monster_stays_within_the_limits_and_calls_nobody() {
 }
 
 #[test]
+fn only_what_is_of_events_is_disarmed() {
+    let mut message = message(vec![section("at evil.com", &["/start #x a@b http://10.0.0.1"])]);
+    message.runbook_url = Some("https://wiki.example.com/@ops/crashed".into());
+    let told = told(&telegram(), &envelope(message));
+    let text = told["text"].as_str().unwrap().replace('\u{200b}', "|");
+    let disarmed = "at evil.|com\n  /|start #|x a@|b http:|//|10.0.0.1\n";
+    assert!(text.contains(disarmed), "{text}");
+    assert!(text.contains("Runbook: https://wiki.example.com/@ops/crashed\n"), "{text}");
+}
+
+#[test]
 fn what_is_cut_is_not_where_to_read_more() {
     let mut message = message(vec![section(&"x".repeat(5_000), &[])]);
     for plain in [false, true] {

@@ -3,17 +3,11 @@ use insta::assert_json_snapshot;
 use super::*;
 use crate::deliver::receivers::tests::{message, section};
 
-fn characters(payload: &Value) -> usize {
-    let length = |value: &Value| value.as_str().map_or(0, |text| text.chars().count());
-    let blocks = payload["blocks"].as_array().unwrap();
-    blocks
-        .iter()
-        .map(|block| {
-            let elements = block["elements"].as_array().into_iter().flatten();
-            length(&block["text"]["text"])
-                + elements.map(|element| length(&element["text"])).sum::<usize>()
-        })
-        .sum()
+/// All texts of a block, wherever in it they are.
+fn texts(block: &Value) -> Vec<&str> {
+    let nested = block["elements"].as_array().into_iter().flatten().flat_map(texts);
+    let own = block["text"].as_str().or(block["text"]["text"].as_str());
+    own.into_iter().chain(nested).collect()
 }
 
 /// Slack's limits, as FACTS.md has them.
@@ -21,15 +15,16 @@ fn assert_within_limits(payload: &Value) {
     assert!(payload["text"].as_str().unwrap().chars().count() <= 4_000);
     let blocks = payload["blocks"].as_array().unwrap();
     assert!(blocks.len() <= 50, "{} blocks", blocks.len());
-    assert!(characters(payload) <= 13_000, "{} characters", characters(payload));
+    let mut all = 0;
     for block in blocks {
         let limit = if block["type"] == "header" { 150 } else { 3_000 };
-        let texts = block["elements"].as_array().into_iter().flatten().chain([&block["text"]]);
-        for text in texts.filter_map(|text| text["text"].as_str()) {
-            assert!(text.chars().count() <= limit, "{text}");
-            assert!(!text.is_empty());
-        }
+        let texts = texts(block);
+        let characters: usize = texts.iter().map(|text| text.chars().count()).sum();
+        assert!(texts.iter().all(|text| !text.is_empty()) && !texts.is_empty(), "{block}");
+        assert!(characters <= limit, "{block}");
+        all += characters;
     }
+    assert!(all <= 13_000, "{all} characters");
 }
 
 #[test]
@@ -51,28 +46,60 @@ fn a_message_becomes_blocks_with_a_text_beside_them() {
           "type": "header"
         },
         {
-          "text": {
-            "text": "*RUNNING → CRASHED, exited with status 1*\n• c1 · since 14:02 UTC\n• c2",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
+          "elements": [
+            {
+              "elements": [
+                {
+                  "style": {
+                    "bold": true
+                  },
+                  "text": "RUNNING → CRASHED, exited with status 1",
+                  "type": "text"
+                },
+                {
+                  "text": "\n• c1 · since 14:02 UTC\n• c2",
+                  "type": "text"
+                }
+              ],
+              "type": "rich_text_section"
+            }
+          ],
+          "type": "rich_text"
         },
         {
-          "text": {
-            "text": "*RUNNING → CRASHED, killed by SIGKILL*\n• c3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
+          "elements": [
+            {
+              "elements": [
+                {
+                  "style": {
+                    "bold": true
+                  },
+                  "text": "RUNNING → CRASHED, killed by SIGKILL",
+                  "type": "text"
+                },
+                {
+                  "text": "\n• c3",
+                  "type": "text"
+                }
+              ],
+              "type": "rich_text_section"
+            }
+          ],
+          "type": "rich_text"
         },
         {
-          "text": {
-            "text": "and 490 more",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
+          "elements": [
+            {
+              "elements": [
+                {
+                  "text": "and 490 more",
+                  "type": "text"
+                }
+              ],
+              "type": "rich_text_section"
+            }
+          ],
+          "type": "rich_text"
         },
         {
           "elements": [
@@ -90,6 +117,7 @@ fn a_message_becomes_blocks_with_a_text_beside_them() {
           "type": "context"
         }
       ],
+      "mrkdwn": false,
       "text": "CRITICAL crashed: 1 container of toto/hello-python\nRUNNING → CRASHED, exited with status 1\nRUNNING → CRASHED, killed by SIGKILL",
       "unfurl_links": false,
       "unfurl_media": false
@@ -98,25 +126,27 @@ fn a_message_becomes_blocks_with_a_text_beside_them() {
 }
 
 #[test]
-fn nothing_in_data_calls_people_or_makes_links() {
-    let hostile = "<!channel> <@U1> <https://evil.example.com|x> & &lt;";
+fn nothing_in_data_is_markup_calls_people_or_makes_links() {
+    let hostile = "<!channel> <@U1> *b* _i_ ~s~ `c` <https://evil.example.com|x> & &lt; :bell:";
     let mut message = message(vec![section(hostile, &[hostile])]);
     message.notes.push(hostile.into());
-    message.runbook_url = Some("https://wiki.example.com/a|b>c&d".into());
+    message.runbook_url = Some("https://wiki.example.com/a|b>c&d_*@e".into());
     let payload = payload(&message);
+    let blocks = payload["blocks"].as_array().unwrap();
+    let kinds: Vec<&Value> = blocks.iter().map(|block| &block["type"]).collect();
+    assert_eq!(kinds, ["header", "rich_text", "rich_text", "context"]);
+    let lines = format!("\n• {hostile}");
+    assert_eq!(texts(&blocks[1]), [hostile, &lines], "as it is, in what knows no markup");
+    assert_eq!(texts(&blocks[2]), [hostile]);
     assert_eq!(
-        payload["blocks"][1]["text"]["text"],
-        "*&lt;!channel&gt; &lt;@U1&gt; &lt;https://evil.example.com|x&gt; &amp; &amp;lt;*\n\
-         • &lt;!channel&gt; &lt;@U1&gt; &lt;https://evil.example.com|x&gt; &amp; &amp;lt;"
+        blocks[3]["elements"][0]["text"],
+        "Runbook: <https://wiki.example.com/a%7Cb%3Ec&amp;d_*@e>"
     );
-    assert_eq!(
-        payload["blocks"][3]["elements"][0]["text"],
-        "Runbook: <https://wiki.example.com/a%7Cb%3Ec&amp;d>"
-    );
+    assert_eq!(payload["mrkdwn"], false);
+    let text = payload["text"].as_str().unwrap();
+    assert!(text.contains("&lt;!channel&gt; &lt;@U1&gt;") && !text.contains('<'), "{text}");
     let json = payload.to_string();
-    for never in ["<!", "<@", "<https://evil", "link_names", "\"parse\""] {
-        assert!(!json.contains(never), "{never} in {json}");
-    }
+    assert!(!json.contains("link_names") && !json.contains("\"parse\""), "{json}");
 }
 
 #[test]
@@ -156,20 +186,32 @@ fn a_plain_message_is_text_only() {
     message.plain = true;
     let payload = payload(&message);
     assert!(payload.get("blocks").is_none());
+    assert_eq!(payload["mrkdwn"], false);
     assert!(payload["text"].as_str().unwrap().contains("a &lt;b&gt; &amp; c"));
 }
 
 #[test]
-fn a_place_that_knows_no_blocks_gets_all_of_it_as_text_and_no_name_calls_people() {
-    let payload = text_only(&message(vec![section("a <b> @all", &["c1 @here"])]));
+fn a_place_that_knows_no_blocks_gets_all_of_it_as_text_in_which_only_our_links_are_links() {
+    let mut message = message(vec![section("a <b> @all", &["c_1 [x](http://e.vil) ![](y) $x$"])]);
+    message.runbook_url = Some("https://wiki.example.com/@ops/a_b_c-d?a=1&b=2".into());
+    let payload = text_only(&message);
     assert_eq!(
-        payload["text"],
-        "CRITICAL crashed: 1 container of toto/hello-python\n\na &lt;b&gt; @\u{200b}all\n  c1 \
-         @\u{200b}here\n\nRunbook: https://wiki.example.com/crashed?a=1&amp;b=2\n\
+        payload["text"].as_str().unwrap().replace('\u{200b}', "¦"),
+        "CRITICAL crashed: 1 container of toto/hello\\-python\n\na &lt;b&gt; @¦all\n  \
+         c\\_1 [x]¦(http:¦//¦e\\.¦vil) \\![]¦(y) \\$¦x\\$\n\n\
+         Runbook: https://wiki.example.com/@ops/a_b_c-d?a=1&amp;b=2\n\
          Alerts: https://alerts.example.com/api/alerts"
     );
     assert_eq!(payload.as_object().unwrap().len(), 1, "{payload}");
-    let long = text_only(&message(vec![section(&"@".repeat(10_000), &[])]));
-    assert!(long["text"].as_str().unwrap().chars().count() <= 5_250);
-    assert!(long["text"].as_str().unwrap().contains(SHORTENED));
+}
+
+#[test]
+fn what_is_disarmed_stays_within_the_limit_and_where_to_read_more_is_not_cut() {
+    for hostile in ["@", "*", "&", "`", "]("] {
+        let long = text_only(&message(vec![section(&hostile.repeat(10_000), &[])]));
+        let text = long["text"].as_str().unwrap();
+        assert!(text.chars().count() <= TEXT, "{}", text.chars().count());
+        assert!(text.contains(SHORTENED), "{text}");
+        assert!(text.ends_with("\nAlerts: https://alerts.example.com/api/alerts"), "{text}");
+    }
 }
