@@ -110,6 +110,7 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
             )),
             states: None,
             notes: Vec::new(),
+            remarks: Vec::new(),
             runbook_url: None,
             link: config.server.external_url.clone(),
             plain: false,

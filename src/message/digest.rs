@@ -58,6 +58,7 @@ pub(super) fn words(
         body: Body::Sections(sections),
         states: None,
         notes,
+        remarks: Vec::new(),
         runbook_url: None,
         link,
         plain: context.plain,

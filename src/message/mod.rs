@@ -34,8 +34,11 @@ pub struct Message {
     pub body: Body,
     /// The states of the first container, for a receiver that shows them.
     pub states: Option<States>,
-    /// What else there is to know: how many are not listed, what still fires, what went wrong.
+    /// What else there is to know of it: how many are not listed, what still fires.
     pub notes: Vec<String>,
+    /// What there is to know of the message itself: that it is late, or for another, or worded otherwise
+    /// than it should be.
+    pub remarks: Vec<String>,
     /// What to do about it.
     pub runbook_url: Option<String>,
     /// Where to see more.
@@ -138,7 +141,7 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
     // What no template is given: it is said below the words of one, too.
     let told = [words::late(notification, context), instead_of].into_iter().flatten();
     if context.plain {
-        message.notes.extend(told);
+        message.remarks.extend(told);
         return message;
     }
     let custom = templates.render(notification, context);
@@ -161,8 +164,8 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
         Some(Err(error)) => errors.push(not_used("message", &error)),
         None => {}
     }
-    message.notes.extend(told);
-    message.notes.append(&mut errors);
+    message.remarks.extend(told);
+    message.remarks.append(&mut errors);
     message
 }
 
@@ -185,6 +188,11 @@ impl Message {
             .filter_map(|(name, url)| Some((name, url?)))
     }
 
+    /// What stands below what happened, a line each: the notes, and the remarks.
+    pub fn below(&self) -> impl Iterator<Item = &str> {
+        self.notes.iter().chain(&self.remarks).map(String::as_str)
+    }
+
     /// The same without where to read more: what is left may be of events, and has to be escaped.
     #[must_use]
     pub fn without_links(&self) -> Message {
@@ -199,8 +207,9 @@ impl Message {
             Body::Sections(sections) => sections.iter().map(Section::text).collect(),
         };
         paragraphs.extend(self.states.as_ref().map(States::text));
-        if !self.notes.is_empty() {
-            paragraphs.push(self.notes.join("\n"));
+        let below: Vec<&str> = self.below().collect();
+        if !below.is_empty() {
+            paragraphs.push(below.join("\n"));
         }
         let links: Vec<String> = self.links().map(|(name, url)| format!("{name}: {url}")).collect();
         if !links.is_empty() {

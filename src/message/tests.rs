@@ -621,5 +621,5 @@ fn what_is_told_to_another_says_for_whom_it_was() {
     let context = Context { instead_of: Some("oncall"), ..context() };
     let notification = notification(vec![alert(ID, News::Firing)]);
     let message = word(&notification, &Templates::new(), &context);
-    assert_eq!(message.notes.last().unwrap(), "told here, since oncall takes nothing");
+    assert_eq!(message.remarks.last().unwrap(), "told here, since oncall takes nothing");
 }

@@ -47,6 +47,7 @@ pub(super) fn built_in(notification: &Notification, context: &Context<'_>) -> Me
         body: Body::Sections(sections(notification, &place, named, context.now)),
         states: States::of(notification).filter(|_| !context.plain),
         notes: notes(notification, named),
+        remarks: Vec::new(),
         runbook_url: notification.runbook_url.as_deref().map(one_line),
         link: context.link(),
         plain: context.plain,

@@ -78,13 +78,18 @@ fn left_out(envelope: &Envelope) -> Option<Value> {
 fn alert(envelope: &Envelope, alert: &AlertNews) -> Value {
     let Envelope { notification, message, .. } = envelope;
     let made_at = notification.made_at;
+    let mut labels = labels(&notification.rule, &alert.labels);
+    if notification.notice.is_some() {
+        // It is of no rule in the file, which would have given it one to route by.
+        labels.insert("severity".to_owned(), notification.severity.as_str().to_owned());
+    }
     let ends_at = match alert.news {
         News::Firing | News::StillFiring | News::HadNotEnded => made_at.plus(FIRES),
         News::Happened => made_at.plus(MOMENT),
         News::Over | News::BeganAndEnded | News::Withdrawn => alert.ended_at.unwrap_or(made_at),
     };
     let mut json = json!({
-        "labels": labels(&notification.rule, &alert.labels),
+        "labels": labels,
         "annotations": annotations(envelope, alert),
         "startsAt": alert.started_at,
         // It may not end before it began.
@@ -119,12 +124,20 @@ fn label_name(name: &str) -> String {
 fn annotations(envelope: &Envelope, alert: &AlertNews) -> BTreeMap<&'static str, String> {
     let Envelope { notification, message, .. } = envelope;
     let told = message::of_alert(alert, notification.on, notification.made_at);
-    let description = match &message.body {
-        Body::Custom(text) => text.clone(),
-        Body::Sections(_) => told.lines.join("\n"),
+    let (summary, mut description) = match &message.body {
+        // No container is behind it: what is to be said of it is the message.
+        _ if notification.notice.is_some() => {
+            (message.title.clone(), message.without_links().body_text())
+        }
+        Body::Custom(text) => (told.heading, text.clone()),
+        Body::Sections(_) => (told.heading, told.lines.join("\n")),
     };
+    if notification.notice.is_none() && !message.remarks.is_empty() {
+        // Before all else, for a template may write more than there is room for.
+        description = format!("{}\n\n{description}", message.remarks.join("\n"));
+    }
     let mut annotations = BTreeMap::from([
-        ("summary", shorten(&told.heading, TEXT).into_owned()),
+        ("summary", shorten(&summary, TEXT).into_owned()),
         ("description", shorten(&description, TEXT).into_owned()),
     ]);
     if let Some(url) = &notification.runbook_url {

@@ -97,7 +97,7 @@ fn description(message: &Message) -> String {
             }
         }
     }
-    lines.extend(message.notes.iter().map(|note| escape(note)));
+    lines.extend(message.below().map(escape));
     markup::whole_lines(&lines, DESCRIPTION - links.chars().count() - 1) + "\n" + &links
 }
 

@@ -106,7 +106,7 @@ fn rich(message: &Message) -> Vec<Value> {
             }
         }
     }
-    for note in &message.notes {
+    for note in message.below() {
         lines.add(run(note, "default"), false);
     }
     lines.finish()

@@ -24,6 +24,7 @@ pub(super) fn message(sections: Vec<Section>) -> Message {
         body: Body::Sections(sections),
         states: None,
         notes: Vec::new(),
+        remarks: Vec::new(),
         runbook_url: Some("https://wiki.example.com/crashed?a=1&b=2".into()),
         link: Some("https://alerts.example.com/api/alerts".into()),
         plain: false,

@@ -51,7 +51,7 @@ fn a_template_that_fails_costs_no_message() {
     assert_eq!(errors.len(), 1);
     let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
     assert!(matches!(message.body, Body::Sections(_)));
-    assert_snapshot!(message.notes.join("\n"), @"The rule's own message could not be used: invalid operation: unable to calculate 1 / 0 (line 2 of the template). These are the built-in words.");
+    assert_snapshot!(message.remarks.join("\n"), @"The rule's own message could not be used: invalid operation: unable to calculate 1 / 0 (line 2 of the template). These are the built-in words.");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn fallen_back(title: Option<&str>, text: Option<&str>) -> Message {
 
 #[test]
 fn whatever_becomes_of_a_template_the_built_in_words_are_sent_with_what_to_do() {
-    let notes = |title, text| fallen_back(title, text).notes.join("\n");
+    let notes = |title, text| fallen_back(title, text).remarks.join("\n");
     assert_snapshot!(notes(Some("{{ 1 / resolved }}"), None), @"The rule's own title could not be used: invalid operation: unable to calculate 1 / 0 (line 1 of the template). These are the built-in words.");
     assert_snapshot!(notes(Some(" \u{200b}\n{{ labels.nothing }}\u{feff}"), None), @"The rule's own title could not be used: it comes out empty; have it say something in every case, with `{% else %}`. These are the built-in words.");
     assert_snapshot!(notes(Some("{{ 'long ' * 300 }}"), None), @"The rule's own title could not be used: it comes out 1499 characters long, and a title may have 1024; have it name fewer, as `alerts[:3]`. These are the built-in words.");
@@ -263,5 +263,5 @@ fn one_template_that_fails_does_not_cost_the_other() {
     let message = word(&notification(vec![alert(ID, News::Firing)]), &templates, &context());
     assert_eq!(message.title, "CRITICAL crashed: 1 container of toto/hello-python");
     assert_eq!(message.body, Body::Custom("in own words".into()));
-    assert_eq!(message.notes.len(), 1);
+    assert_eq!(message.remarks.len(), 1);
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::deliver::receivers::tests::{
     alert as news, at, envelope, judged, message, monsters, notification, section, told,
 };
+use crate::engine::Notice;
 
 fn alertmanager() -> Alertmanager {
     Alertmanager { alerts: "https://am.example.com/api/v2/alerts".parse().unwrap() }
@@ -56,6 +57,46 @@ fn each_alert_is_an_alert_there() {
       }
     ]
     "#);
+}
+
+#[test]
+fn what_there_is_to_know_of_the_message_stands_in_the_description() {
+    let mut envelope = of(&[news("c1", News::Firing)]);
+    envelope.message.notes.push("and 490 more".into());
+    envelope.message.remarks.push("told here, since oncall takes nothing".into());
+    let description = payload(&envelope)[0]["annotations"]["description"].clone();
+    assert_eq!(
+        description,
+        "told here, since oncall takes nothing\n\ncontainer c1\nstarted 3 times\nsince 14:02 UTC"
+    );
+}
+
+#[test]
+fn that_a_receiver_is_down_is_told_in_its_own_words_and_with_a_severity() {
+    let mut envelope = of(&[AlertNews {
+        labels: [("receiver", "oncall")].into(),
+        event: None,
+        ..news("oncall", News::Firing)
+    }]);
+    let notification = Arc::make_mut(&mut envelope.notification);
+    notification.rule = "receiver-down".into();
+    notification.notice = Some(Notice {
+        receiver: "oncall".into(),
+        reason: "404 no_service".into(),
+        back_at: None,
+        missed: Vec::new(),
+        missed_in_all: 0,
+    });
+    envelope.message.title = "CRITICAL receiver-down: oncall takes nothing".into();
+    envelope.message.body = Body::Sections(vec![section("404 no_service", &["since 14:02 UTC"])]);
+    let told = payload(&envelope)[0].clone();
+    assert_eq!(
+        told["labels"],
+        json!({"alertname": "receiver-down", "receiver": "oncall", "severity": "critical"})
+    );
+    let annotations = &told["annotations"];
+    assert_eq!(annotations["summary"], "CRITICAL receiver-down: oncall takes nothing");
+    assert_eq!(annotations["description"], "404 no_service\n  since 14:02 UTC");
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn html(message: &Message, picture: Option<&str>) -> String {
     if let Some(states) = &message.states {
         html.push_str(&states_html(states, picture));
     }
-    for note in &message.notes {
+    for note in message.below() {
         html.push_str(&format!("<p>{}</p>\n", escape(note)));
     }
     for (name, url) in message.links() {

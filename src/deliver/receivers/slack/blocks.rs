@@ -90,9 +90,10 @@ fn blocks(message: &Message) -> Vec<Value> {
         "text": {"type": "plain_text", "text": header, "emoji": false},
     })];
     blocks.extend(body(&message.body).iter().map(Texts::block));
-    if !message.notes.is_empty() {
-        let notes = shorten(&message.notes.join("\n"), NOTES).into_owned();
-        blocks.push(Texts { heading: String::new(), lines: notes }.block());
+    let below: Vec<&str> = message.below().collect();
+    if !below.is_empty() {
+        let lines = shorten(&below.join("\n"), NOTES).into_owned();
+        blocks.push(Texts { heading: String::new(), lines }.block());
     }
     let links: Vec<Value> =
         message.links().map(|(name, url)| mrkdwn(&format!("{name}: {}", link(url)))).collect();
