@@ -83,6 +83,8 @@ fn event(envelope: &Envelope) -> Value {
         "summary": shorten(&message.title, SUMMARY),
         "source": source,
         "severity": match notification.severity {
+            // What it missed is told, and nothing is to be done about it now.
+            _ if is_told_of_itself => "info",
             Severity::Critical => "critical",
             Severity::Warning => "warning",
             Severity::Info => "info",
