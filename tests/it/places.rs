@@ -264,6 +264,37 @@ fn an_edit_that_is_refused_costs_no_message() {
 }
 
 #[test]
+fn an_edit_that_fails_costs_no_message_unless_slack_asks_to_be_left_alone() {
+    const LIMITED: &str = r#"{"ok":false,"error":"ratelimited"}"#;
+    for (edit, is_told_at_once) in [
+        (Answer::Status(503, "", ""), true),
+        (Answer::Hang, true),
+        (Answer::Status(429, "Retry-After: 1\r\n", LIMITED), false),
+    ] {
+        let sink = sink_of("slack_api");
+        let ops = format!("  ops: {{ {}, timeout: 2s }}\n", receiver("slack_api", &sink));
+        let place = Place::new(&rules(&ops, "ops"));
+        let tocsin = place.serve();
+        tocsin.hear(&crash("web-1"));
+        sink.wait_for_taken(1);
+        let sink = sink.then(&[edit]);
+        tocsin.hear(&event("web-1", "STARTING", "RUNNING"));
+        let over = tocsin.wait_for("/api/deliveries?status=sent", |deliveries| {
+            deliveries.as_array().unwrap().iter().find(|it| !it["last_error"].is_null()).cloned()
+        });
+        let error = over["last_error"].as_str().unwrap();
+        assert_eq!(error.starts_with("the first message was not edited: "), is_told_at_once);
+        assert_eq!(over["attempts"], if is_told_at_once { 1 } else { 2 }, "{error}");
+        let heard = sink.heard();
+        let paths: Vec<&str> = heard[1..].iter().map(|(_, it)| it.path.as_str()).collect();
+        match is_told_at_once {
+            true => assert_eq!(paths, ["/chat.update", "/chat.postMessage"]),
+            false => assert_eq!(paths, ["/chat.update", "/chat.update", "/chat.postMessage"]),
+        }
+    }
+}
+
+#[test]
 fn a_list_is_one_name_and_the_trouble_of_one_part_repeats_nothing_to_the_others() {
     let (well, ill) = (sink_of("ntfy"), sink_of("discord"));
     let ill = ill.then(&[Answer::Status(500, "", ""), Answer::Status(500, "", "")]);

@@ -58,6 +58,9 @@ const DESTINATION: [&str; 24] = [
     "two_factor_setup_required",
 ];
 
+/// What `error` says where Slack asks to be left alone.
+const LIMITED: [&str; 2] = ["ratelimited", "rate_limited"];
+
 /// What `error` says where the message that a thread hangs on is gone.
 const GONE: [&str; 2] = ["message_not_found", "thread_not_found"];
 
@@ -81,6 +84,8 @@ struct Thread {
 /// An answer that was not the one hoped for.
 struct Refusal {
     error: SendError,
+    /// Slack asks to be left alone.
+    limited: bool,
     /// The thread's first message is not there any more.
     gone: bool,
 }
@@ -95,19 +100,27 @@ impl SlackApi {
         SlackApi { api, authorization, channel: channel.to_owned(), timeout }
     }
 
-    async fn call(&self, method: &str, body: &Value) -> Result<(Accepted, Value), Refusal> {
+    async fn call(
+        &self,
+        method: &str,
+        body: &Value,
+        timeout: Duration,
+    ) -> Result<(Accepted, Value), Refusal> {
         let url = address::below(&self.api, &[method]);
         let request = Request::json(&url, body).authorized(self.authorization.clone());
-        let answer = match http::post(request, self.timeout).await {
+        let answer = match http::post(request, timeout).await {
             Ok(answer) => answer,
-            Err(error) => return Err(Refusal { error, gone: false }),
+            Err(error) => return Err(Refusal { error, limited: false, gone: false }),
         };
         let said = answer.json();
         match verdict::judge(&answer, read(&answer)) {
             Ok(accepted) => Ok((accepted, said)),
             Err(error) => {
-                let gone = said["error"].as_str().is_some_and(|error| GONE.contains(&error));
-                Err(Refusal { error, gone })
+                let said = |errors: &[&str]| {
+                    said["error"].as_str().is_some_and(|error| errors.contains(&error))
+                };
+                let limited = answer.status == 429 || said(&LIMITED);
+                Err(Refusal { error, limited, gone: said(&GONE) })
             }
         }
     }
@@ -122,7 +135,8 @@ impl SlackApi {
             // Else those that it has would stay.
             body["blocks"] = json!([]);
         }
-        self.call("chat.update", &body).await.map(drop)
+        // Whatever becomes of it, there is time left to tell the message itself.
+        self.call("chat.update", &body, self.timeout / 2).await.map(drop)
     }
 
     async fn post(
@@ -138,7 +152,7 @@ impl SlackApi {
             // Who reads the channel does not read its threads.
             body["reply_broadcast"] = json!(alarm);
         }
-        self.call("chat.postMessage", &body).await
+        self.call("chat.postMessage", &body, self.timeout).await
     }
 
     async fn tell(&self, envelope: &Envelope) -> Result<Accepted, SendError> {
@@ -153,11 +167,11 @@ impl SlackApi {
             match self.edit(first, &payload).await {
                 Ok(()) => first.over = over,
                 Err(refusal) if refusal.gone => thread = None,
-                // It is told below all the same.
-                Err(Refusal { error: SendError::Message { detail }, .. }) => {
-                    complaint = Some(format!("the first message was not edited: {detail}"));
+                Err(refusal) if refusal.limited => return Err(refusal.error),
+                // It is told below all the same: it is worth more than the edit, which may fail each time.
+                Err(Refusal { error, .. }) => {
+                    complaint = Some(format!("the first message was not edited: {error}"));
                 }
-                Err(refusal) => return Err(refusal.error),
             }
         }
         let mut posted = self.post(&payload, thread.as_ref(), alarm).await;
