@@ -246,6 +246,24 @@ fn a_thread_that_is_gone_is_begun_anew() {
 }
 
 #[test]
+fn a_thread_is_left_for_the_channel_that_the_file_names_now() {
+    let sink = sink_of("slack_api");
+    let (place, tocsin) = telling("slack_api", &sink);
+    tocsin.hear(&crash("web-1"));
+    sink.wait_for_taken(1);
+    tocsin.wait_for_delivery("ops", "sent");
+    drop(tocsin);
+    let moved = receiver("slack_api", &sink).replace("channel: ops", "channel: war-room");
+    place.write_rules(&rules(&format!("  ops: {{ {moved} }}\n"), "ops"));
+    let tocsin = place.serve();
+    tocsin.hear(&crash("web-2"));
+    sink.wait_for_taken(2);
+    let heard = sink.heard();
+    let last = heard[1].1.json();
+    assert_eq!((&last["channel"], &last["thread_ts"]), (&json!("war-room"), &Value::Null));
+}
+
+#[test]
 fn an_edit_that_is_refused_costs_no_message() {
     const NEVER: Answer = Answer::Status(200, "", r#"{"ok":false,"error":"cant_update_message"}"#);
     let sink = sink_of("slack_api");

@@ -61,8 +61,8 @@ const DESTINATION: [&str; 24] = [
 /// What `error` says where Slack asks to be left alone.
 const LIMITED: [&str; 2] = ["ratelimited", "rate_limited"];
 
-/// What `error` says where the message that a thread hangs on is gone.
-const GONE: [&str; 2] = ["message_not_found", "thread_not_found"];
+/// What `error` says where the message that a thread hangs on is gone, be it with its channel.
+const GONE: [&str; 3] = ["message_not_found", "thread_not_found", "channel_not_found"];
 
 /// A channel, by a bot. Its token is secret, so there is no `Debug`.
 pub(in super::super) struct SlackApi {
@@ -75,6 +75,8 @@ pub(in super::super) struct SlackApi {
 /// The first message of a group, as it is kept from one message to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Thread {
+    /// The channel as the file has it, by its name or its id: a thread in another is of no use.
+    configured: String,
     channel: String,
     ts: String,
     /// Whether it says that all is over.
@@ -160,8 +162,9 @@ impl SlackApi {
         let over = is_over(&envelope.notification);
         let alarm = envelope.notification.firing > 0;
         let handle = envelope.handle.as_deref();
-        let mut thread: Option<Thread> =
-            handle.and_then(|handle| serde_json::from_str(handle).ok());
+        let mut thread: Option<Thread> = handle
+            .and_then(|handle| serde_json::from_str(handle).ok())
+            .filter(|thread: &Thread| thread.configured == self.channel);
         let mut complaint = None;
         if let Some(first) = thread.as_mut().filter(|first| first.over != over) {
             match self.edit(first, &payload).await {
@@ -182,7 +185,8 @@ impl SlackApi {
         let (accepted, said) = posted.map_err(|refusal| refusal.error)?;
         let thread = thread.or_else(|| {
             let text = |key: &str| Some(said[key].as_str()?.to_owned());
-            Some(Thread { channel: text("channel")?, ts: text("ts")?, over })
+            let configured = self.channel.clone();
+            Some(Thread { configured, channel: text("channel")?, ts: text("ts")?, over })
         });
         let handle = thread.and_then(|thread| serde_json::to_string(&thread).ok());
         Ok(Accepted { complaint, handle, ..accepted })
