@@ -1,11 +1,9 @@
 //! A channel of Discord, by a webhook: one embed.
 
-use std::time::Duration;
-
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::http::{Answer, Place, Request};
+use super::http::{self, Answer, Place, Request};
 use super::verdict::{Reading, Says};
 use super::{Envelope, markup};
 use crate::clock::Timestamp;
@@ -58,8 +56,7 @@ impl Place for Discord {
             (_, Some(message), _) => answer.in_a_line(message),
             _ => return Reading::of_text(answer, says),
         };
-        let retry_after = said["retry_after"].as_f64();
-        let retry_after = retry_after.and_then(|wait| Duration::try_from_secs_f64(wait).ok());
+        let retry_after = said["retry_after"].as_f64().and_then(http::seconds);
         Reading { says, words, retry_after }
     }
 }

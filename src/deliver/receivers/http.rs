@@ -8,7 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use jiff::civil::DateTime;
 use jiff::fmt::rfc2822;
+use jiff::tz::TimeZone;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -245,11 +247,22 @@ fn refused(error: &reqwest::Error) -> Option<&LookupError> {
 /// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+    if let Ok(given) = value.parse::<f64>() {
+        return seconds(given);
     }
-    let date = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    // Two forms are obsolete, and to be understood (RFC 9110 §5.6.7).
+    let obsolete =
+        |format| TimeZone::UTC.to_timestamp(DateTime::strptime(format, value).ok()?).ok();
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(value).ok();
+    let date = date
+        .or_else(|| obsolete("%A, %d-%b-%y %H:%M:%S GMT"))
+        .or_else(|| obsolete("%a %b %e %H:%M:%S %Y"))?;
     Some(Timestamp::from_micros(date.as_microsecond()).since(now))
+}
+
+/// So many seconds, or as long as there is; `None` if they are none.
+pub(super) fn seconds(given: f64) -> Option<Duration> {
+    (given >= 0.0).then(|| Duration::try_from_secs_f64(given).unwrap_or(Duration::MAX))
 }
 
 #[cfg(test)]
@@ -266,11 +279,18 @@ mod tests {
             ("0", Some(0)),
             ("Wed, 21 Oct 2015 07:28:00 GMT", Some(30)),
             ("Wed, 21 Oct 2015 07:00:00 GMT", Some(0)),
+            ("Wednesday, 21-Oct-15 07:28:00 GMT", Some(30)),
+            ("Wed Oct 21 07:28:00 2015", Some(30)),
+            ("Sun Nov  1 07:27:30 2015", Some(11 * 24 * 3600)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("NaN", None),
             ("-3", None),
             ("soon", None),
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value}");
+            let waits = retry_after(&headers, now).map(|waits| waits.as_secs());
+            assert_eq!(waits, seconds, "{value}");
         }
     }
 

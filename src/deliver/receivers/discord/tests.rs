@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use insta::assert_json_snapshot;
 
 use super::*;
