@@ -191,6 +191,8 @@ fn what_is_wrong_is_said_at_its_key() {
     let bad = email("https://mail.example.com", "tocsin", &["b@example.com", "nobody"]);
     assert_eq!(keys(&bad), ["smtp_url", "from", "to"]);
     assert_eq!(keys(&email("smtp://127.0.0.1", "a@example.com", &[])), ["to"]);
+    let twice = ["Bob <bob@example.com>", "c@example.com", "bob@EXAMPLE.com"];
+    assert_eq!(keys(&email("smtp://127.0.0.1", "a@example.com", &twice)), ["to"]);
 }
 
 #[test]

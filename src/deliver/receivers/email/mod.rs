@@ -38,7 +38,19 @@ pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static st
     if to.is_empty() {
         errors.push(("to", "names no mailbox; name at least one".to_owned()));
     }
-    errors.extend(to.iter().filter_map(|to| Some(("to", mailbox(to).err()?))));
+    let mut seen: Vec<String> = Vec::new();
+    for to in to {
+        match mailbox(to).map(|to| to.email.to_string()) {
+            Err(error) => errors.push(("to", error)),
+            Ok(address) if seen.iter().any(|other| other.eq_ignore_ascii_case(&address)) => {
+                let error = format!(
+                    "names {address} more than once, who would get each mail as often; name it once"
+                );
+                errors.push(("to", error));
+            }
+            Ok(address) => seen.push(address),
+        }
+    }
     errors
 }
 
