@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use super::{Exit, load, output};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Receiver};
-use crate::deliver::receivers::{self, Accepted, Envelope, SendError};
+use crate::deliver::receivers::{self, Accepted, Envelope, SendError, no_answer_within};
 use crate::engine::{AlertNews, Cause, DeliveryId, News, Notification};
 use crate::message::{Body, Message, Status};
 use crate::rules::{Labels, On, Severity};
@@ -82,10 +82,7 @@ async fn send(config: &Config, receiver: &Receiver) -> anyhow::Result<Result<Acc
     let envelope = envelope(config, receiver);
     let sent = tokio::time::timeout(receiver.timeout, sender.send(&envelope)).await;
     Ok(sent.unwrap_or_else(|_| {
-        Err(SendError::Unknown {
-            detail: format!("no answer within {:?}", receiver.timeout),
-            reached: Vec::new(),
-        })
+        Err(SendError::Unknown { detail: no_answer_within(receiver.timeout), reached: Vec::new() })
     }))
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tracing::{debug, error, info, warn};
 
-use super::receivers::{Accepted, Envelope, SendError, Sender};
+use super::receivers::{Accepted, Envelope, SendError, Sender, no_answer_within};
 use super::retry;
 use super::worker::Bell;
 use crate::clock::{self, Timestamp};
@@ -96,7 +96,7 @@ impl Desk {
         let attempt = AssertUnwindSafe(self.attempt(&claimed)).catch_unwind();
         let answer = tokio::time::timeout(self.receiver.timeout, attempt).await;
         let answer = answer.unwrap_or_else(|_| {
-            let detail = format!("no answer within {:?}", self.receiver.timeout);
+            let detail = no_answer_within(self.receiver.timeout);
             Ok(Err(SendError::Unknown { detail, reached: claimed.delivery.reached.clone() }))
         });
         let answer = answer.unwrap_or_else(|_| {

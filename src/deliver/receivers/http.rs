@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::address::{is_here, percent_decoded};
 use super::outbound::{Lookup, LookupError};
 use super::verdict::{self, Reading};
-use super::{Accepted, Envelope, SendError, Sender, with_causes};
+use super::{Accepted, Envelope, SendError, Sender, no_answer_within, with_causes};
 use crate::clock::{self, Timestamp};
 
 /// How much of an answer is read, in bytes. Slack, Discord and Telegram answer with the message
@@ -226,7 +226,7 @@ fn lost(error: reqwest::Error, timeout: Duration) -> SendError {
         return SendError::transient(format!("cannot connect: {}", with_causes(&error)));
     }
     if error.is_timeout() {
-        return SendError::unknown(format!("no answer within {} s", timeout.as_secs_f32()));
+        return SendError::unknown(no_answer_within(timeout));
     }
     SendError::unknown(format!("the answer was lost: {}", with_causes(&error)))
 }

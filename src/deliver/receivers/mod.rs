@@ -231,6 +231,12 @@ pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
+/// That nothing was said in all this time: `no answer within 2.7 s`.
+pub(crate) fn no_answer_within(time: Duration) -> String {
+    let hundredths = (time.as_secs_f64() * 100.0).round();
+    format!("no answer within {} s", hundredths / 100.0)
+}
+
 /// The place's own words: their first line, and not too long.
 fn in_a_line(words: &str) -> String {
     let first = words.lines().map(one_line).find(|line| !line.is_empty()).unwrap_or_default();

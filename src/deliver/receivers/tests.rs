@@ -196,6 +196,13 @@ fn what_is_wrong_is_said_at_its_key() {
 }
 
 #[test]
+fn how_long_was_waited_is_said_as_people_say_it() {
+    let tenth_less = |seconds: u64| Duration::from_secs(seconds).mul_f32(0.9);
+    assert_eq!(no_answer_within(tenth_less(3)), "no answer within 2.7 s");
+    assert_eq!(no_answer_within(Duration::from_secs(10)), "no answer within 10 s");
+}
+
+#[test]
 fn a_receiver_that_is_off_is_no_error() {
     let off = slack("");
     assert!(keys(&off).is_empty());

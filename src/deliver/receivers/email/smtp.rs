@@ -18,8 +18,8 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::address::{host, is_loopback, percent_decoded};
-use super::super::in_a_line;
 use super::super::outbound::{self, LookupError};
+use super::super::{in_a_line, no_answer_within};
 use super::replies::Replies;
 
 /// Where to deliver mail, and how to get in. Holds secrets, so there is no `Debug`.
@@ -292,7 +292,7 @@ impl Deadline {
     }
 
     fn passed(self) -> Failure {
-        Failure::Lost(format!("no answer within {} s", self.time.as_secs_f32()))
+        Failure::Lost(no_answer_within(self.time))
     }
 }
 
