@@ -36,6 +36,25 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Apache for 5 s. While there is much to tell, nothing waits for a connection.
 const KEPT: Duration = Duration::from_secs(1);
 
+/// What the paths of places end in that is no secret, and may be a word of any answer: those of the
+/// APIs that are used here, and usual ones for webhooks.
+const ENDS: [&str; 14] = [
+    "alerts",
+    "chat.postMessage",
+    "chat.update",
+    "enqueue",
+    "events",
+    "incoming",
+    "invoke",
+    "message",
+    "messages",
+    "notifications",
+    "notify",
+    "sendMessage",
+    "webhook",
+    "webhooks",
+];
+
 /// A place that is told with one POST.
 pub(super) trait Place: Send + Sync {
     /// What to post: a function of what there is to say and of the time.
@@ -102,12 +121,14 @@ impl Request {
     }
 
     /// What may be secret of it: the token, what is secret of the body, and of the URL the
-    /// password and whatever looks random.
+    /// password, the end of its path, and whatever looks random.
     fn secrets(&self) -> Vec<String> {
         let header = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer "));
+        let parts = || self.url.path().split(['/', ':']).filter(|part| !part.is_empty());
+        let end = parts().next_back().filter(|end| !ENDS.contains(end));
         let random = |part: &&str| part.contains(char::is_numeric) || part.len() >= 16;
-        let parts = self.url.path().split(['/', ':']).filter(random);
+        let parts = parts().filter(random).chain(end);
         let values = self.url.query().into_iter().flat_map(|query| query.split(['&', '=']).skip(1));
         let parts = parts.chain(values).chain(self.url.password()).map(str::to_owned);
         // As they were before they were encoded for the URL, and as they are sent.
@@ -303,6 +324,9 @@ mod tests {
         };
         for (url, words, shown) in [
             ("https://x/services/T/B/s3cret", "no /services/T/B/s3cret", "no /services/T/B/***"),
+            ("https://x/hooks/secret", "no /hooks/secret", "no /hooks/***"),
+            ("https://x/hooks/secret/", "no /hooks/secret/", "no /hooks/***/"),
+            ("https://x/s/notify", "cannot notify", "cannot notify"),
             ("https://x/bot123:s3cret/sendMessage", "no s3cret", "no ***"),
             ("https://x/w?v=1&sig=s-ecret", "of sig=s-ecret", "of sig=***"),
             ("https://u:pa-ssword@x/", "not pa-ssword", "not ***"),
