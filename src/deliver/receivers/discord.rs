@@ -86,7 +86,10 @@ fn description(message: &Message) -> String {
     let escape = |line: &str| escape(line, LINE);
     let mut lines = Vec::new();
     match &message.body {
-        Body::Custom(text) => lines.extend(text.lines().map(escape)),
+        Body::Custom(text) => lines.extend(text.lines().map(|line| {
+            let whole = markup::disarmed(message, line, |text| self::escape(text, usize::MAX));
+            if whole.chars().count() <= LINE { whole } else { escape(line) }
+        })),
         Body::Sections(sections) => {
             for section in sections {
                 lines.push(format!("**{}**", escape(&section.heading)));

@@ -1,6 +1,7 @@
 //! Escaping for places that read markup, within their limits.
 
 use crate::message::text::SHORTENED;
+use crate::message::{Body, Message};
 
 /// The text with what `entity` gives for a character in its place, if it gives anything; in at most
 /// `limit` characters, without cutting an entity. Says so where it is cut.
@@ -47,6 +48,32 @@ pub(super) fn unlinked(text: &str) -> String {
         before = character;
     }
     unlinked
+}
+
+/// The text of a message without what a place would make of it. In a rule's own words its author may
+/// have written an address, which is left alone where it shows where it leads.
+pub(super) fn disarmed(message: &Message, text: &str, disarm: impl Fn(&str) -> String) -> String {
+    if matches!(message.body, Body::Sections(_)) {
+        return disarm(text);
+    }
+    let (mut disarmed, mut rest) = (String::with_capacity(text.len()), String::new());
+    for word in text.split_inclusive(char::is_whitespace) {
+        let address = word.trim_end();
+        if is_bare_address(address) {
+            disarmed.push_str(&disarm(&std::mem::take(&mut rest)));
+            disarmed.push_str(address);
+            rest.push_str(&word[address.len()..]);
+        } else {
+            rest.push_str(word);
+        }
+    }
+    disarmed + &disarm(&rest)
+}
+
+/// Whether this is a web address in which nothing could be markup as well (RFC 3986 §2).
+fn is_bare_address(word: &str) -> bool {
+    let harmless = |char: char| char.is_ascii_alphanumeric() || "-._:/?#@$'+,;=%".contains(char);
+    web_link(word, usize::MAX).is_some_and(|address| address.chars().all(harmless))
 }
 
 /// What disarms Markdown, as Discord and Teams read it: a backslash before whatever may mean
@@ -98,6 +125,7 @@ pub(super) fn web_link(url: &str, limit: usize) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::receivers::tests::message;
 
     #[test]
     fn no_entity_is_cut() {
@@ -131,6 +159,18 @@ mod tests {
         }
         let usual = "CRITICAL crashed: 1 container of shop/web-1, since 14:02 UTC (a. 1 / 0) … 1.5";
         assert_eq!(unlinked(usual), usual);
+    }
+
+    #[test]
+    fn an_address_in_a_rules_own_words_is_left_alone_unless_it_could_be_more() {
+        let text = "see https://x.com/a-b_c?d=@e\n[x http://y](http://e.vil) at z.com";
+        let custom = Message { body: Body::Custom(text.into()), ..message(Vec::new()) };
+        assert_eq!(
+            disarmed(&custom, text, unlinked).replace('\u{200b}', "|"),
+            "see https://x.com/a-b_c?d=@e\n[x http:|//|y](http:|//|e.|vil) at z.|com"
+        );
+        let built_in = message(Vec::new());
+        assert_eq!(disarmed(&built_in, text, unlinked), unlinked(text));
     }
 
     #[test]

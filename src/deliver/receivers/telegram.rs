@@ -90,10 +90,7 @@ impl Place for Telegram {
 fn payload(message: &Message) -> Value {
     let limit = if message.plain { PLAIN } else { TEXT };
     // Telegram makes links, mentions and commands of text by itself.
-    let disarm = |text: &str, limit| {
-        shorten_by(&markup::unlinked(text), limit, char::len_utf16).into_owned()
-    };
-    let title = disarm(&message.title, TITLE);
+    let title = shorten_by(&markup::unlinked(&message.title), TITLE, char::len_utf16).into_owned();
     let bold: usize = title.chars().map(char::len_utf16).sum();
     // Where to read more is worth more than all that is read here.
     let links = message
@@ -101,8 +98,10 @@ fn payload(message: &Message) -> Value {
         .filter_map(|(name, url)| Some(format!("{name}: {}", markup::web_link(url, LINK)?)));
     let links = links.collect::<Vec<String>>().join("\n");
     let body = message.without_links().body_text();
+    let body = markup::disarmed(message, &body, markup::unlinked);
     let used = bold + links.chars().map(char::len_utf16).sum::<usize>() + 4;
-    let text = [title, disarm(&body, limit.saturating_sub(used)), links]
+    let body = shorten_by(&body, limit.saturating_sub(used), char::len_utf16).into_owned();
+    let text = [title, body, links]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<String>>()

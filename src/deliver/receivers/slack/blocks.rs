@@ -50,7 +50,10 @@ pub(super) fn text_only(message: &Message) -> Value {
     });
     let links = links.collect::<Vec<String>>().join("\n");
     let room = TEXT - links.chars().count() - 2;
-    let text = disarmed(&message.without_links().text(), room);
+    let text = message.without_links().text();
+    let whole = markup::disarmed(message, &text, |text| disarmed(text, usize::MAX));
+    let fits = whole.chars().count() <= room;
+    let text = if fits { whole } else { disarmed(&text, room) };
     json!({"text": if links.is_empty() { text } else { format!("{text}\n\n{links}") }})
 }
 

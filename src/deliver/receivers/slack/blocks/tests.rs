@@ -206,6 +206,18 @@ fn a_place_that_knows_no_blocks_gets_all_of_it_as_text_in_which_only_our_links_a
 }
 
 #[test]
+fn a_rules_own_words_have_their_links_where_blocks_are_not_known() {
+    let text = "c_1: https://grafana.example.com/d/a-b_c?x=1 *now*";
+    let told = text_only(&Message {
+        body: Body::Custom(text.into()),
+        ..message(Vec::new()).without_links()
+    });
+    let told = told["text"].as_str().unwrap();
+    let (_, body) = told.split_once("\n\n").unwrap();
+    assert_eq!(body, "c\\_1: https://grafana.example.com/d/a-b_c?x=1 \\*now\\*");
+}
+
+#[test]
 fn what_is_disarmed_stays_within_the_limit_and_where_to_read_more_is_not_cut() {
     for hostile in ["@", "*", "&", "`", "]("] {
         let long = text_only(&message(vec![section(&hostile.repeat(10_000), &[])]));
