@@ -87,7 +87,8 @@ fn summary(message: &Message) -> String {
 }
 
 fn blocks(message: &Message) -> Vec<Value> {
-    let header = shorten(&message.title, HEADER);
+    let title = literal(&message.title);
+    let header = shorten(&title, HEADER);
     let mut blocks = vec![json!({
         "type": "header",
         "text": {"type": "plain_text", "text": header, "emoji": false},
@@ -95,7 +96,7 @@ fn blocks(message: &Message) -> Vec<Value> {
     blocks.extend(body(&message.body).iter().map(Texts::block));
     let below: Vec<&str> = message.below().collect();
     if !below.is_empty() {
-        let lines = shorten(&below.join("\n"), NOTES).into_owned();
+        let lines = shorten(&literal(&below.join("\n")), NOTES).into_owned();
         blocks.push(Texts { heading: String::new(), lines }.block());
     }
     let links: Vec<Value> =
@@ -104,6 +105,12 @@ fn blocks(message: &Message) -> Vec<Value> {
         blocks.push(json!({"type": "context", "elements": links}));
     }
     blocks
+}
+
+/// A text that Slack shows as it is, so that it links to nothing and calls nobody even where something
+/// else, such as a bridge to another place, reads it as `mrkdwn`.
+fn literal(text: &str) -> String {
+    text.replace('<', "<\u{200b}")
 }
 
 /// Verbatim, so that Slack turns nothing in it into a link or a mention by itself. What is of events
@@ -191,12 +198,13 @@ struct Packed {
 impl Packed {
     /// Adds a heading, if it is not empty, and lines, the first of which begins a block without one.
     fn add(&mut self, heading: &str, lines: impl Iterator<Item = String>) {
-        let heading = shorten(heading, SECTION).into_owned();
+        let heading = shorten(&literal(heading), SECTION).into_owned();
         if !self.begin(heading.chars().count()) {
             return;
         }
         self.blocks.push(Texts { heading, lines: String::new() });
         for line in lines {
+            let line = literal(&line);
             let line = shorten(&line, SECTION - 1);
             let length = line.chars().count() + 1;
             let begins = self.blocks.last().is_none_or(|it| it.characters() + length > SECTION);
