@@ -285,6 +285,7 @@ async fn settle(
             outcome: engine::Outcome::Sent { complaint: None, handle: None },
             reached: Vec::new(),
             backoff: Duration::ZERO,
+            pause: None,
             give_up_after: Duration::from_secs(24 * 3600),
         }];
         let settle = move |snapshot: &Snapshot| engine::settle(&rules, snapshot, &settlements, now);
