@@ -12,7 +12,6 @@ use futures_util::FutureExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
-use warp::http::Uri;
 
 use crate::clock;
 use crate::config::{self, Config, Storage};
@@ -183,10 +182,7 @@ fn guard(server: config::Server, life: &Lifecycle) -> anyhow::Result<Guard> {
     });
     // Behind a password, a proxy or an open door nobody is led astray by a name.
     let may_be_misled = server.admin.is_none() && !server.open && server.trusted_proxies.is_empty();
-    let listen = server.listen.rsplit_once(':').map(|(host, _)| host);
-    let external_url = server.external_url.as_ref().and_then(|url| url.parse::<Uri>().ok());
-    let names = listen.into_iter().chain(external_url.as_ref().and_then(Uri::host));
-    let names = names.map(str::to_ascii_lowercase).collect();
+    let names = http::names(&server.listen, server.external_url.as_deref());
     Ok(Guard {
         receive_tokens: server.receive_tokens,
         receive_rate: server.receive_rate,

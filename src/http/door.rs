@@ -86,6 +86,15 @@ where
     }
 }
 
+/// The names of a server that listens there and is reached by this URL, in lower case.
+#[must_use]
+pub fn names(listen: &str, external_url: Option<&str>) -> Vec<String> {
+    let url = external_url.and_then(|url| url.parse::<Uri>().ok());
+    let listen = listen.rsplit_once(':').map(|(host, _)| host);
+    let names = listen.into_iter().chain(url.as_ref().and_then(Uri::host));
+    names.map(str::to_ascii_lowercase).collect()
+}
+
 /// Whether this may be of a page of another site, whose name was made to lead to this machine once a
 /// browser had it ("DNS rebinding"): to the browser it is that site's own. Who posts an event and is no
 /// browser may call us what they like, as through a tunnel.
@@ -124,6 +133,13 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_called_as_it_listens_and_as_its_url_has_it() {
+        let url = Some("https://Alerts.example.com:8443/x");
+        assert_eq!(names("Box:8080", url), ["box", "alerts.example.com"]);
+        assert_eq!(names("[::1]:8080", None), ["[::1]"]);
+    }
 
     #[test]
     fn a_name_that_was_made_to_lead_here_is_not_answered() {

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use connection::serve;
 pub use deliveries::{DeliveryShown, RetriedAll, Wording, Words};
+pub use door::names;
 pub use receive::Intake;
 
 use crate::ingest::Ingest;
