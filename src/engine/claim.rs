@@ -240,12 +240,14 @@ fn make_ready(
         return Ok(None);
     };
     let news = draft.news_of(&group.key)?;
-    let route = match who_took_it(rules, &group.key, &news, &delivery.to) {
+    let took_it = who_took_it(rules, &group.key, &news, &delivery.to);
+    let route = match &took_it {
         Some(other) => health::route_to(draft, &delivery, other)?,
         None => route,
     };
     let Some(mut delivery) = on_its_way(draft, delivery, route) else { return Ok(None) };
-    let notification = compose(draft, rules, &group, &delivery, &news, with_states)?;
+    let says = (&news[..], took_it.as_ref());
+    let notification = compose(draft, rules, &group, &delivery, says, with_states)?;
     if notification.says.is_empty() {
         end(draft, delivery, Status::Dropped);
         group.waiting = None;
@@ -428,13 +430,14 @@ fn end(draft: &mut Draft<'_>, delivery: Delivery, status: Status) {
     draft.put_delivery(Delivery { status, ended_at, lease: None, ..delivery });
 }
 
-/// What the group has to say now, of its `news` or again.
+/// What the group has to say now, of its `news` or again: to whom it tells, or only what ends to who
+/// `took_it`.
 fn compose(
     draft: &mut Draft<'_>,
     rules: &Rules,
     group: &Group,
     delivery: &Delivery,
-    news: &[Arc<Interval>],
+    (news, took_it): (&[Arc<Interval>], Option<&Arc<str>>),
     with_states: bool,
 ) -> Result<Notification, Missing> {
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
@@ -443,7 +446,6 @@ fn compose(
         (0, true) => suppress::repeats(draft, rules, &group.key)?.0,
         _ => news.to_vec(),
     };
-    let took_it = who_took_it(rules, &group.key, news, &delivery.to);
     let told: Vec<(Arc<Interval>, News)> = intervals
         .into_iter()
         .filter_map(|interval| {
@@ -455,7 +457,7 @@ fn compose(
                 _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
             // What others took ends in a message of its own, to them.
-            (taken_by(rules, entry, news) == took_it).then_some((interval, news))
+            (taken_by(rules, entry, news).as_ref() == took_it).then_some((interval, news))
         })
         .collect();
     // What has to last begins when it is due, be it that nobody was there to see it.
@@ -527,7 +529,7 @@ fn compose(
     if missing {
         return Err(Missing);
     }
-    let firing_in_group = match &took_it {
+    let firing_in_group = match took_it {
         None => group.firing,
         // Of what fires, those know what they took.
         Some(other) => {

@@ -164,11 +164,11 @@ pub(super) fn route(
 pub(super) fn route_to(
     draft: &mut Draft<'_>,
     delivery: &Delivery,
-    receiver: Arc<str>,
+    receiver: &Arc<str>,
 ) -> Result<Route, Missing> {
-    let (now, health) = (draft.now, draft.health(&receiver)?);
+    let (now, health) = (draft.now, draft.health(receiver)?);
     Ok(match (&health.down, health.rests_until(now)) {
-        _ if receiver != delivery.to => Route::To(receiver),
+        _ if *receiver != delivery.to => Route::To(receiver.clone()),
         (_, Some(until)) => Route::Wait(until),
         (Some(down), None) if !health.may_be_tried(now) => Route::Wait(down.next_try(now)),
         _ => Route::Here,

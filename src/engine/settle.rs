@@ -291,12 +291,13 @@ fn resolve_doubt(
     // Nearly all that it says is still news of its group, which is read in one go.
     let news = draft.news_of(&delivery.group)?;
     let now = draft.now;
-    let keyed = |saying| (key(&Saying::told(saying, now)), saying);
-    let keyed: Vec<(_, &Saying)> = notification.says.iter().map(keyed).collect();
-    let own: HashMap<IntervalId, _> =
-        keyed.iter().map(|(key, saying)| (saying.interval, (*key, *saying))).collect();
-    let says: HashMap<_, &Saying> =
-        keyed.iter().map(|(key, saying)| ((&saying.alert, *key), *saying)).collect();
+    let own: HashMap<IntervalId, &Saying> =
+        notification.says.iter().map(|saying| (saying.interval, saying)).collect();
+    let says: HashMap<_, &Saying> = notification
+        .says
+        .iter()
+        .map(|saying| ((&saying.alert, key(&saying.told(now))), saying))
+        .collect();
     let to = by_way_of(delivery);
     // Several stretches of an alert may be alike: what began and ended within one instant. What another
     // may have heard is another's doubt.
@@ -304,8 +305,8 @@ fn resolve_doubt(
         if maybe.by_way_of != to {
             return None;
         }
-        let own = own.get(&interval.id).filter(|(own, _)| *own == key(maybe));
-        own.map(|(_, saying)| *saying).or_else(|| says.get(&(&interval.alert, key(maybe))).copied())
+        let own = own.get(&interval.id).filter(|own| key(&own.told(now)) == key(maybe));
+        own.or_else(|| says.get(&(&interval.alert, key(maybe)))).copied()
     };
     let receiver = &delivery.group.receiver;
     let place_of = |interval: &Interval| {
@@ -442,7 +443,7 @@ fn wait(
         return bury(draft, rules, delivery, |saying| overdue(saying.waiting_since));
     }
     let route = match delivery.goes_to_who_took_it() {
-        true => health::route_to(draft, &delivery, delivery.to.clone())?,
+        true => health::route_to(draft, &delivery, &delivery.to)?,
         false => health::route(draft, rules, &delivery)?,
     };
     let until = match route {
