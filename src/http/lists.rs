@@ -123,10 +123,7 @@ pub(super) async fn silences(
 /// the store can read.
 fn read<T>(answer: Result<T, StoreError>, params: &Params) -> Result<T, Refusal> {
     answer.map_err(|error| match error {
-        StoreError::Refused(_) if params.text("cursor").is_some() => Refusal::malformed(
-            "`cursor` is none that this list gave; take it from the `Link` header of a page, or \
-             leave it out",
-        ),
+        StoreError::Refused(_) if params.text("cursor").is_some() => bad_cursor(),
         error => {
             warn!(error = &error as &dyn std::error::Error, "a list cannot be read");
             error.into()
@@ -134,7 +131,15 @@ fn read<T>(answer: Result<T, StoreError>, params: &Params) -> Result<T, Refusal>
     })
 }
 
-fn rows<T: Serialize>(page: &Page<T>, path: &str, params: &Params) -> Response {
+pub(super) fn bad_cursor() -> Refusal {
+    Refusal::malformed(
+        "`cursor` is none that this list gave; take it from the `Link` header of a page, or leave it \
+         out",
+    )
+}
+
+/// A page of rows, and where the next one is.
+pub(super) fn rows<T: Serialize>(page: &Page<T>, path: &str, params: &Params) -> Response {
     paged(answer::text_of(&page.items), page.next.clone(), path, params)
 }
 

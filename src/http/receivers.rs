@@ -6,10 +6,10 @@ use warp::http::header::CONTENT_TYPE;
 
 use super::answer::{self, Refusal, Response};
 use super::params::Params;
-use super::{Api, Place};
+use super::{Api, Place, lists};
 use crate::clock::{self, Timestamp};
 use crate::metrics::Standing;
-use crate::store::ReceiverRow;
+use crate::store::{Page, ReceiverRow};
 
 /// The text format that Prometheus reads, OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,12 +39,21 @@ struct Row<'a> {
     told_elsewhere: u32,
 }
 
-/// `GET /api/receivers`
-pub(super) async fn list<I>(api: &Api<I>, query: &str) -> Result<Response, Refusal> {
-    Params::new(query, &[])?;
+/// `GET /api/receivers`, in the order of the file: a cursor is a place in that.
+pub(super) async fn list<I>(api: &Api<I>, path: &str, query: &str) -> Result<Response, Refusal> {
+    let params = Params::new(query, &["limit", "cursor"])?;
+    let page = params.page()?;
+    let from = match page.cursor.as_deref().map(str::parse) {
+        None => 0,
+        Some(Ok(from)) => from,
+        Some(Err(_)) => return Err(lists::bad_cursor()),
+    };
     let known = api.store.receivers().await?;
-    let rows = api.places.iter().map(|place| row(api, place, &known)).collect::<Vec<_>>();
-    Ok(answer::json(answer::text_of(&rows)))
+    let places = api.places.iter().skip(from).take(page.limit);
+    let items: Vec<Row<'_>> = places.map(|place| row(api, place, &known)).collect();
+    let to = from.saturating_add(items.len());
+    let next = (to < api.places.len()).then(|| to.to_string());
+    Ok(lists::rows(&Page { items, next }, path, &params))
 }
 
 fn row<'a, I>(api: &'a Api<I>, place: &'a Place, known: &'a [ReceiverRow]) -> Row<'a> {

@@ -98,7 +98,7 @@ async fn answer<I: Intake>(
         Resource::Container(id) => lists::container(&*api.store, id, query).await,
         Resource::Alerts => lists::alerts(&*api.store, path, query).await,
         Resource::Deliveries => lists::deliveries(&*api.store, path, query).await,
-        Resource::Receivers => receivers::list(api, query).await,
+        Resource::Receivers => receivers::list(api, path, query).await,
         Resource::Metrics => receivers::metrics(api).await,
         Resource::Delivery(id) if method == Method::DELETE => {
             deliveries::discard(api, id, query).await

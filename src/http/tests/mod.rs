@@ -104,7 +104,10 @@ impl Edge {
                 text: "of a".into(),
             }),
             metrics: Metrics::default(),
-            places: Arc::from([Place { name: "ops".into(), kind: "slack", off: false }]),
+            places: Arc::from([
+                Place { name: "ops".into(), kind: "slack", off: false },
+                Place { name: "oncall".into(), kind: "email", off: true },
+            ]),
             stop: stop.clone(),
         };
         let served = TaskTracker::new().spawn(serve(listener, api, guard, limits));

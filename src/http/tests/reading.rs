@@ -222,9 +222,9 @@ async fn readiness_is_the_stores_and_is_asked_once_a_second() {
 #[tokio::test]
 async fn how_receivers_stand_is_told_to_people_and_to_prometheus() {
     let edge = Edge::start().await;
-    let receivers = edge.get("/api/receivers").await.json();
+    let receivers = edge.get("/api/receivers?limit=1").await;
     assert_eq!(
-        receivers,
+        receivers.json(),
         json!([{
             "receiver": "ops", "kind": "slack", "status": "down", "since": "1970-01-01T00:00:01Z",
             "reason": "404 no_service", "next_probe_at": "1970-01-01T00:02:31Z", "fallback": null,
@@ -232,6 +232,14 @@ async fn how_receivers_stand_is_told_to_people_and_to_prometheus() {
             "told_elsewhere": 2,
         }])
     );
+    let link = receivers.header("link");
+    assert_eq!(link, Some("</api/receivers?limit=1&cursor=1>; rel=\"next\""));
+    let others = edge.get("/api/receivers?limit=1&cursor=1").await;
+    assert_eq!(others.json()[0]["receiver"], "oncall");
+    assert_eq!(others.json()[0]["status"], "off");
+    assert_eq!(others.header("link"), None);
+    assert_eq!(edge.get("/api/receivers?cursor=9").await.body, "[]");
+    assert_eq!(edge.get("/api/receivers?cursor=ops").await.status, 400);
     let metrics = edge.get("/metrics").await;
     assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(metrics.body.contains("tocsin_receiver_up{receiver=\"ops\"} 0\n"), "{}", metrics.body);
