@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::json::{Json, Object};
+use super::json::{Json, Object, with_whole_characters};
 use super::payload::{Packed, Payload};
 use super::{Event, Exit, Identity, State};
 use crate::clock::Timestamp;
@@ -63,7 +63,8 @@ pub fn decode_packed(packed: Packed) -> Result<Event, String> {
 
 /// The event that a text says, with its payload.
 fn read(text: &str, payload: impl FnOnce() -> Payload) -> Result<Event, DecodeError> {
-    let json: Json<'_> = serde_json::from_str(text).map_err(|error| {
+    let text = with_whole_characters(text);
+    let json: Json<'_> = serde_json::from_str(&text).map_err(|error| {
         // serde_json has no kind for it; beyond 128 levels it says so, and in no other case.
         let words = error.to_string();
         if words.starts_with("recursion limit") {
@@ -249,6 +250,19 @@ mod tests {
         assert_eq!((event.application, event.service, event.starts), (None, None, None));
         assert_eq!(event.prev_state, None);
         assert_eq!(event.payload.value()["application"], 7);
+    }
+
+    /// Python writes so what was cut within a character.
+    #[test]
+    fn half_a_character_is_kept_and_read_as_a_replacement() {
+        let body =
+            r#"{"id":"a","state":"CRASHED","timestamp":1,"service":"web\ud83d","x":["\ude00"]}"#;
+        let event = decode(body.as_bytes()).unwrap();
+        assert_eq!(event.service.as_deref(), Some("web\u{fffd}"));
+        assert_eq!(event.payload.value()["x"][0], "\u{fffd}");
+        assert_eq!(event.payload.text(), body);
+        let again = decode_packed(event.payload.packed().clone()).unwrap();
+        assert_eq!((again.identity, again.service), (event.identity, event.service));
     }
 
     #[test]

@@ -11,6 +11,39 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Number;
 
+/// The same text, where a string has no half of a character: some producers cut a text within a pair of
+/// escapes (`\ud83d\ude00`), and what is left is no text to anyone else. Each half is `\ufffd` then.
+pub(super) fn with_whole_characters(text: &str) -> Cow<'_, str> {
+    let (mut whole, mut rest, mut at) = (String::new(), text, 0);
+    while let Some(found) = rest[at..].find('\\') {
+        let place = at + found;
+        at = match (escaped(rest, place), escaped(rest, place + ESCAPE)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => place + 2 * ESCAPE,
+            (Some(0xd800..=0xdfff), _) => {
+                whole.extend([&rest[..place], "\\ufffd"]);
+                rest = &rest[place + ESCAPE..];
+                0
+            }
+            _ => rest.len().min(place + 2),
+        };
+        // What no JSON has behind a backslash may be of several bytes.
+        at = rest.ceil_char_boundary(at);
+    }
+    match whole.is_empty() {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(whole + rest),
+    }
+}
+
+/// How long an escape such as `\ud83d` is.
+const ESCAPE: usize = 6;
+
+/// What is escaped at this place, if that is by its number.
+fn escaped(text: &str, place: usize) -> Option<u16> {
+    let digits = text.get(place..place + ESCAPE)?.strip_prefix("\\u")?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
 /// A JSON value.
 pub(super) enum Json<'a> {
     Null,
@@ -187,6 +220,34 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(text).unwrap();
             let json: Json<'_> = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&json).unwrap(), value.to_string());
+        }
+    }
+
+    #[test]
+    fn half_a_character_is_no_reason_to_refuse_the_rest() {
+        for (given, whole) in [
+            (r#"{"a": "x", "é": "\n\u00e9\\"}"#, None),
+            (r#"["\ud83d\ude00", "\\ud83d", "\\\\ud83d\\"]"#, None),
+            (r#"["\ud83d", 1]"#, Some(r#"["\ufffd", 1]"#)),
+            (
+                r#"["é\ud83dé\uDE00\ud83d\ud83d\ude00"]"#,
+                Some(r#"["é\ufffdé\ufffd\ufffd\ud83d\ude00"]"#),
+            ),
+            (r#"["\\\ud83d\n"]"#, Some(r#"["\\\ufffd\n"]"#)),
+        ] {
+            let read = with_whole_characters(given);
+            assert_eq!(
+                (&*read, matches!(read, Cow::Owned(_))),
+                (whole.unwrap_or(given), whole.is_some())
+            );
+            serde_json::from_str::<Json<'_>>(&read).unwrap();
+        }
+        // What is no JSON stays so.
+        for bad in ["\\", "\"\\", "\"\\é\"", "\"\\u\"", "\"\\ud83\"", "\"\\ud8é\"", "\\ud83d"] {
+            assert!(
+                serde_json::from_str::<Json<'_>>(&with_whole_characters(bad)).is_err(),
+                "{bad}"
+            );
         }
     }
 

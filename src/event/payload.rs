@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use lz4_flex::block;
 use serde_json::Value;
 
+use super::json::with_whole_characters;
+
 /// What is in most payloads. It may not change: what was kept by it could not be read any more.
 const LIKE: &str = concat!(
     r#"CREATING", "prev_state": "INIT"SCHEDULING", "prev_state": "SCHEDULED"DELETING"DELETED"STARVED""#,
@@ -114,7 +116,8 @@ impl Payload {
     #[must_use]
     pub fn value(&self) -> &Value {
         self.value.get_or_init(|| {
-            serde_json::from_str(&self.text()).expect("only what is JSON becomes an event")
+            serde_json::from_str(&with_whole_characters(&self.text()))
+                .expect("only what is JSON becomes an event")
         })
     }
 }
