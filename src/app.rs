@@ -1,6 +1,5 @@
 //! The composition root: a rules file, a store and a listener become a running bridge.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::prune::Pruner;
 use crate::rules::Rules;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, in_parts, transact};
+use crate::store::{Adoption, Store, in_parts, transact, versions};
 use crate::supervisor::Supervisor;
 use crate::wake::Wake;
 use crate::{ingest, schedule, tls};
@@ -236,25 +235,22 @@ async fn take_over(
     store: &Arc<dyn Store>,
     wake: &Arc<Wake>,
 ) -> anyhow::Result<Arc<Rules>> {
-    let in_force: BTreeMap<String, String> =
-        config.rules.iter().map(|rule| (rule.name.to_string(), rule.fingerprint.clone())).collect();
-    let adoption = store.adopt(in_force, clock::now()).await?;
+    let store = &**store;
+    let rules = config.rules.clone().with_receivers(config.receivers.keys().cloned());
+    let adoption = store.adopt(versions(&rules), clock::now()).await?;
     for rule in &adoption.changed {
         info!(rule, "the rule changed: it derives from what is received from now on");
     }
     for rule in &adoption.removed {
         info!(rule, "the rule is gone: its alerts end");
     }
-    let rules = Arc::new(
-        config
-            .rules
-            .clone()
-            .with_receivers(config.receivers.keys().cloned())
-            .starting_at(&adoption.since)
-            .came_up(clock::now()),
-    );
+    for rule in &adoption.replacing {
+        info!(rule, "the rule's alerts are of another kind from now on: those there are end");
+    }
+    let in_force = |rules: Rules, adoption: &Adoption| {
+        Arc::new(rules.starting_at(&adoption.since).came_up(clock::now()))
+    };
 
-    let store = &**store;
     in_parts(&store.leased().await?, |ids| {
         let keys = of_deliveries(&ids);
         let take_back = move |snapshot: &Snapshot| engine::take_back(snapshot, &ids, clock::now());
@@ -270,19 +266,21 @@ async fn take_over(
         transact(store, keys, try_again).boxed()
     })
     .await?;
-    let orphaned = adoption.orphaned.into_iter().map(Into::into).collect();
-    let orphaned = Keys { containers: orphaned, ..Keys::default() };
-    schedule::look_at(store, &rules, orphaned, wake).await?;
-    let unfinished = store.unfinished().await?;
-    in_parts(&unfinished.intervals, |ids| {
-        let keys = Keys { intervals: ids.iter().copied().collect(), ..Keys::default() };
-        let rules = Arc::clone(&rules);
-        let align = move |snapshot: &Snapshot| engine::align(&rules, snapshot, &ids, clock::now());
-        transact(store, keys, align).boxed()
-    })
-    .await?;
-    let groups = Keys { groups: unfinished.groups.into_iter().collect(), ..Keys::default() };
-    schedule::look_at(store, &rules, groups, wake).await?;
+    let rules = match &adoption.replacing[..] {
+        [] => {
+            let rules = in_force(rules, &adoption);
+            align(store, wake, &rules, adoption.orphaned).await?;
+            rules
+        }
+        replacing => {
+            let others = in_force(rules.without(replacing), &adoption);
+            align(store, wake, &others, adoption.orphaned).await?;
+            let adoption = store.adopt(versions(&rules), clock::now()).await?;
+            let rules = in_force(rules, &adoption);
+            align(store, wake, &rules, adoption.orphaned).await?;
+            rules
+        }
+    };
 
     let lost = store.waiting_for_others(config.receivers.keys().cloned().collect()).await?;
     if !lost.is_empty() {
@@ -296,6 +294,29 @@ async fn take_over(
     })
     .await?;
     Ok(rules)
+}
+
+/// Brings what is unfinished into line with the rules, the alerts of `orphaned` containers first.
+async fn align(
+    store: &dyn Store,
+    wake: &Arc<Wake>,
+    rules: &Arc<Rules>,
+    orphaned: Vec<String>,
+) -> anyhow::Result<()> {
+    let orphaned = orphaned.into_iter().map(Into::into).collect();
+    let orphaned = Keys { containers: orphaned, ..Keys::default() };
+    schedule::look_at(store, rules, orphaned, wake).await?;
+    let unfinished = store.unfinished().await?;
+    in_parts(&unfinished.intervals, |ids| {
+        let keys = Keys { intervals: ids.iter().copied().collect(), ..Keys::default() };
+        let rules = Arc::clone(rules);
+        let align = move |snapshot: &Snapshot| engine::align(&rules, snapshot, &ids, clock::now());
+        transact(store, keys, align).boxed()
+    })
+    .await?;
+    let groups = Keys { groups: unfinished.groups.into_iter().collect(), ..Keys::default() };
+    schedule::look_at(store, rules, groups, wake).await?;
+    Ok(())
 }
 
 fn of_deliveries(ids: &[DeliveryId]) -> Keys {

@@ -3,7 +3,6 @@
 //! Runs within valgrind, and says on standard output what was done how often. All that it does is
 //! the same in each run: times are made up, and all that is random is the seeds of hash maps.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use tocsin::event::{self, Event};
 use tocsin::rules::Rules;
 use tocsin::simulation::Memory;
 use tocsin::store::sqlite::SqliteStore;
-use tocsin::store::{Store, transact};
+use tocsin::store::{Store, transact, versions};
 
 use crate::fleet::Fleet;
 use crate::teams;
@@ -185,9 +184,7 @@ async fn rules(store: &SqliteStore) -> anyhow::Result<Arc<Rules>> {
     let file = include_str!("rules.yaml");
     let config = config::parse("benches/guard/rules.yaml", file, &|_| None, &|_| Vec::new())
         .map_err(|problems| anyhow!("{problems}"))?;
-    let in_force: BTreeMap<String, String> =
-        config.rules.iter().map(|rule| (rule.name.to_string(), rule.fingerprint.clone())).collect();
-    let since = store.adopt(in_force, START).await?.since;
+    let since = store.adopt(versions(&config.rules), START).await?.since;
     let rules = config.rules.with_receivers(config.receivers.keys().cloned());
     Ok(Arc::new(rules.starting_at(&since).came_up(START)))
 }

@@ -233,7 +233,7 @@ fn a_rule_that_went_away_is_told_as_that() {
     no longer watched: RUNNING → CRASHED, exited with status 1
       container b9e7bef7-d571-4ee4-b80e-835a2377040e
       started 12 times
-      the rule was removed 14:05 UTC, after 3 min
+      the rule was removed or replaced 14:05 UTC, after 3 min
 
     Alerts: https://alerts.example.com/api/alerts
     ");

@@ -431,7 +431,7 @@ impl Story<'_> {
                 });
                 return format!("no news for {}{state}", duration(end.since(last)));
             }
-            Some(Cause::RuleRemoved) => "the rule was removed".to_owned(),
+            Some(Cause::RuleRemoved) => "the rule was removed or replaced".to_owned(),
             Some(Cause::Withdrawn | Cause::Filled) => {
                 return "had not happened after all".to_owned();
             }

@@ -304,6 +304,14 @@ impl Rules {
         places.into_iter().map(|place| &self.rules[place])
     }
 
+    /// The rules but for those of these names.
+    #[must_use]
+    pub fn without(&self, names: &[String]) -> Rules {
+        let stays = |rule: &&Arc<Rule>| !names.iter().any(|name| **name == *rule.name);
+        let rules = Rules::new(self.iter().filter(stays).map(|rule| (**rule).clone()).collect());
+        Rules { rules: rules.rules, by_name: rules.by_name, index: rules.index, ..self.clone() }
+    }
+
     /// The same rules, each deriving from events received at or after the instant given for it.
     #[must_use]
     pub fn starting_at(mut self, since: &BTreeMap<String, Timestamp>) -> Rules {
@@ -351,6 +359,23 @@ impl Rule {
             fingerprint: String::new(),
             since: Timestamp::default(),
         }
+    }
+
+    /// What its alerts are of: where that changes, alerts of this name are others, under other keys.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let per: Vec<String> = self.per.iter().map(Field::to_string).collect();
+        let of = match self.on {
+            On::Event => "event",
+            On::Gap => "gap",
+            On::Silence => "silence",
+        };
+        let held_up = match (self.threshold, &self.resolve) {
+            (Some(_), _) => "count",
+            (None, Resolve::Never) => "never",
+            (None, Resolve::When(_) | Resolve::EndOfRun) => "members",
+        };
+        format!("{of} by {held_up} per {}", per.join(", "))
     }
 
     /// Whether its alerts are more than the stretches of one container: several containers hold

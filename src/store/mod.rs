@@ -21,7 +21,7 @@ use crate::engine::{
     SilenceId, SilenceStatus, Snapshot, Status,
 };
 use crate::event::State;
-use crate::rules::{Labels, Matchers};
+use crate::rules::{Labels, Matchers, Rule, Rules};
 
 /// How long a silence is kept after its end: what it held back may be asked about.
 pub const SILENCES_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -97,11 +97,12 @@ pub trait Store: Send + Sync + 'static {
     /// What a changed rules file may concern.
     fn unfinished(&self) -> BoxFuture<'_, Result<Unfinished, StoreError>>;
 
-    /// Takes note of the rules in force (name → fingerprint), and answers since when each derives;
-    /// and which containers hold alerts of rules that are gone.
+    /// Takes note of the rules in force, by name, and answers since when each derives; and which
+    /// containers hold alerts of rules that are gone. One that is there under a name by which something
+    /// of another kind fires still is [left out](Adoption::replacing) until that has ended.
     fn adopt(
         &self,
-        rules: BTreeMap<String, String>,
+        rules: BTreeMap<String, Version>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Adoption, StoreError>>;
 
@@ -261,6 +262,23 @@ pub struct Unfinished {
     pub groups: Vec<GroupKey>,
 }
 
+/// What tells whether a rule is what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// [`Rule::fingerprint`].
+    pub fingerprint: String,
+    /// [`Rule::kind`].
+    pub kind: String,
+}
+
+/// The versions of all rules, by name.
+#[must_use]
+pub fn versions(rules: &Rules) -> BTreeMap<String, Version> {
+    let version =
+        |rule: &Rule| Version { fingerprint: rule.fingerprint.clone(), kind: rule.kind() };
+    rules.iter().map(|rule| (rule.name.to_string(), version(rule))).collect()
+}
+
 /// What taking note of the rules found.
 #[derive(Clone, Debug, Default)]
 pub struct Adoption {
@@ -268,6 +286,9 @@ pub struct Adoption {
     pub since: BTreeMap<String, Timestamp>,
     /// The containers that hold open alerts of rules that are gone.
     pub orphaned: Vec<String>,
+    /// The rules under whose names alerts of another kind are open: they are rules that are gone, too.
+    /// These come after them.
+    pub replacing: Vec<String>,
     /// The rules that changed since the program last ran.
     pub changed: Vec<String>,
     /// The rules that are gone since the program last ran.

@@ -36,6 +36,7 @@ use crate::store::{
     Adoption, AlertQuery, AlertRow, AttemptRow, Claimable, ContainerRow, ContainerTimeline,
     DecideFn, DeliveryHistory, DeliveryQuery, DeliveryRow, Due, EventQuery, HeldBack, NewSilence,
     Page, PageQuery, ReceiverRow, SilenceQuery, SilenceRow, Step, Store, StoreError, Unfinished,
+    Version,
 };
 use crate::wake::Wake;
 
@@ -501,7 +502,7 @@ impl Store for FakeStore {
 
     fn adopt(
         &self,
-        _: BTreeMap<String, String>,
+        _: BTreeMap<String, Version>,
         _: Timestamp,
     ) -> BoxFuture<'_, Result<Adoption, StoreError>> {
         unreachable!("the edge brings no rules")

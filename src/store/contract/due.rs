@@ -1,6 +1,7 @@
 //! What is due when, and since when rules derive.
 
 use super::*;
+use crate::store::Version;
 
 pub(crate) async fn what_is_due_is_found_and_when_more_will_be(store: &dyn Store) {
     let events = vec![heard("a", 1, "X"), heard("b", 1, "X")];
@@ -87,8 +88,16 @@ pub(crate) async fn leased_and_orphaned_deliveries_are_found(store: &dyn Store) 
     assert_eq!(orphans, [DeliveryId("orphan".into())]);
 }
 
-fn rules(rules: &[(&str, &str)]) -> BTreeMap<String, String> {
-    rules.iter().map(|(name, print)| ((*name).to_owned(), (*print).to_owned())).collect()
+fn rules(rules: &[(&str, &str)]) -> BTreeMap<String, Version> {
+    of_kinds(&rules.iter().map(|(name, print)| (*name, *print, "members")).collect::<Vec<_>>())
+}
+
+fn of_kinds(rules: &[(&str, &str, &str)]) -> BTreeMap<String, Version> {
+    let version = |(name, print, kind): &(&str, &str, &str)| {
+        let version = Version { fingerprint: (*print).to_owned(), kind: (*kind).to_owned() };
+        ((*name).to_owned(), version)
+    };
+    rules.iter().map(version).collect()
 }
 
 pub(crate) async fn rules_of_a_new_store_derive_from_the_beginning(store: &dyn Store) {
@@ -113,6 +122,7 @@ pub(crate) async fn rules_that_come_later_derive_from_now(store: &dyn Store) {
 pub(crate) async fn alerts_of_rules_that_are_gone_are_found(store: &dyn Store) {
     let events = vec![heard("a", 1, "CRASHED"), heard("b", 1, "CRASHED")];
     write_events(store, events.clone()).await;
+    store.adopt(rules(&[("crashed", "1")]), at(40)).await.unwrap();
     let intervals = vec![
         interval(-1, &events[0], Vec::new()),
         interval(-2, &events[0], Vec::new()),
@@ -125,6 +135,29 @@ pub(crate) async fn alerts_of_rules_that_are_gone_are_found(store: &dyn Store) {
     assert_eq!(gone.orphaned, ["a"]);
     let still = store.adopt(rules(&[("killed", "1")]), at(70)).await.unwrap();
     assert_eq!(still.orphaned, ["a"], "until they have ended");
+}
+
+pub(crate) async fn a_rule_whose_alerts_are_of_another_kind_comes_after_them(store: &dyn Store) {
+    let event = heard("a", 1, "CRASHED");
+    write_events(store, vec![event.clone()]).await;
+    store.adopt(of_kinds(&[("crashed", "1", "members")]), at(10)).await.unwrap();
+    let intervals = vec![interval(-1, &event, Vec::new())];
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+    for now in [20, 30] {
+        let edited = of_kinds(&[("crashed", "2", "count"), ("killed", "1", "members")]);
+        let adoption = store.adopt(edited, at(now)).await.unwrap();
+        assert_eq!(
+            (adoption.replacing, adoption.orphaned),
+            (vec!["crashed".into()], vec!["a".into()])
+        );
+        assert_eq!(adoption.since, [("killed".into(), at(20))].into(), "a start may be broken off");
+        assert!(adoption.removed.is_empty() && adoption.changed.is_empty());
+    }
+    let intervals = vec![ended(interval(1, &event, Vec::new()), 35, Cause::RuleRemoved)];
+    write(store, Changes { intervals, ..Changes::default() }).await.unwrap();
+    let adoption = store.adopt(of_kinds(&[("crashed", "2", "count")]), at(40)).await.unwrap();
+    assert_eq!(adoption.since, [("crashed".into(), at(40))].into());
+    assert!(adoption.replacing.is_empty() && adoption.orphaned.is_empty());
 }
 
 pub(crate) async fn a_store_in_health_can_be_written(store: &dyn Store) {

@@ -70,6 +70,7 @@ macro_rules! contract {
             rules_of_a_new_store_derive_from_the_beginning,
             rules_that_come_later_derive_from_now,
             alerts_of_rules_that_are_gone_are_found,
+            a_rule_whose_alerts_are_of_another_kind_comes_after_them,
             silences_are_listed_with_what_fires_behind_them,
             silences_are_read_when_asked_for,
             a_silence_is_ended_once,

@@ -40,7 +40,7 @@ use tokio::sync::oneshot;
 use super::{
     Adoption, AlertQuery, AlertRow, Claimable, ContainerRow, ContainerTimeline, DecideFn,
     DeliveryHistory, DeliveryQuery, DeliveryRow, Due, EventQuery, NewSilence, Page, PageQuery,
-    ReceiverRow, SilenceQuery, SilenceRow, Store, StoreError, Unfinished,
+    ReceiverRow, SilenceQuery, SilenceRow, Store, StoreError, Unfinished, Version,
 };
 use crate::clock::Timestamp;
 use crate::engine::{DeliveryId, Keys, SilenceId};
@@ -215,7 +215,7 @@ impl Store for SqliteStore {
 
     fn adopt(
         &self,
-        rules: BTreeMap<String, String>,
+        rules: BTreeMap<String, Version>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Adoption, StoreError>> {
         Box::pin(self.write(move |connection, _| rules::adopt(connection, rules, now)))

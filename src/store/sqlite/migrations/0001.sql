@@ -9,6 +9,7 @@ create table meta (
 create table rules (
     name        text primary key,
     fingerprint text not null,
+    kind        text not null, -- what its alerts are of
     since       integer not null
 ) strict, without rowid;
 
