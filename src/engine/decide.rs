@@ -127,6 +127,12 @@ pub fn align(
 ) -> Decision<()> {
     let mut draft = Draft::new(snapshot, now);
     for id in intervals {
+        if let Ok(Some(interval)) = draft.interval(*id)
+            && intervals::is_of_the_rule_before(rules, &interval)
+        {
+            let container = &interval.container;
+            let _: Result<(), Missing> = intervals::end_what_is_due(&mut draft, rules, container);
+        }
         if let Ok(Some(interval)) = draft.interval(*id) {
             shared::note(&mut draft, rules, &interval, None);
             let _: Result<(), Missing> = match interval.role {

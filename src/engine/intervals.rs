@@ -7,7 +7,7 @@ use super::draft::{Draft, Missing, each};
 use super::types::*;
 use super::{ledger, shared, timeline};
 use crate::clock::Timestamp;
-use crate::rules::{Rule, Rules};
+use crate::rules::{On, Rule, Rules};
 
 /// Adds an event to the end of its container's timeline, or, where it is not the last, derives the
 /// timeline again with it. One from before the part that is kept is kept apart: whether it is not.
@@ -155,7 +155,10 @@ fn rederive(draft: &mut Draft<'_>, rules: &Rules, id: &Arc<str>) -> Result<(), M
         let began_before_the_rule = interval.heard_at < rule.since;
         let ended_before_the_rule =
             interval.end.as_ref().is_some_and(|end| end.heard_at < rule.since);
-        if began_before_the_rule && ended_before_the_rule {
+        // A gap may have been filled since.
+        let is_over = rule.on != On::Gap
+            || timeline::is_missing_before(base.as_ref(), &timeline, interval.last);
+        if began_before_the_rule && ended_before_the_rule && is_over {
             continue;
         }
         before.push(interval);
@@ -477,6 +480,14 @@ fn end_of(interval: &Interval) -> Timestamp {
     interval.end.as_ref().map_or(Timestamp::FOR_EVER, |end| end.at)
 }
 
+/// Whether this ran when its rule changed, and had not run for long enough by then: it never counts.
+pub(super) fn is_of_the_rule_before(rules: &Rules, interval: &Interval) -> bool {
+    let begins_since =
+        |rule: &Arc<Rule>| interval.heard_at < rule.since && rule.since < interval.start;
+    let may_begin = interval.end.is_none() && interval.role != Role::Whole;
+    may_begin && rules.get(&interval.alert.rule).is_some_and(begins_since)
+}
+
 /// Ends those of a container's intervals that end by themselves by now, or whose rule is gone.
 pub(super) fn end_what_is_due(
     draft: &mut Draft<'_>,
@@ -511,8 +522,7 @@ pub(super) fn end_what_is_due(
                 .max(expired);
             continue;
         };
-        // What ran when its rule changed, and had not run for long enough by then.
-        if interval.heard_at < rule.since && rule.since < interval.start {
+        if is_of_the_rule_before(rules, &interval) {
             gone.push(interval);
             continue;
         }

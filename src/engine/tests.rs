@@ -1,6 +1,7 @@
 //! The engine as a whole, over a store in memory.
 
 mod digest;
+mod edits;
 mod health;
 mod letters;
 mod missing;

@@ -127,6 +127,19 @@ impl<'a> Before<'a> {
     }
 }
 
+/// Whether events are missing before this one in a sorted timeline, as far as it is there.
+pub(super) fn is_missing_before(
+    base: Option<&Checkpoint>,
+    timeline: &[Heard],
+    event: EventRef,
+) -> bool {
+    let place = timeline.iter().position(|heard| heard.reference() == event);
+    place.is_none_or(|index| {
+        let before = Before::of(base, timeline, index);
+        before.is_some_and(|before| before.is_gap_to(&timeline[index].event))
+    })
+}
+
 /// The event before this one in its container's timeline.
 pub(super) fn event_before(mut timeline: Vec<Heard>, event: EventRef) -> Option<Arc<Event>> {
     sort(&mut timeline);
@@ -402,10 +415,8 @@ fn walk(
     for (index, heard) in timeline.iter().enumerate() {
         let before = Before::of(base, timeline, index);
         let before = before.filter(|before| before.is_gap_to(&heard.event));
-        let matching: Vec<&Arc<Rule>> = concerned(rules, &heard.event, before.is_some())
-            .filter(|rule| heard.received_at >= rule.since)
-            .collect();
-        for rule in &matching {
+        let matching: Vec<&Arc<Rule>> = concerned(rules, &heard.event, before.is_some()).collect();
+        for rule in matching.iter().filter(|rule| heard.received_at >= rule.since) {
             if let (On::Gap, Some(before)) = (rule.on, before) {
                 ended.push(gap(rule, before, heard));
                 continue;
@@ -416,15 +427,41 @@ fn walk(
             step(rule, heard, true, &mut derivation.open, &mut ended);
         }
         for Derivation { rule, open } in derivations.values_mut() {
-            let concerned = !open.is_empty() && heard.received_at >= rule.since;
+            let matches = matching.iter().any(|other| other.name == rule.name);
+            if heard.received_at < rule.since {
+                step_before(rule, heard, matches, open, &mut ended);
+                continue;
+            }
             // What is carried began before the events that its rule derives from.
             let later = open.iter().all(|interval| interval.last_at <= heard.at);
-            if concerned && later && !matching.iter().any(|other| other.name == rule.name) {
+            if !open.is_empty() && later && !matches {
                 step(rule, heard, false, open, &mut ended);
             }
         }
     }
     (derivations.into_values().collect(), ended)
+}
+
+/// Takes an event into account that was received before its rule was as it is: nothing begins with it,
+/// and what the rule had found by then is left as it was. But what began since, with what was heard late,
+/// was over by then.
+fn step_before(
+    rule: &Rule,
+    heard: &Heard,
+    matches: bool,
+    open: &mut Vec<Interval>,
+    ended: &mut Vec<Interval>,
+) {
+    let began_since =
+        |interval: &mut Interval| interval.heard_at >= rule.since && interval.last_at <= heard.at;
+    let mut since: Vec<Interval> = open.extract_if(.., began_since).collect();
+    let is_sign = rule.on == On::Silence;
+    if !since.is_empty() && (is_sign || !matches || heard.event.state == State::Deleted) {
+        // To the rule it is as if it were told of it when it came.
+        let heard = Heard { received_at: rule.since, ..heard.clone() };
+        step(rule, &heard, matches && is_sign, &mut since, ended);
+    }
+    open.append(&mut since);
 }
 
 /// What is left of a sorted part of a timeline, and of what was before it, once it is pruned.
