@@ -16,6 +16,7 @@ pub mod event;
 pub mod http;
 pub mod ingest;
 pub mod lifecycle;
+pub mod logging;
 pub mod message;
 pub mod metrics;
 pub mod password;

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tocsin::logging::Log;
 use tracing::warn;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
@@ -14,21 +15,28 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = tocsin::cli::Cli::parse();
-    let log = fmt::layer()
+    let log = match Log::start(stderr()) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("no thread could be started for the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let lines = fmt::layer()
         .compact()
         .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_writer(stderr)
-        // Whoever read the log may be gone: that would be said there as well, and break down whoever says it.
-        .log_internal_errors(false);
+        .with_writer(log.clone());
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let (levels, ignored) = levels(&wanted);
-    tracing_subscriber::registry().with(levels).with(log).init();
+    tracing_subscriber::registry().with(levels).with(lines).init();
     for part in ignored {
         warn!(
             "{part:?} in RUST_LOG is no level such as \"debug\", nor a part with one such as \"tocsin::http=debug\""
         );
     }
-    cli.run().into()
+    let exit = cli.run(&log);
+    log.finish();
+    exit.into()
 }
 
 /// How much is logged, of what `RUST_LOG` says: a level, and others for single parts

@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Problems};
 use crate::deliver::receivers;
+use crate::logging::Log;
 
 /// The alarm bell for containers: receives their state changes as webhooks, and tells people on
 /// Slack or by mail.
@@ -92,7 +93,7 @@ impl From<Exit> for ExitCode {
 impl Cli {
     /// Does what is asked.
     #[must_use]
-    pub fn run(self) -> Exit {
+    pub fn run(self, log: &Log) -> Exit {
         let ended = match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Check { rules } => check::run(&rules),
@@ -106,7 +107,10 @@ impl Cli {
             Command::Schema => schema::run(),
         };
         ended.unwrap_or_else(|error| {
-            output::error(&error);
+            // It comes after what was logged. Where nobody reads that, nobody reads this either.
+            if log.finish() {
+                output::error(&error);
+            }
             Exit::No
         })
     }

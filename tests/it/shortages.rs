@@ -1,12 +1,16 @@
 //! Too few file descriptors, and a clock that jumps: neither stops what goes on.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Answer, BadDisk, Place, Sink, crash, event, noise, now};
+use crate::harness::{
+    Answer, BadDisk, Place, Sink, client, crash, event, noise, now, post_to, wait_until,
+};
 
 /// Shorter than what is said again, or ends by itself, after some hours.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -45,6 +49,52 @@ fn clients_that_would_take_every_file_descriptor_stop_neither_the_store_nor_what
     tocsin.is_well();
     tocsin.kill();
     assert_eq!(place.serve().get("/api/list").as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_console_that_is_not_read_for_a_while_is_told_each_thing_once() {
+    // More than a pipe holds.
+    const MESSAGES: usize = 500;
+    let place = Place::new(
+        "receivers: { terminal: { console: {}, timeout: 2s } }
+defaults: { notify: [terminal], group_by: [id], group_wait: 0s }
+rules: [ { name: crashed, when: { state: CRASHED } } ]",
+    );
+    let mut command = place.command(&["serve", "rules.yaml", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let base = log.find_map(|line| {
+        Some(line.unwrap().split_once("listening on ")?.1.split_whitespace().next()?.to_owned())
+    });
+    let base = base.unwrap();
+    std::thread::spawn(move || log.for_each(drop));
+    for number in 0..MESSAGES {
+        post_to(&base, crash(&format!("c{number:03}")).to_string()).unwrap();
+    }
+    let metrics = || {
+        let answer = client().get(format!("{base}/metrics")).send();
+        answer.unwrap().text().unwrap()
+    };
+    let failed = |outcome: &str| {
+        let metric = format!("receiver=\"terminal\",outcome=\"{outcome}\"");
+        metrics().lines().any(|line| line.contains(&metric)).then_some(())
+    };
+    wait_until(|| failed("unknown"), metrics);
+    wait_until(|| failed("transient"), metrics);
+
+    let mut told = BTreeSet::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(id) = line.trim_start().strip_prefix("container ") {
+            assert!(told.insert(id.to_owned()), "{id} is told twice");
+        }
+        if told.len() == MESSAGES {
+            break;
+        }
+    }
+    wait_until(|| metrics().contains("pending{receiver=\"terminal\"} 0\n").then_some(()), metrics);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// How many messages Slack took of this container.

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: softly at the first, at once at the second.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,28 @@ fn a_stop_leaves_one_file() {
     assert_eq!(tocsin.wait().code(), Some(0));
     assert!(place.database().exists());
     assert!(!place.path().join("tocsin.db-wal").exists(), "the log is folded into the database");
+}
+
+#[test]
+fn a_log_that_is_not_read_keeps_nothing_from_being_told_or_from_stopping() {
+    let slack = Sink::new();
+    let place = Place::new(&rules(&slack));
+    let tocsin = place.command(&["serve", "rules.yaml", "--listen", "127.0.0.1:0"]);
+    let mut child = { tocsin }.stderr(Stdio::piped()).env("RUST_LOG", "trace").spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let listening = log.by_ref().lines().find_map(|line| {
+        Some(line.unwrap().split_once("listening on ")?.1.split_whitespace().next()?.to_owned())
+    });
+    let listening = listening.unwrap();
+    // More than its pipe holds.
+    for number in 0..1000 {
+        assert_eq!(post_to(&listening, crash(&number.to_string()).to_string()).unwrap().0, 200);
+    }
+    slack.wait_for_taken(1);
+    send_signal("TERM", child.id());
+    let status = wait_until(|| child.try_wait().unwrap(), || "it does not end".into());
+    assert_eq!(status.code(), Some(0));
+    drop(log);
 }
 
 #[test]

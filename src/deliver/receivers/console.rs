@@ -1,40 +1,85 @@
 //! Lines on standard output, for a terminal or for what collects a program's output.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::{Accepted, Envelope, SendError, Sender};
+use crate::engine::DeliveryId;
 use crate::message::Message;
 use crate::message::text::is_unseemly;
 use crate::rules::Severity;
 
+/// How long to wait for a message to be read before the next is tried another time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many messages are known to be written. Of each group, one may wait to be tried again.
+const WRITTEN: usize = 64;
+
 /// Standard output.
 pub(super) struct Console;
+
+/// What is known of standard output, which there is one of, whatever many consoles are told. Locked
+/// while something is written: nobody may read it, and then no more is to be written, or waited for by
+/// a thread, than that.
+#[derive(Default)]
+struct Output {
+    /// The messages that were written last, [`WRITTEN`] at most. It may be that nobody waited for that any
+    /// more: they are not to be written again.
+    written: VecDeque<DeliveryId>,
+    /// Whether only part of one was.
+    is_torn: bool,
+}
+
+static OUTPUT: LazyLock<Arc<Mutex<Output>>> = LazyLock::new(Arc::default);
 
 impl Sender for Console {
     fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
         async move {
+            let accepted = || Accepted { answer: "written".into(), ..Accepted::default() };
+            let Ok(mut output) = timeout(PATIENCE, Arc::clone(&OUTPUT).lock_owned()).await else {
+                let detail = "cannot write: nobody reads what was written before";
+                return Err(SendError::transient(detail.to_owned()));
+            };
+            if output.written.contains(&envelope.id) {
+                return Ok(accepted());
+            }
             let colour = io::stdout().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let text = render(&envelope.message, colour);
-            // Whoever reads the output may be slow, and a worker must not wait for it.
+            let (id, text) = (envelope.id.clone(), render(&envelope.message, colour));
+            // It may be read slowly, and a worker must not wait for that.
             let written = tokio::task::spawn_blocking(move || {
-                let mut output = io::stdout().lock();
-                output.write_all(text.as_bytes())?;
-                output.flush()
+                let before = if output.is_torn { "\n" } else { "" };
+                let written = write(&format!("{before}{text}"));
+                output.is_torn = written.is_err();
+                if written.is_ok() {
+                    output.written.truncate(WRITTEN - 1);
+                    output.written.push_front(id);
+                }
+                written
             })
             .await;
             match written {
-                Ok(Ok(())) => Ok(Accepted { answer: "written".into(), ..Accepted::default() }),
+                Ok(Ok(())) => Ok(accepted()),
                 Ok(Err(error)) => Err(SendError::transient(format!("cannot write: {error}"))),
                 Err(error) => Err(SendError::transient(format!("cannot write: {error}"))),
             }
         }
         .boxed()
     }
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    output.flush()
 }
 
 /// The message as lines, and an empty one after it.
