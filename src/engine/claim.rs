@@ -421,6 +421,32 @@ fn digest_of(ready: Vec<Ready>, id: DeliveryId) -> Option<Claimed> {
     Some(Claimed { delivery, others, notification, thread: id.0, handle: None })
 }
 
+/// How many alerts of its group fire as far as they know to whom a message goes that tells of so many, or
+/// only ends what others took.
+fn firing_known(
+    draft: &mut Draft<'_>,
+    group: &Group,
+    delivery: &Delivery,
+    took_it: Option<&Arc<str>>,
+    told: u32,
+) -> Result<u32, Missing> {
+    let others = group.firing.saturating_sub(told);
+    // Of so many, nobody counts those that were held back or told to another, or given up.
+    if others == 0 || (took_it.is_none() && others > INTERVALS) {
+        return Ok(group.firing);
+    }
+    let to = took_it.cloned().or_else(|| settle::by_way_of(delivery));
+    let fires = draft.firing_of(&group.key)?;
+    let entries = fires.iter().flat_map(|interval| &interval.ledger);
+    let of_group = entries.filter(|entry| entry.group == group.key && entry.firing);
+    let known = of_group.filter(|entry| {
+        let mut said = entry.told.stretches().chain(entry.maybe.stretches());
+        let is_told_now = took_it.is_none() && entry.is_to_be_told();
+        is_told_now || said.any(|told| told.by_way_of == to && !told.over)
+    });
+    Ok(count(known.count()).max(told))
+}
+
 fn says_as(frozen: &[Saying], now: &[Saying]) -> bool {
     frozen.len() == now.len() && frozen.iter().zip(now).all(|(frozen, now)| frozen.says_as(now))
 }
@@ -529,18 +555,7 @@ fn compose(
     if missing {
         return Err(Missing);
     }
-    let firing_in_group = match took_it {
-        None => group.firing,
-        // Of what fires, those know what they took.
-        Some(other) => {
-            let fires = draft.firing_of(&group.key)?;
-            let entries = fires.iter().flat_map(|interval| &interval.ledger);
-            let took = |told: Told| told.by_way_of.as_ref() == Some(other) && !told.over;
-            let taken =
-                |entry: &&Entry| entry.group == group.key && entry.told.stretches().any(took);
-            count(entries.filter(taken).count())
-        }
-    };
+    let firing_in_group = firing_known(draft, group, delivery, took_it, count(firing))?;
     let severity = told.first().and_then(|(interval, _)| {
         serde_json::from_value(interval.labels.get("severity")?.into()).ok()
     });

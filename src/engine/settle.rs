@@ -410,7 +410,7 @@ fn resolve_doubt(
 }
 
 /// To whom a delivery goes, if that is another in place of whom its group tells.
-fn by_way_of(delivery: &Delivery) -> Option<Arc<str>> {
+pub(super) fn by_way_of(delivery: &Delivery) -> Option<Arc<str>> {
     delivery.instead_of().map(|_| delivery.to.clone())
 }
 

@@ -46,6 +46,22 @@ fn what_is_silenced_is_told_when_the_silence_ends() {
 }
 
 #[test]
+fn what_is_held_back_does_not_fire_for_those_from_whom_it_is() {
+    let mut world = crashed();
+    world.silence(json!({"id": "b"}), 3600);
+    world.hear("a", "CRASHED", 0);
+    world.hear("b", "CRASHED", 0);
+    world.wait(5);
+    assert_eq!(world.deliver(&SENT)[0].firing_in_group, 1);
+    world.hear("a", "RUNNING", 5);
+    world.wait(300);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::Over)]]);
+    assert_eq!(told[0].firing_in_group, 0, "a place that keeps it open closes it");
+    assert_eq!(world.groups.values().map(|group| group.firing).sum::<u32>(), 1);
+}
+
+#[test]
 fn who_ends_a_silence_early_hears_at_once() {
     let mut world = crashed();
     let silence = world.silence(json!({"rule": "crashed"}), 600);
