@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -283,16 +284,22 @@ async fn take_over(
     };
 
     let lost = store.waiting_for_others(config.receivers.keys().cloned().collect()).await?;
-    if !lost.is_empty() {
-        warn!(deliveries = lost.len(), "given up, since their receivers are no longer in the file");
-    }
+    let given_up = AtomicUsize::new(0);
     in_parts(&lost, |ids| {
-        let (keys, rules) = (of_deliveries(&ids), Arc::clone(&rules));
+        let (keys, rules, given_up) = (of_deliveries(&ids), Arc::clone(&rules), &given_up);
         let give_up =
             move |snapshot: &Snapshot| engine::give_up(&rules, snapshot, &ids, clock::now());
-        transact(store, keys, give_up).boxed()
+        async move {
+            given_up.fetch_add(transact(store, keys, give_up).await?, Ordering::Relaxed);
+            Ok(())
+        }
+        .boxed()
     })
     .await?;
+    let deliveries = given_up.into_inner();
+    if deliveries > 0 {
+        warn!(deliveries, "given up, since their receivers are no longer in the file");
+    }
     Ok(rules)
 }
 

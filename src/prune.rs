@@ -53,7 +53,8 @@ pub struct Pruner {
 impl Pruner {
     /// Prunes until it is stopped.
     pub async fn run(self) {
-        let mut believed = Believed { at: clock::now(), since: Instant::now() };
+        let (at, since) = (clock::now(), Instant::now());
+        let mut believed = Believed { at, since, doubted_since: None };
         while !self.stop.is_cancelled() {
             if believed.believes(clock::now(), Instant::now()) {
                 match self.all(believed.at.minus(self.keep)).await {
@@ -137,20 +138,27 @@ impl Pruner {
 struct Believed {
     at: Timestamp,
     since: Instant,
+    /// Since when it says what cannot be right.
+    doubted_since: Option<Instant>,
 }
 
 impl Believed {
     /// Whether the clock can be right that says `now`. If so it is believed from here on.
     fn believes(&mut self, now: Timestamp, instant: Instant) -> bool {
         let passed = instant.duration_since(self.since);
-        if now.since(self.at) > passed + DOUBTFUL && passed < DOUBTFUL {
-            warn!(
-                clock = %now,
-                "the clock is far ahead of the time that passed: nothing is pruned for an hour"
-            );
-            return false;
+        if now.since(self.at) > passed + DOUBTFUL {
+            let since = *self.doubted_since.get_or_insert_with(|| {
+                warn!(
+                    clock = %now,
+                    "the clock is far ahead of the time that passed: nothing is pruned for an hour"
+                );
+                instant
+            });
+            if instant.duration_since(since) < DOUBTFUL {
+                return false;
+            }
         }
-        *self = Believed { at: now, since: instant };
+        *self = Believed { at: now, since: instant, doubted_since: None };
         true
     }
 }
@@ -168,13 +176,18 @@ mod tests {
     #[test]
     fn a_clock_that_leaps_is_believed_once_it_has_stayed_so_for_an_hour() {
         let start = Instant::now();
-        let mut believed = Believed { at: at(0), since: start };
+        let mut believed = Believed { at: at(0), since: start, doubted_since: None };
         assert!(believed.believes(at(1), start + HOUR));
         assert!(!believed.believes(at(10_000), start + HOUR + HOUR / 2));
         assert_eq!(believed.at, at(1));
-        assert!(believed.believes(at(10_001), start + HOUR * 2));
+        assert!(!believed.believes(at(10_000), start + HOUR * 2), "half an hour later");
+        // For how long it was not looked at says nothing of a leap.
+        assert!(believed.believes(at(10_001), start + HOUR * 5 / 2));
         assert_eq!(believed.at, at(10_001));
+        assert!(!believed.believes(at(20_000), start + HOUR * 9));
+        assert!(believed.believes(at(10_008), start + HOUR * 9), "it was put right");
+        assert!(!believed.believes(at(20_000), start + HOUR * 10));
         // One that goes back makes nothing older.
-        assert!(believed.believes(at(3), start + HOUR * 2));
+        assert!(believed.believes(at(3), start + HOUR * 10));
     }
 }

@@ -262,10 +262,15 @@ pub(super) fn enter(
     if !health.is_judged_by(delivery) {
         return Ok(());
     }
+    // One mailbox of several that takes nothing says nothing of the others.
+    if settlement.reached.len() > delivery.reached.len() {
+        return came_up(draft, rules, health);
+    }
     let (detail, for_good) = match &settlement.outcome {
         Outcome::Sent { .. } => return came_up(draft, rules, health),
         // It is there, and says no to this one; or it was not asked.
         Outcome::Message { .. } | Outcome::Unsent => return try_next(draft, &delivery.to),
+        _ if !settlement.reached.is_empty() => return try_next(draft, &delivery.to),
         Outcome::Destination { detail } => (detail, true),
         Outcome::Transient { detail } | Outcome::Unknown { detail } => (detail, false),
     };

@@ -189,6 +189,10 @@ fn set(
         group.opened_at = now;
     }
     (entry.news, entry.held, entry.firing) = (news, held, firing);
+    if group.news == 0 && entry.is_to_be_told() {
+        // What was due, if anything, was something else: to be said again, or to end.
+        group.timer = group.timer.filter(|timer| !timer.is_due(now));
+    }
     group.news =
         group.news.saturating_sub(u32::from(told_before)) + u32::from(entry.is_to_be_told());
     group.firing = group.firing.saturating_sub(u32::from(fired_before)) + u32::from(firing);

@@ -152,29 +152,28 @@ pub fn give_up(
     snapshot: &Snapshot,
     ids: &[DeliveryId],
     now: Timestamp,
-) -> Decision<()> {
+) -> Decision<usize> {
     let mut draft = Draft::new(snapshot, now);
-    for id in ids {
-        let _: Result<(), Missing> = give_up_one(&mut draft, rules, id);
-    }
+    let given_up = ids.iter().map(|id| give_up_one(&mut draft, rules, id).unwrap_or(false));
+    let given_up = given_up.filter(|it| *it).count();
     decide::look_at_touched(&mut draft, rules);
-    draft.finish(())
+    draft.finish(given_up)
 }
 
-fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<(), Missing> {
-    let Some(mut delivery) = draft.delivery(id)? else { return Ok(()) };
+fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<bool, Missing> {
+    let Some(mut delivery) = draft.delivery(id)? else { return Ok(false) };
     if let Some(receiver) = delivery.instead_of().filter(|name| rules.has_receiver(name)).cloned() {
         // Who stood in is gone: it is for whom it always was.
         let now = draft.now;
         draft.put_delivery(delivery.moved_to(receiver, now));
-        return Ok(());
+        return Ok(false);
     }
     delivery.last_error = Some(format!(
         "there is no receiver {:?} in the rules file any more",
         delivery.group.receiver
     ));
     bury(draft, rules, delivery, |_| true)?;
-    Ok(())
+    Ok(true)
 }
 
 fn settle_all(

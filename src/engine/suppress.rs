@@ -58,11 +58,16 @@ pub(super) fn hold(
 /// program may be the cause, since it was down.
 fn too_early(rules: &Rules, rule: &Rule, interval: &Interval, now: Timestamp) -> Option<Held> {
     let hold = rule.hold.unwrap_or_default();
-    let sure_from = match rule.on {
+    let since = match rule.on {
         On::Event => return None,
-        On::Gap => interval.heard_at.plus(hold),
-        On::Silence => rules.up_since().plus(hold),
+        On::Gap => interval.heard_at,
+        On::Silence => rules.up_since(),
     };
+    // That was by a clock that was ahead: nobody knows how long ago.
+    if since > now {
+        return None;
+    }
+    let sure_from = since.plus(hold);
     let until = match &interval.end {
         Some(end) if rule.on == On::Silence => (end.at <= sure_from).then_some(None),
         _ => (now < sure_from).then_some(Some(sure_from)),

@@ -751,6 +751,20 @@ fn a_long_alert_survives_an_edit_of_its_rule_and_a_late_event() {
     assert_eq!((intervals[0].end.clone(), intervals[0].occurrences), (None, 73));
 }
 
+#[test]
+fn what_is_told_after_a_long_stop_is_late_since_it_happened() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    // When it was to be said again, nobody was there.
+    world.now = at(20 * 3600);
+    world.hear("a", "RUNNING", 20 * 3600);
+    let told = world.deliver(&SENT);
+    assert_eq!(said(&told), [[("a".into(), News::Over)]]);
+    assert_eq!(told[0].due_at, at(20 * 3600));
+}
+
 fn stuck() -> World {
     let mut stuck = rule("stuck", &[State::Stopping]);
     stuck.hold = Some(Duration::from_secs(300));

@@ -36,6 +36,10 @@ use crate::tls::Current;
 /// descriptors.
 const BREATHER: Duration = Duration::from_millis(200);
 
+/// How long clients have at the stop to ask the whole of what they have begun to, and to take their
+/// answer.
+pub(super) const LAST_CALL: Duration = Duration::from_secs(2);
+
 /// What every connection needs.
 struct Server<S> {
     builder: http1::Builder,
@@ -140,7 +144,12 @@ where
             }
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                loop {
+                    tokio::select! {
+                        ended = connection.as_mut() => return ended,
+                        () = tokio::time::sleep(LAST_CALL), if !seat.is_asking() => return Ok(()),
+                    }
+                }
             }
         }
     }

@@ -9,9 +9,11 @@ use bytes::BufMut;
 use futures_util::StreamExt;
 use serde::{Serialize, Serializer};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 use warp::{Buf, Stream};
 
 use super::answer::{self, Refusal, Response, STORE_RETRY};
+use super::connection::LAST_CALL;
 use super::{Api, Limits};
 use crate::engine::TOO_OLD;
 use crate::event::{self, Event, Identity};
@@ -85,6 +87,8 @@ pub(super) struct Reading {
     within: Duration,
     /// For how many bytes there is room, in all bodies together.
     room: Semaphore,
+    /// Cancelled when no more is waited for.
+    stop: CancellationToken,
 }
 
 /// A whole body. There is room for another when it is dropped.
@@ -102,9 +106,9 @@ impl Deref for Body<'_> {
 }
 
 impl Reading {
-    pub(super) fn new(limits: &Limits) -> Reading {
+    pub(super) fn new(limits: &Limits, stop: CancellationToken) -> Reading {
         let room = Semaphore::new(limits.bodies);
-        Reading { most: limits.body, within: limits.body_within, room }
+        Reading { most: limits.body, within: limits.body_within, room, stop }
     }
 
     /// The whole body, within the limits.
@@ -113,9 +117,17 @@ impl Reading {
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
         length: Option<u64>,
     ) -> Result<Body<'_>, Refusal> {
-        tokio::time::timeout(self.within, self.read(body, length))
-            .await
-            .map_err(|_| Refusal::too_slow(self.within.as_secs_f64()))?
+        let read = tokio::time::timeout(self.within, self.read(body, length));
+        let stopped = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(LAST_CALL).await;
+        };
+        tokio::select! {
+            // Most bodies are there already.
+            biased;
+            read = read => read.map_err(|_| Refusal::too_slow(self.within.as_secs_f64()))?,
+            () = stopped => Err(IngestError::Stopping.into()),
+        }
     }
 
     /// `length` is what the headers say of the body, if they do; that saves reading what is too

@@ -61,8 +61,8 @@ pub(super) fn filter<I: Intake>(
     limits: Limits,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let shared = Arc::new(Shared {
+        reading: Reading::new(&limits, api.stop.clone()),
         api,
-        reading: Reading::new(&limits),
         ready_within: limits.ready_within,
         readiness: Readiness::default(),
     });

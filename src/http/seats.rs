@@ -147,6 +147,11 @@ impl Seat {
         self.place.waiting_since.store(NEVER, Ordering::Relaxed);
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn is_asking(&self) -> bool {
+        self.place.waiting_since.load(Ordering::Relaxed) == NEVER
+    }
+
     /// From now on the next one is waited for, once the client has the answer.
     pub(super) fn waits(&self, now: Instant) {
         let since = self.seats.micros(now + AFTER_ANSWER);

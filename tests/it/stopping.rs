@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: softly at the first, at once at the second.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,34 @@ fn a_second_signal_ends_at_once() {
     tocsin.signal("INT");
     assert_eq!(tocsin.wait().code(), Some(1));
     assert!(begun.elapsed() < Duration::from_secs(15), "20 s is what a soft stop may take");
+}
+
+#[test]
+fn a_stop_waits_for_nobody_who_is_slow_to_ask() {
+    let place = Place::new("rules: []");
+    let mut tocsin = place.serve();
+    let address = tocsin.base().trim_start_matches("http://").to_owned();
+    let slow: Vec<TcpStream> = [
+        "POST /api/post HTTP/1.1\r\nHost: t\r\nContent-Le",
+        "POST /api/post HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{\"id\"",
+        "POST /api/silences HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ]
+    .into_iter()
+    .map(|part| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(part.as_bytes()).unwrap();
+        stream
+    })
+    .collect();
+    // Whatever came before it was read by then.
+    tocsin.hear(&crash("a"));
+    let begun = Instant::now();
+    tocsin.signal("TERM");
+    assert_eq!(tocsin.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(8), "10 s is what a head may take");
+    let mut answer = String::new();
+    { &slow[1] }.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }
 
 #[test]

@@ -285,6 +285,28 @@ fn what_was_under_way_when_a_receiver_went_down_neither_brings_it_up_nor_ends_it
 }
 
 #[test]
+fn one_mailbox_that_takes_nothing_takes_no_receiver_down() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    for attempt in 0..30 {
+        let claimed = world.claim();
+        let settlement = Settlement {
+            deliveries: vec![claimed[0].delivery.id.clone()],
+            token: claimed[0].delivery.lease.as_ref().unwrap().token.clone(),
+            outcome: failed(),
+            reached: vec!["one@example.com".into()],
+            backoff: Duration::from_secs(60),
+            pause: None,
+            give_up_after: Duration::from_secs(86_400),
+        };
+        world.settle_so(&settlement);
+        let down = world.receivers.get("ops").and_then(|health| health.down.as_ref());
+        assert!(down.is_none(), "attempt {attempt}");
+        world.wait(60);
+    }
+}
+
+#[test]
 fn a_clock_that_was_ahead_does_not_keep_a_receiver_from_being_down() {
     let mut world = with_fallbacks();
     crash(&mut world, "a");

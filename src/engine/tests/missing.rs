@@ -400,6 +400,23 @@ fn what_is_withdrawn_is_not_told_anew_by_what_begins_at_the_same_instant() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_holds_back_nothing_that_is_missing() {
+    let mut world = gaps();
+    let rules = Rules::new(vec![world.rules.get("gap").unwrap().as_ref().clone(), silent()]);
+    world.now = at(48 * HOUR);
+    world.rules = rules.came_up(world.now);
+    hear_after(&mut world, "CREATING", "STARTING", 1, 0);
+    hear_after(&mut world, "RUNNING", "CRASHED", 1, 60);
+    world.now = at(60);
+    world.wait(3 * HOUR);
+    world.wait(5);
+    let told = world.deliver(&SENT);
+    let mut rules: Vec<&str> = told.iter().map(|told| told.rule.as_str()).collect();
+    rules.sort_unstable();
+    assert_eq!(rules, ["gap", "silent"]);
+}
+
+#[test]
 fn a_silence_that_was_told_ends_though_its_rule_asks_for_a_longer_one_by_now() {
     let mut world = silences();
     world.hear("a", "RUNNING", 0);
