@@ -177,13 +177,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::engine::{IntervalId, Lease};
+    use crate::engine::{IntervalId, Lease, Shows};
     use crate::store::contract::{delivery, notification};
     use crate::store::sqlite::SqliteStore;
 
     fn hand(receiver: &str) -> Hand {
         let lease = Lease { token: "t".into(), until: Timestamp::FOR_EVER };
-        Hand { receiver: receiver.into(), lease, with_states: false }
+        Hand { receiver: receiver.into(), lease, shows: Shows::default() }
     }
 
     /// Decides nothing, and claims something for each who has a hand free. For how many.

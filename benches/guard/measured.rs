@@ -13,7 +13,8 @@ use anyhow::{Context, anyhow, ensure};
 use tocsin::clock::Timestamp;
 use tocsin::config;
 use tocsin::engine::{
-    self, Claim, Claimed, Decision, DeliveryId, Hand, Heard, Keys, Lease, Settlement, Snapshot,
+    self, Claim, Claimed, Decision, DeliveryId, Hand, Heard, Keys, Lease, Settlement, Shows,
+    Snapshot,
 };
 use tocsin::event::{self, Event};
 use tocsin::rules::Rules;
@@ -255,7 +256,7 @@ async fn claim(
     for id in ids {
         let rules = Arc::clone(rules);
         let lease = Lease { token: "00c0ffee".into(), until: now.plus(Duration::from_secs(60)) };
-        let hand = Hand { receiver: "ops".into(), lease, with_states: false };
+        let hand = Hand { receiver: "ops".into(), lease, shows: Shows::default() };
         let next = [Claim { hand, deliveries: vec![id.clone()] }];
         let keys = Keys { deliveries: [id.clone()].into(), ..Keys::default() };
         let claim = move |snapshot: &Snapshot| engine::claim(&rules, snapshot, &next, now);

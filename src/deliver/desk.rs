@@ -16,7 +16,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{
     self, Claim, Claimed, Decision, Delivery, DeliveryId, Hand, Keys, Lease, Notification, Outcome,
-    Settled, Settlement, Snapshot,
+    Settled, Settlement, Shows, Snapshot,
 };
 use crate::message::{self, Context};
 use crate::rules::Rules;
@@ -80,7 +80,11 @@ impl Desk {
                 token: format!("{:016x}", fastrand::u64(..)),
                 until: clock::now().plus(self.receiver.timeout + MARGIN),
             },
-            with_states: self.receiver.kind.shows_states(),
+            shows: Shows {
+                states: self.receiver.kind.shows_states(),
+                // It holds each of them to fire until it is told of its end.
+                all_alerts: matches!(self.receiver.kind, ReceiverKind::Alertmanager { .. }),
+            },
         }
     }
 

@@ -33,8 +33,17 @@ pub struct Hand {
     pub receiver: Arc<str>,
     /// The lease that it takes.
     pub lease: Lease,
-    /// Whether the receiver shows the states of a container: reading them is left out for all others.
-    pub with_states: bool,
+    /// What the receiver shows that others do not.
+    pub shows: Shows,
+}
+
+/// What some receivers show; it is left out for all others, who need not pay for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shows {
+    /// The states of a container.
+    pub states: bool,
+    /// Every alert by itself, and not [`ALERTS`] at most.
+    pub all_alerts: bool,
 }
 
 /// What is to be claimed.
@@ -157,10 +166,10 @@ fn claim_one(
     if weight > 0 {
         *room = Some(room.unwrap_or(INTERVALS).saturating_sub(weight));
     }
-    let with_states = hand.with_states && together.len() == 1;
+    let shows = Shows { states: hand.shows.states && together.len() == 1, ..hand.shows };
     let mut ready = Vec::new();
     each(together, |delivery| {
-        ready.extend(make_ready(draft, rules, delivery, with_states)?);
+        ready.extend(make_ready(draft, rules, delivery, shows)?);
         Ok(())
     })?;
     lease_all(draft, rules, ready, &hand.lease)
@@ -221,7 +230,7 @@ fn make_ready(
     draft: &mut Draft<'_>,
     rules: &Rules,
     mut delivery: Delivery,
-    with_states: bool,
+    shows: Shows,
 ) -> Result<Option<Ready>, Missing> {
     let now = draft.now;
     // Whoever held an expired lease is gone, and nobody knows how far it came.
@@ -247,7 +256,7 @@ fn make_ready(
     };
     let Some(mut delivery) = on_its_way(draft, delivery, route) else { return Ok(None) };
     let says = (&news[..], took_it.as_ref());
-    let notification = compose(draft, rules, &group, &delivery, says, with_states)?;
+    let notification = compose(draft, rules, &group, &delivery, says, shows)?;
     if notification.says.is_empty() {
         end(draft, delivery, Status::Dropped);
         group.waiting = None;
@@ -464,7 +473,7 @@ fn compose(
     group: &Group,
     delivery: &Delivery,
     (news, took_it): (&[Arc<Interval>], Option<&Arc<str>>),
-    with_states: bool,
+    shows: Shows,
 ) -> Result<Notification, Missing> {
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
     let intervals = match (group.news, repeats) {
@@ -521,8 +530,13 @@ fn compose(
     let resolved = alerts.len() - firing;
     let mut missing = false;
     let (mut full, mut states) = (Vec::new(), Vec::new());
-    for of_alert in alerts.iter().take(ALERTS) {
+    let listed = if shows.all_alerts { alerts.len() } else { ALERTS };
+    for of_alert in alerts.iter().take(listed) {
         let (interval, mut news) = (of_alert.last, of_alert.sum_up());
+        if full.len() >= ALERTS {
+            full.push(news);
+            continue;
+        }
         let ended_by = interval.end.as_ref().and_then(|end| end.event);
         for (slot, reference) in
             [(&mut news.event, Some(interval.last)), (&mut news.ended_by, ended_by)]
@@ -544,7 +558,7 @@ fn compose(
             Ok(event) => news.before = event.map(|event| event.payload.value().clone()),
             Err(Missing) => missing = true,
         }
-        if with_states && full.is_empty() {
+        if shows.states && full.is_empty() {
             match states_of(draft, &interval.container) {
                 Ok(of_the_first) => states = of_the_first,
                 Err(Missing) => missing = true,

@@ -24,7 +24,7 @@ mod types;
 pub(crate) mod tests;
 
 pub use account::{Fate, Reason, alone, fate, held_back};
-pub use claim::{Claim, Claimed, Hand, INTERVALS, Lease, claim};
+pub use claim::{Claim, Claimed, Hand, INTERVALS, Lease, Shows, claim};
 pub use decide::{Decided, align, decide, decide_and_claim, keep, keys};
 pub use health::{Down, Health, Missed, Notice, try_again};
 pub use letters::{Retried, Stays, discard, retry};

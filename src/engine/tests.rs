@@ -14,6 +14,7 @@ mod states;
 mod suppress;
 pub(crate) mod world;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -599,6 +600,28 @@ fn five_hundred_crashes_of_one_service_are_one_notification() {
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].firing, told[0].alerts.len()), (500, ALERTS));
     assert_eq!(told[0].says.len(), 500);
+}
+
+#[test]
+fn who_shows_every_alert_is_told_of_each_and_of_those_beyond_without_payloads() {
+    let mut world = crashed();
+    for container in 0..60 {
+        world.hear(&format!("c{container}"), "CRASHED", 0);
+    }
+    world.wait(5);
+    let id = world.to_send(world.now).remove(0);
+    let lease = Lease { token: "t".into(), until: at(60) };
+    let receiver = world.deliveries[&id].to.clone();
+    let hand = Hand { receiver, lease, shows: Shows { states: false, all_alerts: true } };
+    let next = [Claim { hand, deliveries: vec![id] }];
+    let (rules, now) = (world.rules.clone(), world.now);
+    let claimed = world.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));
+    let alerts = &claimed[0].notification.alerts;
+    let containers: BTreeSet<&str> = alerts.iter().map(|alert| &*alert.container).collect();
+    assert_eq!(containers.len(), 60);
+    assert!(alerts.iter().all(|alert| alert.labels.get("id") == Some(&alert.container)));
+    let with_payloads = alerts.iter().take_while(|alert| alert.event.is_some()).count();
+    assert_eq!(with_payloads, ALERTS);
 }
 
 #[test]

@@ -836,7 +836,8 @@ pub struct Notification {
     pub resolved: u32,
     /// How many of the group's alerts fire, told of here or before.
     pub firing_in_group: u32,
-    /// What is told of each alert, the firing first, then by start: at most [`ALERTS`].
+    /// What is told of each alert, the firing first, then by start: at most [`ALERTS`]; for receivers
+    /// that show every alert all, those beyond without members and payloads.
     pub alerts: Vec<AlertNews>,
     /// The states of the first alert's container until this was put together, by time, as far as the
     /// last [`RECENT`] events tell them; for receivers that show them, and empty for all others.

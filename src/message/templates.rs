@@ -10,7 +10,7 @@ use super::Context;
 use super::samples::{Sample, samples};
 use super::text::{lines, one_line};
 use crate::clock::Timestamp;
-use crate::engine::{AlertNews, News, Notification};
+use crate::engine::{ALERTS, AlertNews, News, Notification};
 use crate::rules::{Labels, Rule};
 
 /// The variables of a template (DESIGN.md §7).
@@ -319,7 +319,7 @@ impl<'a> Variables<'a> {
             labels: &notification.labels,
             firing: notification.firing,
             resolved: notification.resolved,
-            alerts: notification.alerts.iter().map(AlertVariables::of).collect(),
+            alerts: notification.alerts.iter().take(ALERTS).map(AlertVariables::of).collect(),
             receiver: &notification.receiver,
             runbook_url: notification.runbook_url.as_deref(),
             link: context.link(),

@@ -17,7 +17,7 @@ pub use memory::Memory;
 use crate::clock::Timestamp;
 use crate::engine::{
     self, Claim, Claimed, Decided, DeliveryId, Hand, Heard, Keys, Lease, Notification, Settlement,
-    Status,
+    Shows, Status,
 };
 use crate::event::Event;
 use crate::rules::Rules;
@@ -87,7 +87,7 @@ impl<'a> Simulation<'a> {
         let (rules, now) = (self.rules, self.now);
         let lease = Lease { token: String::new(), until: now.plus(Duration::from_secs(60)) };
         let receiver = self.memory.deliveries.get(id)?.to.clone();
-        let hand = Hand { receiver, lease, with_states: false };
+        let hand = Hand { receiver, lease, shows: Shows::default() };
         let next = [Claim { hand, deliveries: vec![id.clone()] }];
         self.memory
             .transact(Keys::default(), |snapshot| engine::claim(rules, snapshot, &next, now))

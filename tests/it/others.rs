@@ -158,3 +158,19 @@ fn a_real_alertmanager_takes_names_of_any_kind_and_a_test() {
     let test = |alert: &&Value| alert["labels"]["alertname"] == "test";
     assert_eq!(alertmanager.firing().iter().filter(test).count(), 1);
 }
+
+#[test]
+fn each_of_many_alerts_begins_and_ends_at_a_real_alertmanager() {
+    let alertmanager = Alertmanager::new();
+    let receiver = format!("{{ alertmanager: {{ url: {:?} }} }}", alertmanager.base());
+    let (_place, tocsin) = telling(&receiver, "");
+    let names: Vec<String> = (0..60).map(|number| format!("web-{number}")).collect();
+    names.iter().for_each(|name| tocsin.hear(&crash(name)));
+    let becomes = |number| {
+        let are_as_many = || (alertmanager.firing().len() == number).then_some(());
+        wait_until(are_as_many, || format!("{:#}", tocsin.get("/api/deliveries")));
+    };
+    becomes(60);
+    names.iter().for_each(|name| tocsin.hear(&event(name, "STARTING", "RUNNING")));
+    becomes(0);
+}

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says, is_page};
 use super::{Envelope, markup};
 use crate::clock::Timestamp;
-use crate::engine::{AlertNews, News};
+use crate::engine::{ALERTS, AlertNews, News};
 use crate::message::text::shorten;
 use crate::message::{self, Body};
-use crate::rules::Labels;
+use crate::rules::{Labels, Severity};
 
 /// How long an alert fires there unless more is heard of it: the end is told, so that this only
 /// matters if tocsin is never heard of again.
@@ -21,6 +22,10 @@ const FIRES: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long what has no end is held to fire: Alertmanager's own `resolve_timeout`.
 const MOMENT: Duration = Duration::from_secs(5 * 60);
+
+/// How many alerts are in one request: as many as in Prometheus' own (`notifier.DefaultMaxBatchSize`),
+/// for there may be a proxy that takes no large bodies.
+const AT_ONCE: usize = 256;
 
 /// Characters in an annotation, in a label's value, and in a link.
 const TEXT: usize = 4_000;
@@ -34,8 +39,14 @@ pub(super) struct Alertmanager {
 }
 
 impl Place for Alertmanager {
-    fn request(&self, envelope: &Envelope, _: Timestamp) -> Request {
-        Request::json(&self.alerts, &payload(envelope))
+    fn request(&self, envelope: &Envelope, now: Timestamp) -> Request {
+        Request::json(&self.alerts, &payload(envelope, now).into())
+    }
+
+    /// What is told twice is the same alert there.
+    fn requests(&self, envelope: &Envelope, now: Timestamp) -> Vec<Request> {
+        let alerts = payload(envelope, now);
+        alerts.chunks(AT_ONCE).map(|some| Request::json(&self.alerts, &json!(some))).collect()
     }
 
     /// 200 and nothing, or a text, which may be JSON.
@@ -53,14 +64,15 @@ impl Place for Alertmanager {
     }
 }
 
-fn payload(envelope: &Envelope) -> Value {
-    let alerts = envelope.notification.alerts.iter().map(|news| alert(envelope, news));
-    alerts.chain(left_out(envelope)).collect()
+fn payload(envelope: &Envelope, now: Timestamp) -> Vec<Value> {
+    let alerts = envelope.notification.alerts.iter().enumerate();
+    let alerts = alerts.map(|(index, news)| alert(envelope, news, index < ALERTS, now));
+    alerts.chain(left_out(envelope, now)).collect()
 }
 
-/// An alert that stands for those that a notification only counts: nobody is to think that there
-/// are no more.
-fn left_out(envelope: &Envelope) -> Option<Value> {
+/// An alert that stands for those that a notification only counts, as one does that was put together
+/// for another receiver: nobody is to think that there are no more.
+fn left_out(envelope: &Envelope, now: Timestamp) -> Option<Value> {
     let notification = &envelope.notification;
     let counted = u64::from(notification.firing) + u64::from(notification.resolved);
     let more = counted.checked_sub(notification.alerts.len() as u64).filter(|more| *more > 0)?;
@@ -70,30 +82,36 @@ fn left_out(envelope: &Envelope) -> Option<Value> {
     Some(json!({
         "labels": labels,
         "annotations": {"summary": format!("and {more} more alerts, which are not listed")},
-        "startsAt": notification.made_at,
-        "endsAt": notification.made_at.plus(MOMENT),
+        "startsAt": notification.made_at.min(now),
+        "endsAt": now.plus(MOMENT),
     }))
 }
 
-fn alert(envelope: &Envelope, alert: &AlertNews) -> Value {
+fn alert(envelope: &Envelope, alert: &AlertNews, in_full: bool, now: Timestamp) -> Value {
     let Envelope { notification, message, .. } = envelope;
-    let made_at = notification.made_at;
     let mut labels = labels(&notification.rule, &alert.labels);
     if notification.notice.is_some() {
-        // It is of no rule in the file, which would have given it one to route by.
-        labels.insert("severity".to_owned(), notification.severity.as_str().to_owned());
+        // It is of no rule in the file, which would have given it one to route by. Of what is over
+        // and was missed meanwhile, nothing is to be done about it now.
+        let severity = if envelope.is_of_itself() { Severity::Info } else { notification.severity };
+        labels.insert("severity".to_owned(), severity.as_str().to_owned());
     }
     let ends_at = match alert.news {
-        News::Firing | News::StillFiring | News::HadNotEnded => made_at.plus(FIRES),
-        News::Happened => made_at.plus(MOMENT),
-        News::Over | News::BeganAndEnded | News::Withdrawn => alert.ended_at.unwrap_or(made_at),
+        _ if envelope.is_of_itself() => now.plus(MOMENT),
+        News::Firing | News::StillFiring | News::HadNotEnded => now.plus(FIRES),
+        News::Happened => now.plus(MOMENT),
+        // By another clock it may be to come.
+        News::Over | News::BeganAndEnded | News::Withdrawn => {
+            alert.ended_at.unwrap_or(now).min(now)
+        }
     };
+    let starts_at = alert.started_at.min(now);
     let mut json = json!({
         "labels": labels,
-        "annotations": annotations(envelope, alert),
-        "startsAt": alert.started_at,
+        "annotations": annotations(envelope, alert, in_full),
+        "startsAt": starts_at,
         // It may not end before it began.
-        "endsAt": ends_at.max(alert.started_at),
+        "endsAt": ends_at.max(starts_at),
     });
     if let Some(link) = message.link.as_deref().and_then(|link| markup::web_link(link, LINK)) {
         json["generatorURL"] = json!(link);
@@ -101,15 +119,37 @@ fn alert(envelope: &Envelope, alert: &AlertNews) -> Value {
     json
 }
 
-/// The alert's labels, as Prometheus takes them: names of letters, digits and `_`, and no empty
-/// value.
+/// The alert's labels, as Prometheus takes them: names of letters, digits and `_`, each once, and no
+/// empty value.
 fn labels(rule: &str, labels: &Labels) -> BTreeMap<String, String> {
-    let value = |value: &str| shorten(value, VALUE).into_owned();
-    let labels = labels.iter().filter(|(_, value)| !value.is_empty());
-    let mut labels: BTreeMap<String, String> =
-        labels.map(|(name, text)| (label_name(name), value(text))).collect();
-    labels.insert("alertname".to_owned(), value(rule));
-    labels
+    let mut told = BTreeMap::from([("alertname".to_owned(), label_value(rule))]);
+    let mut labels: Vec<(&str, &str)> =
+        labels.iter().filter(|(_, value)| !value.is_empty()).collect();
+    // A name that is taken as it is goes before those that come out like it.
+    labels.sort_by_key(|(name, _)| label_name(name) != *name);
+    for (name, value) in labels {
+        let mut known = label_name(name);
+        if told.contains_key(&known) {
+            known = format!("{known}_{}", digits(name));
+        }
+        told.insert(known, label_value(value));
+    }
+    told
+}
+
+/// The value in at most [`VALUE`] characters: one that is shortened still differs from all others, for
+/// by their labels alerts are told apart.
+fn label_value(value: &str) -> String {
+    if value.chars().count() <= VALUE {
+        return value.to_owned();
+    }
+    let digits = digits(value);
+    format!("{} {digits}", shorten(value, VALUE - digits.len() - 1))
+}
+
+/// What stands for a text: 64 bits of SHA-256, in hexadecimal.
+fn digits(text: &str) -> String {
+    Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn label_name(name: &str) -> String {
@@ -121,7 +161,12 @@ fn label_name(name: &str) -> String {
     }
 }
 
-fn annotations(envelope: &Envelope, alert: &AlertNews) -> BTreeMap<&'static str, String> {
+/// What is said of the alert; of one that is not told in full, what is known without its payloads.
+fn annotations(
+    envelope: &Envelope,
+    alert: &AlertNews,
+    in_full: bool,
+) -> BTreeMap<&'static str, String> {
     let Envelope { notification, message, .. } = envelope;
     let told = message::of_alert(alert, notification.on, notification.made_at);
     let (summary, mut description) = match &message.body {
@@ -129,6 +174,7 @@ fn annotations(envelope: &Envelope, alert: &AlertNews) -> BTreeMap<&'static str,
         _ if notification.notice.is_some() => {
             (message.title.clone(), message.without_links().body_text())
         }
+        _ if !in_full => (message.title.clone(), told.lines.join("\n")),
         Body::Custom(text) => (told.heading, text.clone()),
         Body::Sections(_) => (told.heading, told.lines.join("\n")),
     };

@@ -60,6 +60,12 @@ pub(super) trait Place: Send + Sync {
     /// What to post: a function of what there is to say and of the time.
     fn request(&self, envelope: &Envelope, now: Timestamp) -> Request;
 
+    /// The same in as many requests as the place is to be sent it in, each after the one before was
+    /// taken. All of them are made again if one is not.
+    fn requests(&self, envelope: &Envelope, now: Timestamp) -> Vec<Request> {
+        vec![self.request(envelope, now)]
+    }
+
     /// What the place says in its answer.
     fn read(&self, answer: &Answer) -> Reading;
 }
@@ -74,9 +80,12 @@ pub(super) struct OverHttp<P> {
 impl<P: Place> Sender for OverHttp<P> {
     fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
         async move {
-            let request = self.place.request(envelope, clock::now());
-            let answer = post(request, self.timeout).await?;
-            verdict::judge(&answer, self.place.read(&answer))
+            let mut accepted = Accepted::default();
+            for request in self.place.requests(envelope, clock::now()) {
+                let answer = post(request, self.timeout).await?;
+                accepted = verdict::judge(&answer, self.place.read(&answer))?;
+            }
+            Ok(accepted)
         }
         .boxed()
     }

@@ -57,6 +57,14 @@ pub struct Envelope {
     pub reached: Vec<String>,
 }
 
+impl Envelope {
+    /// Whether it tells a receiver of itself: that it is back, and what it missed.
+    fn is_of_itself(&self) -> bool {
+        let notice = self.notification.notice.as_ref();
+        notice.is_some_and(|notice| notice.receiver == self.notification.receiver)
+    }
+}
+
 /// The place took it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {

@@ -61,8 +61,7 @@ impl Place for PagerDuty {
 fn event(envelope: &Envelope) -> Value {
     let Envelope { notification, message, .. } = envelope;
     // That it is back, and what it missed, ends no incident that it was ever told of.
-    let is_told_of_itself =
-        notification.notice.as_ref().is_some_and(|it| it.receiver == notification.receiver);
+    let is_told_of_itself = envelope.is_of_itself();
     let fires = notification.firing > 0 || notification.firing_in_group > 0 || is_told_of_itself;
     let mut event = json!({
         "event_action": if fires { "trigger" } else { "resolve" },

@@ -9,7 +9,7 @@ use super::http::{Answer, Place, Request};
 use super::signature::{self, Key};
 use super::verdict::{Reading, Says};
 use crate::clock::Timestamp;
-use crate::engine::AlertNews;
+use crate::engine::{ALERTS, AlertNews};
 
 /// The version of the JSON. What is added to it does not change it.
 const VERSION: u32 = 1;
@@ -53,7 +53,8 @@ impl Place for Webhook {
 /// The JSON, within [`BODY`]: payloads are left out first, then alerts, the last first.
 fn payload(envelope: &Envelope) -> Value {
     let alerts = &envelope.notification.alerts;
-    let mut kept = alerts.len();
+    // What was put together for an Alertmanager that is down has all of them.
+    let mut kept = alerts.len().min(ALERTS);
     let mut payloads = if envelope.message.plain { 0 } else { kept };
     loop {
         let payload = payload_with(envelope, kept, payloads);

@@ -250,7 +250,8 @@ fn what_went_to_a_fallback_meanwhile_is_claimed_for_that_alone() {
     let lease = Lease { token: "another".into(), until: world.now.plus(Duration::from_secs(60)) };
     let (rules, now) = (world.rules.clone(), world.now);
     for (receiver, is_claimed) in [("ops", false), ("spare", true)] {
-        let hand = Hand { receiver: receiver.into(), lease: lease.clone(), with_states: false };
+        let hand =
+            Hand { receiver: receiver.into(), lease: lease.clone(), shows: Shows::default() };
         let next = [Claim { hand, deliveries: vec![moved.clone()] }];
         let claimed =
             world.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));

@@ -82,7 +82,7 @@ fn they_are_not_read_for_those_who_do_not_show_them() {
     let id = world.to_send(world.now).remove(0);
     let lease = Lease { token: "t".into(), until: at(60) };
     let receiver = world.deliveries[&id].to.clone();
-    let hand = Hand { receiver, lease, with_states: false };
+    let hand = Hand { receiver, lease, shows: Shows::default() };
     let next = [Claim { hand, deliveries: vec![id] }];
     let (rules, now) = (world.rules.clone(), world.now);
     let (snapshot, _, claimed) =

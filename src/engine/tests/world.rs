@@ -293,7 +293,7 @@ impl World {
         self.last_token += 1;
         let until = self.now.plus(Duration::from_secs(60));
         let lease = Lease { token: self.last_token.to_string(), until };
-        Hand { receiver, lease, with_states: true }
+        Hand { receiver, lease, shows: Shows { states: true, all_alerts: false } }
     }
 
     fn claim_each(&mut self, messages: &[Vec<DeliveryId>]) -> Vec<Claimed> {

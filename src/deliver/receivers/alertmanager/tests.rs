@@ -8,6 +8,15 @@ use crate::deliver::receivers::tests::{
 };
 use crate::engine::Notice;
 
+/// When it is told.
+fn now() -> Timestamp {
+    at("2015-11-20T14:12:00Z")
+}
+
+fn told_now(envelope: &Envelope) -> Value {
+    payload(envelope, now()).into()
+}
+
 fn alertmanager() -> Alertmanager {
     Alertmanager { alerts: "https://am.example.com/api/v2/alerts".parse().unwrap() }
 }
@@ -21,7 +30,7 @@ fn of(alerts: &[AlertNews]) -> Envelope {
 #[test]
 fn each_alert_is_an_alert_there() {
     let alerts = [news("c1", News::Firing), news("c2", News::Over)];
-    assert_json_snapshot!(told(&alertmanager(), &of(&alerts)), @r#"
+    assert_json_snapshot!(told_now(&of(&alerts)), @r#"
     [
       {
         "annotations": {
@@ -29,7 +38,7 @@ fn each_alert_is_an_alert_there() {
           "runbook_url": "https://wiki.example.com/crashed?a=1&b=2",
           "summary": "RUNNING → CRASHED, exited with status 1"
         },
-        "endsAt": "2015-11-27T14:02:07Z",
+        "endsAt": "2015-11-27T14:12:00Z",
         "generatorURL": "https://alerts.example.com/api/alerts",
         "labels": {
           "alertname": "crashed",
@@ -64,7 +73,7 @@ fn what_there_is_to_know_of_the_message_stands_in_the_description() {
     let mut envelope = of(&[news("c1", News::Firing)]);
     envelope.message.notes.push("and 490 more".into());
     envelope.message.remarks.push("told here, since oncall takes nothing".into());
-    let description = payload(&envelope)[0]["annotations"]["description"].clone();
+    let description = told_now(&envelope)[0]["annotations"]["description"].clone();
     assert_eq!(
         description,
         "told here, since oncall takes nothing\n\ncontainer c1\nstarted 3 times\nsince 14:02 UTC"
@@ -89,7 +98,7 @@ fn that_a_receiver_is_down_is_told_in_its_own_words_and_with_a_severity() {
     });
     envelope.message.title = "CRITICAL receiver-down: oncall takes nothing".into();
     envelope.message.body = Body::Sections(vec![section("404 no_service", &["since 14:02 UTC"])]);
-    let told = payload(&envelope)[0].clone();
+    let told = told_now(&envelope)[0].clone();
     assert_eq!(
         told["labels"],
         json!({"alertname": "receiver-down", "receiver": "oncall", "severity": "critical"})
@@ -101,23 +110,72 @@ fn that_a_receiver_is_down_is_told_in_its_own_words_and_with_a_severity() {
 
 #[test]
 fn an_alert_fires_there_until_it_is_told_that_it_is_over() {
-    let ends = |news: AlertNews| payload(&of(&[news]))[0]["endsAt"].clone();
-    assert_eq!(ends(news("c", News::StillFiring)), json!(at("2015-11-27T14:02:07Z")));
-    assert_eq!(ends(news("c", News::Happened)), json!(at("2015-11-20T14:07:07Z")));
+    let ends = |news: AlertNews| told_now(&of(&[news]))[0]["endsAt"].clone();
+    assert_eq!(ends(news("c", News::StillFiring)), json!(at("2015-11-27T14:12:00Z")));
     assert_eq!(ends(news("c", News::Over)), json!(at("2015-11-20T14:03:01Z")));
     let mut withdrawn = news("c", News::Withdrawn);
     withdrawn.ended_at = None;
-    assert_eq!(ends(withdrawn), json!(at("2015-11-20T14:02:07Z")));
-    let mut ahead = news("c", News::Withdrawn);
-    (ahead.started_at, ahead.ended_at) = (at("2015-11-20T15:00:00Z"), None);
-    assert_eq!(ends(ahead), json!(at("2015-11-20T15:00:00Z")), "not before it began");
+    assert_eq!(ends(withdrawn), json!(now()));
+    let mut early = news("c", News::Over);
+    early.started_at = at("2015-11-20T14:04:00Z");
+    assert_eq!(ends(early), json!(at("2015-11-20T14:04:00Z")), "not before it began");
+}
+
+#[test]
+fn what_happened_once_fires_for_a_while_however_late_it_arrives() {
+    let happened = told_now(&of(&[news("c", News::Happened)]))[0].clone();
+    assert_eq!(happened["endsAt"], json!(at("2015-11-20T14:17:00Z")));
+}
+
+#[test]
+fn what_is_over_is_over_when_it_arrives_whatever_the_clock_of_its_producer_says() {
+    let mut ahead = news("c", News::Over);
+    ahead.started_at = at("2015-11-20T15:00:00Z");
+    ahead.ended_at = Some(at("2015-11-20T16:00:00Z"));
+    let over = told_now(&of(&[ahead]))[0].clone();
+    assert_eq!((&over["startsAt"], &over["endsAt"]), (&json!(now()), &json!(now())));
+}
+
+#[test]
+fn what_went_elsewhere_fires_for_a_while_and_asks_for_nothing() {
+    let labels = [("receiver", "ops")].into();
+    let mut envelope = of(&[AlertNews { labels, event: None, ..news("ops", News::Over) }]);
+    Arc::make_mut(&mut envelope.notification).notice = Some(Notice {
+        receiver: "ops".into(),
+        reason: "no answer".into(),
+        back_at: Some(at("2015-11-20T14:03:01Z")),
+        missed: Vec::new(),
+        missed_in_all: 3,
+    });
+    let told = told_now(&envelope)[0].clone();
+    assert_eq!(told["endsAt"], json!(at("2015-11-20T14:17:00Z")));
+    assert_eq!(told["labels"]["severity"], "info");
+}
+
+#[test]
+fn every_alert_of_many_is_told_in_requests_of_a_size() {
+    let alerts: Vec<AlertNews> = (0..600)
+        .map(|number| AlertNews {
+            event: (number < ALERTS).then(|| json!({"id": "x", "state": "CRASHED"})),
+            ..news(&format!("c{number}"), News::Firing)
+        })
+        .collect();
+    let requests = alertmanager().requests(&of(&alerts), now());
+    let bodies = requests.iter().map(|it| serde_json::from_slice::<Vec<Value>>(&it.body).unwrap());
+    let bodies: Vec<Vec<Value>> = bodies.collect();
+    assert_eq!(bodies.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256, 88]);
+    let last = &bodies[2][87];
+    assert_eq!(last["labels"]["id"], "c599");
+    let annotations = &last["annotations"];
+    assert_eq!(annotations["summary"], "CRITICAL crashed: 1 container of toto/hello-python");
+    assert_eq!(annotations["description"], "container c599\nsince 14:02 UTC");
 }
 
 #[test]
 fn alerts_that_are_only_counted_are_alluded_to() {
     let mut envelope = of(&[news("c1", News::Firing)]);
     Arc::make_mut(&mut envelope.notification).firing = 491;
-    let told = payload(&envelope);
+    let told = told_now(&envelope);
     assert_eq!(told.as_array().unwrap().len(), 2);
     assert_eq!(told[1]["labels"]["left_out"], "true");
     assert_eq!(told[1]["labels"]["application"], "toto");
@@ -131,9 +189,25 @@ fn labels_are_named_as_prometheus_has_it() {
     {
         assert_eq!(label_name(name), named);
     }
-    let mut alert = news("c1", News::Firing);
-    alert.labels = [("service", "")].into();
-    assert_eq!(labels("crashed", &alert.labels), [("alertname".into(), "crashed".into())].into());
+    assert_eq!(
+        labels("crashed", &[("service", "")].into()),
+        [("alertname".into(), "crashed".into())].into()
+    );
+}
+
+#[test]
+fn alerts_whose_labels_differ_are_not_one_alert_there() {
+    let long = |end: &str| labels("crashed", &[("id", &*("x".repeat(2_000) + end))].into());
+    assert_ne!(long("1"), long("2"));
+    assert_eq!(long("1")["id"].chars().count(), VALUE);
+    assert!(long("1")["id"].contains("… (shortened) "), "{:?}", long("1"));
+
+    let alike = labels("r", &[("a.b", "1"), ("a-b", "2"), ("a_b", "3"), ("alertname", "4")].into());
+    let values: Vec<&str> = alike.values().map(String::as_str).collect();
+    assert_eq!((&*alike["a_b"], &*alike["alertname"]), ("3", "r"));
+    assert_eq!(alike.len(), 5, "{alike:?}");
+    assert!(["1", "2", "4"].iter().all(|value| values.contains(value)), "{alike:?}");
+    assert!(alike.keys().all(|name| label_name(name) == *name), "{alike:?}");
 }
 
 #[test]

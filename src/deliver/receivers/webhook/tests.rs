@@ -192,6 +192,17 @@ fn what_is_too_much_leaves_payloads_out_first_and_says_how_many_alerts_are_missi
 }
 
 #[test]
+fn of_more_than_fifty_alerts_fifty_are_listed_even_if_all_are_known() {
+    let alerts: Vec<AlertNews> =
+        (0..60).map(|number| news(&format!("c{number}"), News::Firing)).collect();
+    let mut envelope = crashed();
+    envelope.notification = notification(&alerts).into();
+    let body = told(&webhook(&[]), &envelope)["data"].clone();
+    assert_eq!(body["alerts"].as_array().unwrap().len(), 50);
+    assert_eq!(body["alerts_left_out"], 10);
+}
+
+#[test]
 fn a_plain_message_has_no_payloads() {
     let mut envelope = crashed();
     envelope.message.plain = true;
