@@ -20,6 +20,12 @@ const CONTENT: usize = 1_900;
 const LINE: usize = 1_000;
 const LINK: usize = 500;
 
+/// What `code` is where nothing will be taken (discord.com/developers, "JSON Error Codes"): no such
+/// channel, webhook or token; the thread is archived or locked; a forum, which wants a thread, or what
+/// is none.
+const DESTINATION: [u64; 9] =
+    [10_003, 10_015, 50_027, 50_083, 160_005, 220_001, 220_002, 220_003, 220_004];
+
 /// A webhook. Its URL is its secret, so there is no `Debug`.
 pub(super) struct Discord {
     url: Url,
@@ -47,8 +53,9 @@ impl Place for Discord {
             204 => Says::Taken,
             200 if said["id"].is_string() => Says::Taken,
             200..300 => Says::Stranger("Discord, which answers with the message"),
-            // 10015 and 50027: no such webhook, or not with this token.
-            _ if [10_015, 50_027].map(Value::from).contains(&said["code"]) => Says::Destination,
+            _ if said["code"].as_u64().is_some_and(|code| DESTINATION.contains(&code)) => {
+                Says::Destination
+            }
             _ => Says::Nothing,
         };
         let words = match (says, said["message"].as_str(), said["id"].as_str()) {

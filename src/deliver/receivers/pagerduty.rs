@@ -42,18 +42,24 @@ impl Place for PagerDuty {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let errors: Vec<String> =
             said["errors"].as_array().into_iter().flatten().map(text).collect();
+        let words = match said["message"].as_str() {
+            Some(message) => {
+                let all: Vec<&str> =
+                    std::iter::once(message).chain(errors.iter().map(String::as_str)).collect();
+                all.join("; ")
+            }
+            None => answer.body.clone(),
+        };
         let says = match answer.status {
             202 if !is_page(&answer.body) => Says::Taken,
             200..300 => Says::Stranger("PagerDuty, which answers 202"),
             // The key is wrong for every event.
-            400 if errors.iter().any(|error| error.contains("routing_key")) => Says::Destination,
+            400 if words.to_lowercase().replace('_', " ").contains("routing key") => {
+                Says::Destination
+            }
             _ => Says::Nothing,
         };
-        if said["message"].as_str().is_none() {
-            return Reading::of_text(answer, says);
-        }
-        let words: Vec<String> = std::iter::once(text(&said["message"])).chain(errors).collect();
-        Reading { says, words: answer.in_a_line(&words.join("; ")), retry_after: None }
+        Reading { says, words: answer.in_a_line(&words), retry_after: None }
     }
 }
 

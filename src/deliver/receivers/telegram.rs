@@ -22,14 +22,18 @@ const TITLE: usize = 300;
 const PLAIN: usize = 1_500;
 const LINK: usize = 300;
 
-/// What a description has in it when it is the chat that is wrong, and not the message.
-const CHAT_ERRORS: [&str; 6] = [
+/// What a description has in it when it is the chat that is wrong, and not the message; `CHAT_` begins
+/// what Telegram itself has to say of one, such as `CHAT_WRITE_FORBIDDEN`.
+const CHAT_ERRORS: [&str; 9] = [
     "chat not found",
     "chat_id is empty",
     "upgraded to a supergroup",
     "not enough rights",
     "have no rights",
+    "administrator rights",
+    "CHAT_",
     "PEER_ID_INVALID",
+    "TOPIC_CLOSED",
 ];
 
 /// A chat. The token is in the URL, so there is no `Debug`.
@@ -65,17 +69,19 @@ impl Place for Telegram {
     fn read(&self, answer: &Answer) -> Reading {
         let said = answer.json();
         let description = said["description"].as_str().unwrap_or_default();
+        let moved_to = said["parameters"]["migrate_to_chat_id"].as_i64();
+        let of_chat = || CHAT_ERRORS.iter().any(|error| description.contains(error));
         let says = match answer.status {
             200 if said["ok"] == true => Says::Taken,
             200..300 => Says::Stranger("Telegram, which answers with the message"),
-            400 if CHAT_ERRORS.iter().any(|error| description.contains(error)) => Says::Destination,
+            400 if moved_to.is_some() || of_chat() => Says::Destination,
             _ => Says::Nothing,
         };
         let words = match (says, said["result"]["message_id"].as_i64()) {
             (Says::Taken, Some(id)) => format!("message {id}"),
             (Says::Taken, None) => "ok".to_owned(),
             _ if description.is_empty() => return Reading::of_text(answer, says),
-            _ => match said["parameters"]["migrate_to_chat_id"].as_i64() {
+            _ => match moved_to {
                 Some(id) => format!("{}; chat_id is {id} now", answer.in_a_line(description)),
                 None => answer.in_a_line(description),
             },

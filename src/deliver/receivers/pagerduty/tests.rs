@@ -126,7 +126,13 @@ fn answers_are_judged_by_what_is_to_be_done() {
         "errors":["Length of 'routing_key' is incorrect (should be 32 characters)"]}"#;
     const BAD_EVENT: &str = r#"{"status":"invalid event","message":"Event object is invalid",
         "errors":["'payload.severity' is invalid"]}"#;
+    const UNKNOWN_KEY: &str = r#"{"status":"invalid event","message":"Event object is invalid",
+        "errors":["Invalid routing key"]}"#;
     for (status, body, expected) in [
+        (400, UNKNOWN_KEY, "destination"),
+        (400, r#"{"message":"Invalid Routing Key"}"#, "destination"),
+        (400, "Invalid routing key", "destination"),
+        (400, "Bad request", "message"),
         (202, TAKEN, "accepted"),
         (200, "<html>log in", "transient"),
         (400, BAD_KEY, "destination"),

@@ -17,8 +17,10 @@ pub(super) use api::{API, SlackApi};
 const MESSAGE_ERRORS: [&str; 5] =
     ["invalid_payload", "invalid_blocks", "no_text", "user_not_found", "too_many_attachments"];
 
-/// The body of an answer that says that nothing will be taken here.
-const DESTINATION_ERRORS: [&str; 10] = [
+/// The same that nothing will be taken here; the last ones in the JSON of Mattermost
+/// (`app/webhook.go`), as its `id`, and of Rocket.Chat (`integrations/server/api/api.ts`), as its
+/// `error`.
+const DESTINATION_ERRORS: [&str; 14] = [
     "action_prohibited",
     "invalid_token",
     "channel_not_found",
@@ -29,6 +31,10 @@ const DESTINATION_ERRORS: [&str; 10] = [
     "no_team",
     "team_disabled",
     "posting_to_general_channel_denied",
+    "web.incoming_webhook.invalid.app_error",
+    "web.incoming_webhook.disabled.app_error",
+    "Invalid integration id or token provided.",
+    "invalid-channel",
 ];
 
 /// A Slack incoming webhook. The URL is its secret, so there is no `Debug`.
@@ -50,10 +56,13 @@ impl Place for Slack {
 
     /// FACTS.md, "Slack incoming webhooks".
     fn read(&self, answer: &Answer) -> Reading {
-        let body = answer.body.trim();
-        let said = |errors: &[&str]| (400..500).contains(&answer.status) && errors.contains(&body);
+        let json = answer.json();
+        let named = [Some(answer.body.trim()), json["id"].as_str(), json["error"].as_str()];
+        let said = |errors: &[&str]| {
+            answer.status >= 400 && errors.iter().any(|error| named.contains(&Some(*error)))
+        };
         // Rocket.Chat's own word for it.
-        let success = || answer.json()["success"] == true;
+        let success = || json["success"] == true;
         let says = match answer.status {
             200 if answer.body == "ok" => Says::Taken,
             200 if !self.blocks && success() => Says::Taken,

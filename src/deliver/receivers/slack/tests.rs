@@ -37,10 +37,24 @@ fn answers_are_judged_by_what_is_to_be_done() {
         (403, "something new", "destination"),
         (404, "", "destination"),
         (410, "", "destination"),
+        (400, r#"{"id":"web.incoming_webhook.text.app_error","message":"No text"}"#, "message"),
+        (400, r#"{"success":false,"error":"unknown-error"}"#, "message"),
         (400, "something new", "message"),
         (413, "", "message"),
     ] {
         assert_eq!(judged(&slack(true), status, body), expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn a_hook_that_is_gone_is_the_destinations_trouble_at_places_that_take_the_same() {
+    for (status, body) in [
+        (400, r#"{"id":"web.incoming_webhook.invalid.app_error","message":"Invalid webhook"}"#),
+        (501, r#"{"id":"web.incoming_webhook.disabled.app_error","message":"Disabled"}"#),
+        (400, r#"{"success":false,"error":"Invalid integration id or token provided."}"#),
+        (400, r#"{"success":false,"error":"invalid-channel"}"#),
+    ] {
+        assert_eq!(judged(&slack(false), status, body), "destination", "{status} {body}");
     }
 }
 

@@ -94,6 +94,19 @@ fn answers_are_judged_by_what_is_to_be_done() {
         (200, "<html>".to_owned(), "transient"),
         (400, refused(400, "Bad Request: chat not found"), "destination"),
         (400, refused(400, "Bad Request: not enough rights to send text messages"), "destination"),
+        (
+            400,
+            refused(400, "Bad Request: need administrator rights in the channel chat"),
+            "destination",
+        ),
+        (400, refused(400, "Bad Request: CHAT_WRITE_FORBIDDEN"), "destination"),
+        (400, refused(400, "Bad Request: TOPIC_CLOSED"), "destination"),
+        (
+            400,
+            r#"{"ok":false,"description":"new words","parameters":{"migrate_to_chat_id":-5}}"#
+                .to_owned(),
+            "destination",
+        ),
         (400, refused(400, "Bad Request: message is too long"), "message"),
         (401, refused(401, "Unauthorized"), "destination"),
         (403, refused(403, "Forbidden: bot was kicked from the group chat"), "destination"),
