@@ -246,6 +246,24 @@ fn a_thread_that_is_gone_is_begun_anew() {
 }
 
 #[test]
+fn a_thread_that_is_locked_is_begun_anew() {
+    const LOCKED: &str = r#"{"ok":false,"error":"restricted_action_thread_locked"}"#;
+    let sink = sink_of("slack_api");
+    let (_place, tocsin) = telling("slack_api", &sink);
+    tocsin.hear(&crash("web-1"));
+    sink.wait_for_taken(1);
+    let sink = sink.then(&[Answer::Status(200, "", POSTED), Answer::Status(200, "", LOCKED)]);
+    tocsin.hear(&event("web-1", "STARTING", "RUNNING"));
+    sink.wait_for_requests(4);
+    let heard = sink.heard();
+    let said = |number: usize| (heard[number].1.path.as_str(), heard[number].1.json());
+    assert_eq!(said(1).0, "/chat.update");
+    assert_eq!(said(2).1["thread_ts"], "1700000000.000100");
+    let (path, last) = said(3);
+    assert_eq!((path, &last["thread_ts"]), ("/chat.postMessage", &Value::Null));
+}
+
+#[test]
 fn a_thread_is_left_for_the_channel_that_the_file_names_now() {
     let sink = sink_of("slack_api");
     let (place, tocsin) = telling("slack_api", &sink);

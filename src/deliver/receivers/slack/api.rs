@@ -19,10 +19,11 @@ use crate::engine::Notification;
 /// Where the API is (docs.slack.dev, "Using the Web API").
 pub(in super::super) const API: &str = "https://slack.com/api";
 
-/// What `error` says where another try may help.
-const TRANSIENT: [&str; 7] = [
+/// What `error` says where another try may help (docs.slack.dev, "chat.postMessage", as all of these).
+const TRANSIENT: [&str; 8] = [
     "ratelimited",
     "rate_limited",
+    "message_limit_exceeded",
     "internal_error",
     "fatal_error",
     "request_timeout",
@@ -31,8 +32,9 @@ const TRANSIENT: [&str; 7] = [
 ];
 
 /// What `error` says where nothing will be taken: credentials, rights, the channel.
-const DESTINATION: [&str; 24] = [
+const DESTINATION: [&str; 26] = [
     "access_denied",
+    "accesslimited",
     "account_inactive",
     "as_user_not_supported",
     "channel_not_found",
@@ -52,6 +54,7 @@ const DESTINATION: [&str; 24] = [
     "restricted_action",
     "restricted_action_non_threadable_channel",
     "restricted_action_read_only_channel",
+    "restricted_action_thread_only_channel",
     "team_access_not_granted",
     "token_expired",
     "token_revoked",
@@ -61,8 +64,16 @@ const DESTINATION: [&str; 24] = [
 /// What `error` says where Slack asks to be left alone.
 const LIMITED: [&str; 2] = ["ratelimited", "rate_limited"];
 
-/// What `error` says where the message that a thread hangs on is gone, be it with its channel.
-const GONE: [&str; 3] = ["message_not_found", "thread_not_found", "channel_not_found"];
+/// What `error` says where the message that a thread hangs on is gone, be it with its channel, or takes
+/// no more replies.
+const GONE: [&str; 6] = [
+    "message_not_found",
+    "thread_not_found",
+    "channel_not_found",
+    "cannot_reply_to_message",
+    "restricted_action_thread_locked",
+    "thread_locked",
+];
 
 /// A channel, by a bot. Its token is secret, so there is no `Debug`.
 pub(in super::super) struct SlackApi {
@@ -88,7 +99,7 @@ struct Refusal {
     error: SendError,
     /// Slack asks to be left alone.
     limited: bool,
-    /// The thread's first message is not there any more.
+    /// The thread's first message is not there any more, or nothing can be said below it.
     gone: bool,
 }
 
