@@ -109,10 +109,8 @@ fn description(message: &Message) -> String {
 }
 
 fn links(message: &Message) -> String {
-    let links = message
-        .links()
-        .filter_map(|(name, url)| Some(format!("{name}: <{}>", markup::web_link(url, LINK)?)));
-    links.collect::<Vec<String>>().join("\n")
+    let link = |address: &str| format!("<{address}>");
+    markup::links(message, LINK, link, |address| escape(address, LINK))
 }
 
 fn escape(text: &str, limit: usize) -> String {

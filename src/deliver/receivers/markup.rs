@@ -1,6 +1,6 @@
 //! Escaping for places that read markup, within their limits.
 
-use crate::message::text::SHORTENED;
+use crate::message::text::{SHORTENED, one_line};
 use crate::message::{Body, Message};
 
 /// The text with what `entity` gives for a character in its place, if it gives anything; in at most
@@ -120,6 +120,21 @@ pub(super) fn web_link(url: &str, limit: usize) -> Option<&str> {
     let web = url.starts_with("https://") || url.starts_with("http://");
     let clean = !url.chars().any(|character| character.is_whitespace() || character.is_control());
     (web && clean && url.chars().count() <= limit).then_some(url)
+}
+
+/// Where to read more, a line each: as `link` has an address that may stand as one, and any other, such
+/// as one that is too long, in the words that `disarm` makes of it.
+pub(super) fn links(
+    message: &Message,
+    limit: usize,
+    link: impl Fn(&str) -> String,
+    disarm: impl Fn(&str) -> String,
+) -> String {
+    let lines = message.links().map(|(name, url)| {
+        let words = web_link(url, limit).map_or_else(|| disarm(&one_line(url)), &link);
+        format!("{name}: {words}")
+    });
+    lines.collect::<Vec<String>>().join("\n")
 }
 
 #[cfg(test)]

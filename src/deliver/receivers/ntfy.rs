@@ -83,8 +83,8 @@ fn payload(message: &Message) -> Value {
         Severity::Info => (3, "information_source"),
     };
     let mut payload = json!({
-        "title": shorten_by(&one_line(&message.title), TITLE, json_bytes),
-        "message": shorten_by(&message.body_text(), limit, json_bytes),
+        "title": shorten_by(&markup::unlinked(&one_line(&message.title)), TITLE, json_bytes),
+        "message": text(message, limit),
         "priority": priority,
         "tags": [tag],
     });
@@ -99,6 +99,22 @@ fn payload(message: &Message) -> Value {
         payload["actions"] = json!([{"action": "view", "label": "Runbook", "url": runbook}]);
     }
     payload
+}
+
+/// What happened and where to read more, of which ntfy makes links by itself; of nothing else.
+fn text(message: &Message, limit: usize) -> String {
+    let shorten = |text: &str, limit| shorten_by(text, limit, json_bytes).into_owned();
+    let links = markup::links(message, LINK, str::to_owned, |address| {
+        shorten(&markup::unlinked(address), LINK)
+    });
+    let body = message.without_links().body_text();
+    let body = markup::disarmed(message, &body, markup::unlinked);
+    if links.is_empty() {
+        return shorten(&body, limit);
+    }
+    let used: usize = "\n\n".chars().chain(links.chars()).map(json_bytes).sum();
+    let body = shorten(&body, limit.saturating_sub(used));
+    shorten(&format!("{body}\n\n{links}"), limit)
 }
 
 /// How many bytes a character takes in JSON.

@@ -8,7 +8,7 @@ use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says, is_page};
 use super::{Envelope, markup};
 use crate::clock::Timestamp;
-use crate::message::text::{SHORTENED, shorten};
+use crate::message::text::{SHORTENED, one_line, shorten};
 use crate::message::{Body, Message};
 use crate::rules::Severity;
 
@@ -109,7 +109,14 @@ fn rich(message: &Message) -> Vec<Value> {
     for note in message.below() {
         lines.add(run(note, "default"), false);
     }
-    lines.finish()
+    let mut blocks = lines.finish();
+    // What is no button; there is room left for two of those.
+    for (name, url) in message.links().filter(|(_, url)| markup::web_link(url, LINK).is_none()) {
+        let address = markup::unlinked(&one_line(url));
+        let text = format!("{name}: {}", shorten(&address, TITLE));
+        blocks.push(json!({"type": "RichTextBlock", "inlines": [run(&text, "default")]}));
+    }
+    blocks
 }
 
 /// One text block, for the case that the runs were refused: there, Markdown has to be disarmed.

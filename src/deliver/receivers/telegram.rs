@@ -99,10 +99,9 @@ fn payload(message: &Message) -> Value {
     let title = shorten_by(&markup::unlinked(&message.title), TITLE, char::len_utf16).into_owned();
     let bold: usize = title.chars().map(char::len_utf16).sum();
     // Where to read more is worth more than all that is read here.
-    let links = message
-        .links()
-        .filter_map(|(name, url)| Some(format!("{name}: {}", markup::web_link(url, LINK)?)));
-    let links = links.collect::<Vec<String>>().join("\n");
+    let links = markup::links(message, LINK, str::to_owned, |address| {
+        shorten_by(&markup::unlinked(address), LINK, char::len_utf16).into_owned()
+    });
     let body = message.without_links().body_text();
     let body = markup::disarmed(message, &body, markup::unlinked);
     let used = bold + links.chars().map(char::len_utf16).sum::<usize>() + 4;

@@ -68,6 +68,19 @@ fn only_our_links_are_links() {
 }
 
 #[test]
+fn an_address_that_is_too_long_for_a_link_is_told_in_part_and_is_none() {
+    let mut message = message(vec![section("x", &[])]);
+    message.runbook_url = Some(format!("https://wiki.example.com/{}", "a".repeat(600)));
+    for plain in [false, true] {
+        message.plain = plain;
+        let told = told(&discord(), &envelope(message.clone())).to_string();
+        let told = told.replace('\u{200b}', "|");
+        assert!(told.contains("Runbook: https:|//|wiki.|example.|com/aaa"), "{told}");
+        assert!(told.contains(&format!("{SHORTENED}\\nAlerts: <https://alerts.")), "{told}");
+    }
+}
+
+#[test]
 fn a_line_that_is_too_long_is_cut_and_not_left_out() {
     let message = Message { body: Body::Custom("x".repeat(9_000)), ..message(Vec::new()) };
     let told = told(&discord(), &envelope(message));

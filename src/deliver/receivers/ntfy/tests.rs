@@ -64,6 +64,24 @@ fn a_monster_stays_within_the_limits() {
 }
 
 #[test]
+fn only_our_links_are_links() {
+    let mut message = message(vec![section("http://evil.example.com", &["see x.com"])]);
+    message.title = "at evil.com".into();
+    message.runbook_url = Some(format!("https://wiki.example.com/{}", "a".repeat(600)));
+    for plain in [false, true] {
+        message.plain = plain;
+        let told = told(&ntfy(), &envelope(message.clone()));
+        let shown = |key: &str| told[key].as_str().unwrap().replace('\u{200b}', "|");
+        let text = shown("message");
+        assert_eq!(shown("title"), "at evil.|com");
+        assert!(text.starts_with("http:|//|evil.|example.|com\n  see x.|com\n\n"), "{text}");
+        assert!(text.contains("Runbook: https:|//|wiki.|example.|com/aaa"), "too long: {text}");
+        let end = format!("{SHORTENED}\nAlerts: https://alerts.example.com/api/alerts");
+        assert!(text.ends_with(&end), "{text}");
+    }
+}
+
+#[test]
 fn answers_are_judged_by_what_is_to_be_done() {
     for (status, body, expected) in [
         (200, r#"{"id":"sPs71M8A2T","event":"message","topic":"t"}"#, "accepted"),

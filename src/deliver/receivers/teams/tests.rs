@@ -140,6 +140,19 @@ fn what_is_cut_says_so() {
 }
 
 #[test]
+fn an_address_that_is_too_long_for_a_button_is_told_in_part() {
+    let mut message = message(vec![section("x", &[])]);
+    message.runbook_url = Some(format!("https://wiki.example.com/{}", "a".repeat(2_000)));
+    let told = told(&teams(), &envelope(message));
+    let card = &told["attachments"][0]["content"];
+    let last = card["body"].as_array().unwrap().last().unwrap()["inlines"][0]["text"].clone();
+    let last = last.as_str().unwrap().replace('\u{200b}', "|");
+    assert!(last.starts_with("Runbook: https:|//|wiki.|example.|com/aaa"), "{last}");
+    assert!(last.ends_with(SHORTENED), "{last}");
+    assert_eq!(card["actions"].as_array().unwrap().len(), 1, "the link has a button");
+}
+
+#[test]
 fn a_plain_card_is_text_without_markup() {
     let mut message = message(vec![section("**b** [x](https://e)", &["<at>c1</at>"])]);
     message.plain = true;

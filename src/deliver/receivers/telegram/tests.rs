@@ -74,6 +74,16 @@ fn only_what_is_of_events_is_disarmed() {
 }
 
 #[test]
+fn an_address_that_is_too_long_for_a_link_is_told_in_part_and_is_none() {
+    let mut message = message(vec![section("x", &[])]);
+    message.runbook_url = Some(format!("https://wiki.example.com/{}", "a".repeat(400)));
+    let told = told(&telegram(), &envelope(message));
+    let text = told["text"].as_str().unwrap().replace('\u{200b}', "|");
+    assert!(text.contains("Runbook: https:|//|wiki.|example.|com/aaa"), "{text}");
+    assert!(text.contains(&format!("{SHORTENED}\nAlerts: https://alerts.")), "{text}");
+}
+
+#[test]
 fn what_is_cut_is_not_where_to_read_more() {
     let mut message = message(vec![section(&"x".repeat(5_000), &[])]);
     for plain in [false, true] {
