@@ -623,3 +623,22 @@ fn what_is_told_to_another_says_for_whom_it_was() {
     let message = word(&notification, &Templates::new(), &context);
     assert_eq!(message.remarks.last().unwrap(), "told here, since oncall takes nothing");
 }
+
+#[test]
+fn what_is_empty_is_no_place() {
+    let placed = |application: &str, service: &str| {
+        let mut told = notification(vec![alert(ID, News::Firing)]);
+        told.labels = map(&[("application", application), ("service", service)]);
+        word(&told, &Templates::new(), &context()).title
+    };
+    assert_eq!(placed("", ""), "CRITICAL crashed: 1 container");
+    assert_eq!(placed("toto", ""), "CRITICAL crashed: 1 container of toto");
+    assert_eq!(placed("", "web"), "CRITICAL crashed: 1 container of service web");
+
+    let mut apart = alert(ID, News::Firing);
+    apart.labels = map(&[("application", ""), ("service", "\u{1b}")]);
+    let told = Notification { labels: map(&[]), ..notification(vec![apart]) };
+    let told = word(&told, &Templates::new(), &context());
+    assert_eq!(told.title, "CRITICAL crashed: 1 container");
+    assert!(!told.text().contains("/\n"), "{}", told.text());
+}

@@ -127,12 +127,12 @@ impl Place {
         let complete = total(notification) == notification.alerts.len() as u64;
         let common = |label: &str| {
             if let Some(value) = notification.labels.get(label) {
-                return Some(name(value));
+                return named(value);
             }
             // Of alerts that are only counted it is not known where they are.
             let mut values = notification.alerts.iter().map(|alert| alert.labels.get(label));
             let first = values.next().flatten().filter(|_| complete)?;
-            values.all(|value| value == Some(first)).then(|| name(first))
+            values.all(|value| value == Some(first)).then(|| named(first)).flatten()
         };
         Place { application: common("application"), service: common("service") }
     }
@@ -140,7 +140,7 @@ impl Place {
     /// What of an alert's place this leaves open.
     fn rest(&self, alert: &AlertNews) -> Option<String> {
         let open = |label: &str, said: &Option<String>| {
-            alert.labels.get(label).filter(|_| said.is_none()).map(name)
+            alert.labels.get(label).filter(|_| said.is_none()).and_then(named)
         };
         let rest = Place {
             application: open("application", &self.application),
@@ -148,6 +148,11 @@ impl Place {
         };
         Some(rest.to_string()).filter(|rest| !rest.is_empty())
     }
+}
+
+/// The name, if it says anything.
+fn named(text: &str) -> Option<String> {
+    Some(name(text)).filter(|name| !name.is_empty())
 }
 
 impl std::fmt::Display for Place {

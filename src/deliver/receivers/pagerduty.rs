@@ -76,8 +76,10 @@ fn event(envelope: &Envelope) -> Value {
     if !fires {
         return event;
     }
-    let label =
-        |name: &str| Some(shorten(&one_line(notification.labels.get(name)?), NAME).into_owned());
+    let label = |name: &str| {
+        let value = notification.labels.get(name).filter(|value| !value.is_empty())?;
+        Some(shorten(&one_line(value), NAME).into_owned())
+    };
     let (application, service) = (label("application"), label("service"));
     let place: Vec<&str> =
         [&application, &service].into_iter().flatten().map(String::as_str).collect();

@@ -81,6 +81,14 @@ fn what_fires_triggers_an_incident() {
 }
 
 #[test]
+fn what_is_empty_is_no_part_of_the_source() {
+    let mut envelope = of(&[News::Firing]);
+    let labels = [("application", ""), ("service", "")].into();
+    Arc::make_mut(&mut envelope.notification).labels = labels;
+    assert_eq!(event(&envelope)["payload"]["source"], "crashed");
+}
+
+#[test]
 fn what_is_over_resolves_the_same_incident() {
     assert_json_snapshot!(told(&pagerduty(), &of(&[News::Over])), @r#"
     {
