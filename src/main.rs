@@ -42,7 +42,10 @@ fn main() -> ExitCode {
 /// How much is logged, of what `RUST_LOG` says: a level, and others for single parts
 /// (`warn,tocsin::http=debug`). And what of that is not understood.
 fn levels(wanted: &str) -> (Targets, Vec<&str>) {
-    let mut levels = Targets::new().with_default(LevelFilter::INFO);
+    // What it says of a certificate is said again by whoever deals with it, in words.
+    let mut levels = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("rustls_platform_verifier", LevelFilter::OFF);
     let mut ignored = Vec::new();
     for part in wanted.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (target, level) = part.split_once('=').unwrap_or(("", part));
@@ -65,6 +68,13 @@ mod tests {
     use tracing::Level;
 
     use super::*;
+
+    #[test]
+    fn what_is_told_in_words_is_not_logged_as_well_unless_it_is_asked_for() {
+        let target = "rustls_platform_verifier::verification::others";
+        assert!(!levels("debug").0.would_enable(target, &Level::ERROR));
+        assert!(levels("rustls_platform_verifier=warn").0.would_enable(target, &Level::ERROR));
+    }
 
     #[test]
     fn rust_log_is_a_level_and_others_for_parts() {

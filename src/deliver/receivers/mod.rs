@@ -2,6 +2,7 @@
 
 mod address;
 mod alertmanager;
+mod certificate;
 mod console;
 mod discord;
 mod email;
@@ -251,8 +252,11 @@ fn in_a_line(words: &str) -> String {
     shorten(&first, 300).into_owned()
 }
 
-/// An error with all that caused it, each said once.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+/// An error with all that caused it, each said once; of a certificate that was not taken, what to do.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(words) = certificate::refused(error) {
+        return words;
+    }
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

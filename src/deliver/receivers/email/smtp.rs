@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::address::{host, is_loopback, percent_decoded};
 use super::super::outbound::{self, LookupError};
-use super::super::{in_a_line, no_answer_within};
+use super::super::{certificate, in_a_line, no_answer_within};
 use super::replies::Replies;
 
 /// Where to deliver mail, and how to get in. Holds secrets, so there is no `Debug`.
@@ -311,7 +311,7 @@ impl Failure {
             let words = error.source().map(ToString::to_string).unwrap_or_default();
             return Failure::Reply(code.into(), format!("{code} {words}"));
         }
-        let words = root_cause(error);
+        let words = certificate::refused(error).unwrap_or_else(|| root_cause(error));
         if error.is_client() || error.is_tls() || is_bad_certificate(error) {
             Failure::Setup(words)
         } else {
