@@ -249,7 +249,11 @@ fn make_ready(
         return Ok(None);
     };
     let news = draft.news_of(&group.key)?;
-    let took_it = who_took_it(rules, &group.key, &news, &delivery.to);
+    let to = match &route {
+        Route::To(other) => other.clone(),
+        Route::Here | Route::Wait(_) => delivery.to.clone(),
+    };
+    let took_it = who_took_it(rules, &group.key, &news, &delivery.to, to == group.key.receiver);
     let route = match &took_it {
         Some(other) => health::route_to(draft, &delivery, other)?,
         None => route,
@@ -297,33 +301,93 @@ fn on_its_way(draft: &mut Draft<'_>, delivery: Delivery, route: Route) -> Option
     None
 }
 
-/// Who the next message of a group is to go to, if all its news are ends of what others took in place of
-/// its receiver, or if there are such for `to`.
+/// For whom something is that a group has to tell.
+#[derive(PartialEq, Eq)]
+enum Concerns {
+    /// Its receiver or, while that is down, who stands in for it.
+    Anyone,
+    /// Its receiver, which heard the beginning of what this ends: nobody else is to hear of that.
+    Itself,
+    /// Who alone took the beginning of what this ends, in place of the receiver, and is there to be told.
+    Other(Arc<str>),
+}
+
+impl Concerns {
+    fn of(rules: &Rules, entry: &Entry, news: News) -> Concerns {
+        let said = entry.told.stretches().chain(entry.maybe.stretches());
+        let fires = said.filter(|told| news.is_end() && !told.over && !told.goes_on);
+        let takers: Vec<Option<Arc<str>>> = fires.map(|told| told.by_way_of).collect();
+        let is_there = |name: &Arc<str>| rules.has_receiver(name);
+        match takers.into_iter().reduce(|one, other| one.and(other)) {
+            None => Concerns::Anyone,
+            Some(None) => Concerns::Itself,
+            Some(Some(other)) if is_there(&other) => Concerns::Other(other),
+            Some(Some(_)) => Concerns::Anyone,
+        }
+    }
+
+    /// Whether it belongs in a message that is only for who `took_it`, or for `to`.
+    fn is_told(&self, group: &GroupKey, took_it: Option<&Arc<str>>, to: &Arc<str>) -> bool {
+        match (self, took_it) {
+            (Concerns::Anyone, took_it) => took_it.is_none(),
+            (Concerns::Itself, None) => *to == group.receiver,
+            (Concerns::Itself, Some(took_it)) => *took_it == group.receiver,
+            (Concerns::Other(other), took_it) => Some(other) == took_it,
+        }
+    }
+}
+
+/// Who the next message of a group is to go to and nobody else, if all its news are ends, each for those
+/// who heard the beginning; one for `to` before the others. Where its receiver is there, that is told of
+/// its own along with all else.
 fn who_took_it(
     rules: &Rules,
     group: &GroupKey,
     news: &[Arc<Interval>],
     to: &Arc<str>,
+    is_there: bool,
 ) -> Option<Arc<str>> {
     let entries = news.iter().filter_map(|it| it.ledger.iter().find(|entry| entry.group == *group));
     let of_entries = entries.filter(|entry| entry.is_to_be_told());
-    let mut others: Vec<Option<Arc<str>>> =
-        of_entries.map(|entry| taken_by(rules, entry, entry.news?)).collect();
-    match others.contains(&Some(to.clone())) {
+    let (mut others, mut itself) = (Vec::new(), None);
+    for entry in of_entries {
+        match Concerns::of(rules, entry, entry.news?) {
+            Concerns::Other(other) => others.push(other),
+            Concerns::Itself if !is_there => itself = Some(group.receiver.clone()),
+            Concerns::Itself | Concerns::Anyone => return None,
+        }
+    }
+    match others.contains(to) {
         true => Some(to.clone()),
-        false if others.contains(&None) => None,
-        false => others.pop().flatten(),
+        false => others.pop().or(itself),
     }
 }
 
-/// Who alone took the beginning of what this is the end of, in place of the group's receiver, and is there
-/// to be told.
-fn taken_by(rules: &Rules, entry: &Entry, news: News) -> Option<Arc<str>> {
-    let said = entry.told.stretches().chain(entry.maybe.stretches());
-    let fires = said.filter(|told| news.is_end() && !told.over && !told.goes_on);
-    let takers: Vec<Option<Arc<str>>> = fires.map(|told| told.by_way_of).collect();
-    let is_there = |name: &Arc<str>| rules.has_receiver(name);
-    takers.into_iter().reduce(|one, other| one.and(other)).flatten().filter(is_there)
+/// Has what waits for one alone make way for what others are to hear of the same group.
+pub(super) fn make_way(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    group: &Group,
+    waiting: &DeliveryId,
+) -> Result<(), Missing> {
+    if group.news == 0 || rules.fallback(&group.key.receiver).is_none() {
+        return Ok(());
+    }
+    let now = draft.now;
+    let Some(delivery) = draft.delivery(waiting)? else { return Ok(()) };
+    let is_put_off = delivery.attempts == 0 && !delivery.next_attempt.is_due(now);
+    if delivery.lease.is_none() && (is_put_off || delivery.goes_to_who_took_it()) {
+        let news = draft.news_of(&group.key)?;
+        let entries = news.iter().flat_map(|it| &it.ledger).filter(|it| it.group == group.key);
+        let mut to_be_told = entries.filter(|entry| entry.is_to_be_told());
+        let is_for_all = |entry: &Entry| {
+            entry.news.is_some_and(|news| Concerns::of(rules, entry, news) == Concerns::Anyone)
+        };
+        if to_be_told.any(is_for_all) {
+            draft.put_delivery(delivery.moved_to(group.key.receiver.clone(), now));
+        }
+    }
+    Ok(())
 }
 
 /// Leases what is ready, to be told in one message.
@@ -445,6 +509,7 @@ fn firing_known(
         return Ok(group.firing);
     }
     let to = took_it.cloned().or_else(|| settle::by_way_of(delivery));
+    let to = to.filter(|to| *to != group.key.receiver);
     let fires = draft.firing_of(&group.key)?;
     let entries = fires.iter().flat_map(|interval| &interval.ledger);
     let of_group = entries.filter(|entry| entry.group == group.key && entry.firing);
@@ -492,7 +557,8 @@ fn compose(
                 _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
             // What others took ends in a message of its own, to them.
-            (taken_by(rules, entry, news).as_ref() == took_it).then_some((interval, news))
+            let concerns = Concerns::of(rules, entry, news);
+            concerns.is_told(&group.key, took_it, &delivery.to).then_some((interval, news))
         })
         .collect();
     // What has to last begins when it is due, be it that nobody was there to see it.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::draft::{Draft, Missing};
-use super::suppress;
 use super::types::*;
+use super::{claim, suppress};
 use crate::clock::Timestamp;
 use crate::rules::{On, Rules};
 
@@ -39,11 +39,11 @@ fn pace(rules: &Rules, key: &GroupKey) -> Pace {
 /// Looks at a group: whether it is time for it to speak, and if not, when it will be.
 pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Result<(), Missing> {
     let Some(mut group) = draft.group(key)? else { return Ok(()) };
-    if group.waiting.is_some() {
+    if let Some(waiting) = group.waiting.clone() {
         // What it says is put together when it is claimed; what comes after, when it is settled.
         group.timer = None;
-        draft.put_group(group);
-        return Ok(());
+        draft.put_group(group.clone());
+        return claim::make_way(draft, rules, &group, &waiting);
     }
     let now = draft.now;
     let due_at = group.timer.map_or(now, |timer| timer.due_at.min(now));

@@ -183,8 +183,13 @@ fn chain_of(
     delivery: &Delivery,
 ) -> Result<Vec<Health>, Missing> {
     let group = &delivery.group;
-    let mut chain = vec![group.receiver.clone()];
-    while let Some(next) = after(rules, group, chain.last().unwrap_or(&group.receiver)) {
+    // Where that is no longer in the file, it stays where it is.
+    let first = match rules.has_receiver(&group.receiver) {
+        true => &group.receiver,
+        false => &delivery.to,
+    };
+    let mut chain = vec![first.clone()];
+    while let Some(next) = after(rules, group, chain.last().unwrap_or(first)) {
         if chain.contains(&next) {
             break;
         }

@@ -345,10 +345,10 @@ fn resolve_doubt(
     for saying in &notification.says {
         by_alert.entry(&saying.alert).or_default().push(saying);
     }
-    // Who stands in hears it for whom the group tells as well, and for nobody else.
+    // Each hears it for itself: who stands in does not hear it for whom the group tells, nor the other way.
     let counts_for = |before: &Told| {
-        let other = before.by_way_of.as_ref();
-        other.is_none_or(|other| Some(other) == to.as_ref() || !rules.has_receiver(other))
+        let is_gone = |other: &Arc<str>| !rules.has_receiver(other);
+        before.by_way_of == to || before.by_way_of.as_ref().is_some_and(is_gone)
     };
     let is_overtaken = |interval: &Interval, before: &Told| {
         let mut says = by_alert.get(&interval.alert).into_iter().flatten();
@@ -486,7 +486,7 @@ fn bury(
 fn go_on(draft: &mut Draft<'_>, rules: &Rules, delivery: &Delivery) -> Result<(), Missing> {
     if let Some(mut group) = draft.group(&delivery.group)? {
         // What another was told is not what those whom the group tells have to be spared.
-        if !delivery.goes_to_who_took_it() {
+        if !delivery.goes_to_who_took_it() || delivery.instead_of().is_none() {
             group.last_told = Some(draft.now);
         }
         if group.waiting.as_ref() == Some(&delivery.id) {

@@ -747,7 +747,7 @@ impl Delivery {
         Some(&self.group.receiver).filter(|receiver| **receiver != self.to)
     }
 
-    /// Whether it ends what another took in place of whom the group tells, and goes there for that.
+    /// Whether it only ends what whom it goes to heard the beginning of, and is for nobody else.
     #[must_use]
     pub fn goes_to_who_took_it(&self) -> bool {
         let says = self.notification.iter().flat_map(|notification| &notification.says);
@@ -926,7 +926,7 @@ pub struct Saying {
     /// Whether a delivery that this one took the place of may have been heard to say so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub doubtful: bool,
-    /// Whether it is the end of what another took in place of whom the group tells, and goes there.
+    /// Whether it is the end of what whom it goes to heard the beginning of, and goes to nobody else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_who_took_it: bool,
 }

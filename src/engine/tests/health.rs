@@ -210,6 +210,100 @@ fn the_end_of_what_a_fallback_took_does_not_try_the_receiver() {
     assert_eq!(&*told[0].delivery.to, "spare");
 }
 
+/// Whom each message claimed now goes to, with what it says, all of them taken.
+fn told(world: &mut World) -> Vec<(String, Vec<(String, News)>)> {
+    let claimed = world.claim();
+    let told = claimed.iter().filter(|one| one.notification.notice.is_none()).map(|one| {
+        let said = said(std::slice::from_ref(&*one.notification)).remove(0);
+        (one.delivery.to.to_string(), said)
+    });
+    let told = told.collect();
+    for claimed in &claimed {
+        assert_ne!(world.settle(claimed, &SENT), Settled::Lost);
+    }
+    told
+}
+
+fn told_of(to: &str, container: &str, news: News) -> (String, Vec<(String, News)>) {
+    (to.to_owned(), vec![(container.to_owned(), news)])
+}
+
+/// `ops` is well again.
+fn mend(world: &mut World) {
+    let now = world.now;
+    let keys = Keys { receivers: ["ops".into()].into(), ..Keys::default() };
+    world.transact(keys, |snapshot| try_again(snapshot, &["ops".into()], now));
+}
+
+#[test]
+fn the_end_of_what_a_receiver_heard_waits_for_it() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    assert_eq!(told(&mut world), [told_of("ops", "a", News::Firing)]);
+    crash(&mut world, "b");
+    sent(&mut world, &gone());
+    assert_eq!(told(&mut world), [told_of("spare", "b", News::Firing)]);
+    world.hear("a", "RUNNING", 60);
+    world.wait(301);
+    assert_eq!(sent(&mut world, &gone()), [pair("ops", "crashed")], "it is what tries it");
+    world.wait(60);
+    assert_eq!(told(&mut world), [], "`spare` never heard that it began");
+    mend(&mut world);
+    world.wait(300);
+    assert_eq!(told(&mut world), [told_of("ops", "a", News::Over)]);
+}
+
+#[test]
+fn who_heard_that_it_fires_and_who_heard_that_it_still_does_hear_both_of_the_end() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    assert_eq!(told(&mut world), [told_of("ops", "a", News::Firing)]);
+    crash(&mut world, "b");
+    sent(&mut world, &gone());
+    told(&mut world);
+    world.wait(4 * 3600);
+    sent(&mut world, &gone());
+    let told_again = [told(&mut world), told(&mut world)].concat();
+    assert!(told_again.contains(&told_of("spare", "a", News::StillFiring)), "{told_again:?}");
+    mend(&mut world);
+    crash(&mut world, "c");
+    told(&mut world);
+    let now = world.now.since(at(0)).as_secs();
+    world.hear("a", "RUNNING", now);
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        world.wait(301);
+        ends.extend(told(&mut world));
+        ends.extend(told(&mut world));
+    }
+    ends.retain(|(_, said)| said[0].0 == "a");
+    assert_eq!(ends, [told_of("ops", "a", News::Over), told_of("spare", "a", News::Over)]);
+}
+
+#[test]
+fn a_fallback_that_takes_nothing_keeps_back_nothing_of_a_receiver_that_is_well() {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.group_by = vec!["service".into()];
+    let fallbacks = [("ops".into(), "spare".into())].into();
+    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks);
+    let mut world = World::new(rules.with_receivers(["spare".into()]));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    assert_eq!(told(&mut world), [told_of("spare", "a", News::Firing)]);
+    mend(&mut world);
+    world.hear("a", "RUNNING", 60);
+    world.wait(301);
+    assert!(sent(&mut world, &SENT).is_empty(), "it is only moved");
+    assert_eq!(sent(&mut world, &failed()), [pair("spare", "crashed")]);
+    let now = world.now.since(at(0)).as_secs();
+    world.hear("b", "CRASHED", now);
+    world.wait(1);
+    assert_eq!(told(&mut world), [told_of("ops", "b", News::Firing)]);
+    world.wait(301);
+    world.claim();
+    assert_eq!(told(&mut world), [told_of("spare", "a", News::Over)]);
+}
+
 #[test]
 fn a_start_tries_receivers_that_were_down() {
     let mut world = down();
