@@ -1,8 +1,9 @@
 //! Mail over SMTP: one mail with all recipients in it, and each recipient judged by itself.
 
+mod conversation;
 mod mail;
 mod picture;
-mod replies;
+mod session;
 mod smtp;
 
 use std::time::Duration;
@@ -113,7 +114,9 @@ fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accep
                 reached.push(mailbox);
             }
             Judgement::Refused(words) => refused.push(format!("{mailbox}: {words}")),
-            Judgement::Transient(words) => delayed.push(format!("{mailbox}: {words}")),
+            Judgement::Transient(words) | Judgement::Untried(words) => {
+                delayed.push(format!("{mailbox}: {words}"))
+            }
             Judgement::Unknown(words) => lost.push(format!("{mailbox}: {words}")),
             Judgement::Destination(words) => closed.push(words),
         }
@@ -140,5 +143,7 @@ fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accep
     Ok(Accepted { answer, complaint, handle: None })
 }
 
+#[cfg(test)]
+mod scripted;
 #[cfg(test)]
 mod tests;
