@@ -6,10 +6,13 @@ mod picture;
 mod session;
 mod smtp;
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use lettre::Address;
 use lettre::message::Mailbox;
 
 use self::smtp::{Judgement, Server};
@@ -23,6 +26,9 @@ pub(super) struct Email {
     /// What one attempt may take: a little less than the caller allows, so that it is this that
     /// ends it, and can say who has been reached.
     timeout: Duration,
+    /// When a mailbox was last tried and did not take the mail. Who takes long to fail is tried after
+    /// those whom that may cost their turn.
+    failed: Mutex<HashMap<String, Instant>>,
 }
 
 /// What is wrong, and at which key. An empty URL is not: it says that the receiver is off.
@@ -75,7 +81,25 @@ impl Email {
             from: mailbox(from)?,
             to: to.iter().map(|to| mailbox(to)).collect::<Result<_, _>>()?,
             timeout: timeout.mul_f32(0.9),
+            failed: Mutex::default(),
         })
+    }
+
+    /// Puts first who has not failed, and last who failed last.
+    fn sort(&self, mailboxes: &mut [&Address]) {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.sort_by_key(|to| failed.get(to.as_ref() as &str));
+    }
+
+    fn note(&self, judged: &[(String, Judgement)]) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (mailbox, judgement) in judged {
+            match judgement {
+                Judgement::Reached(_) => failed.remove(mailbox),
+                Judgement::Untried(_) => None,
+                _ => failed.insert(mailbox.clone(), Instant::now()),
+            };
+        }
     }
 }
 
@@ -85,7 +109,7 @@ impl Sender for Email {
             let bytes = mail::bytes(envelope, &self.from, &self.to)
                 .map_err(|detail| SendError::Message { detail })?;
             // Others may have it of another receiver, for which this one stands in.
-            let (before, missing): (Vec<_>, Vec<_>) = self
+            let (before, mut missing): (Vec<_>, Vec<_>) = self
                 .to
                 .iter()
                 .map(|to| &to.email)
@@ -94,8 +118,10 @@ impl Sender for Email {
             if missing.is_empty() {
                 return conclude(&before, Vec::new());
             }
+            self.sort(&mut missing);
             let judged =
                 self.server.deliver(&bytes, &self.from.email, &missing, self.timeout).await;
+            self.note(&judged);
             conclude(&before, judged)
         }
         .boxed()
@@ -121,8 +147,15 @@ fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accep
             Judgement::Destination(words) => closed.push(words),
         }
     }
+    // What is to be tried again for some is over for these, and nothing else says so.
+    let complaint = (!refused.is_empty()).then(|| format!("refused for {}", refused.join("; ")));
+    let and_complaint = |mut words: Vec<String>| {
+        words.extend(complaint.clone());
+        words.join("; ")
+    };
     if !lost.is_empty() {
-        return Err(SendError::Unknown { detail: lost.join("; "), reached });
+        lost.append(&mut delayed);
+        return Err(SendError::Unknown { detail: and_complaint(lost), reached });
     }
     // If someone was reached, the next attempt finds the same trouble, and has only it to report.
     if let Some(detail) = closed.first().filter(|_| reached.len() == before.len()) {
@@ -130,16 +163,12 @@ fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accep
     }
     delayed.extend(closed);
     if !delayed.is_empty() {
-        return Err(SendError::Transient {
-            detail: delayed.join("; "),
-            retry_after: None,
-            reached,
-        });
+        let detail = and_complaint(delayed);
+        return Err(SendError::Transient { detail, retry_after: None, reached });
     }
     if reached.is_empty() {
         return Err(SendError::Message { detail: refused.join("; ") });
     }
-    let complaint = (!refused.is_empty()).then(|| format!("refused for {}", refused.join("; ")));
     Ok(Accepted { answer, complaint, handle: None })
 }
 

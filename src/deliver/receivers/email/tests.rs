@@ -1,6 +1,7 @@
 use base64::Engine;
 use insta::assert_snapshot;
 
+use super::scripted::{HANG, Scripted};
 use super::*;
 use crate::deliver::receivers::tests::{at, envelope, message, section};
 use crate::event::State;
@@ -207,6 +208,39 @@ fn a_closed_door_is_the_destinations_unless_someone_got_in() {
     );
     let both = concluded(&[], &[("a", reached("250")), ("b", closed)]);
     assert!(matches!(both, Err(SendError::Transient { reached, .. }) if reached == ["a"]));
+}
+
+#[test]
+fn who_is_refused_is_named_though_others_are_tried_again() {
+    let refused = || ("a", Judgement::Refused("550 no such user".into()));
+    let later = || ("b", Judgement::Transient("451 later".into()));
+    let words = |judged: &[(&str, Judgement)]| concluded(&[], judged).unwrap_err().to_string();
+    let expected = "b: 451 later; refused for a: 550 no such user";
+    assert_eq!(words(&[refused(), later()]), expected);
+    let lost = ("c", Judgement::Unknown("no answer".into()));
+    assert_eq!(words(&[refused(), later(), lost]), format!("c: no answer; {expected}"));
+}
+
+#[tokio::test]
+async fn who_was_not_tried_is_tried_first_the_next_time() {
+    // Alice's mailbox takes all the time there is, for as long as it is there.
+    let server = Scripted::new(|asked| asked.starts_with("RCPT TO:<alice").then_some(HANG));
+    let email = Email::new(
+        &server.url(),
+        "a@example.com",
+        &["alice@example.com".into(), "bob@example.com".into()],
+        Duration::from_millis(500),
+    )
+    .unwrap();
+    let mut envelope = envelope(message(Vec::new()));
+    assert!(email.send(&envelope).await.is_err());
+    assert_eq!(server.asked("RCPT TO:<bob").len(), 0);
+    let second = email.send(&envelope).await;
+    let Err(SendError::Transient { reached, .. }) = second else { panic!("{second:?}") };
+    assert_eq!(reached, ["bob@example.com"]);
+    envelope.reached = reached;
+    assert!(email.send(&envelope).await.is_err());
+    assert_eq!(server.asked("RCPT TO:<bob").len(), 1);
 }
 
 #[tokio::test]
