@@ -23,9 +23,7 @@ pub(super) fn bytes(
     to: &[Mailbox],
 ) -> Result<Vec<u8>, String> {
     let message = &envelope.message;
-    // Message ids are ASCII, which not every domain is.
-    let domain = Some(from.email.domain()).filter(|domain| domain.is_ascii());
-    let domain = domain.unwrap_or("tocsin.invalid");
+    let domain = from.email.domain();
     // The root is no mail that was ever sent: all mails of the thread refer to it, the first too,
     // so that they are siblings even where one of them is lost.
     let root = format!("<{}@{domain}>", id(&envelope.thread));
@@ -43,7 +41,12 @@ pub(super) fn bytes(
         .raw_header(header("X-Auto-Response-Suppress", "All"))
         .raw_header(header("List-Id", &list));
     for to in to {
-        mail = mail.to(to.clone());
+        // With an address beyond ASCII in it, it would be a mail that few servers take (RFC 6532), for
+        // all who get it. Of a blind copy the mail says nothing.
+        mail = match to.email.user().is_ascii() {
+            true => mail.to(to.clone()),
+            false => mail.bcc(to.clone()),
+        };
     }
     let text = shorten(&message.text(), BODY).into_owned();
     let mail = if message.plain {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lettre::Address;
+use lettre::address::AddressError;
 use lettre::message::Mailbox;
 
 use self::smtp::{Judgement, Server};
@@ -39,8 +40,17 @@ pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static st
     {
         errors.push(("smtp_url", error));
     }
-    if let Err(error) = mailbox(from) {
-        errors.push(("from", error));
+    match mailbox(from) {
+        Err(error) => errors.push(("from", error)),
+        Ok(from) if !from.email.user().is_ascii() => {
+            let error = format!(
+                "sends as {:?}, which stands in every mail, and few servers take one with letters \
+                 beyond ASCII before the @; name another",
+                from.email.user()
+            );
+            errors.push(("from", error));
+        }
+        Ok(_) => {}
     }
     if to.is_empty() {
         errors.push(("to", "names no mailbox; name at least one".to_owned()));
@@ -61,12 +71,20 @@ pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static st
     errors
 }
 
+/// The mailbox, with its domain in ASCII (RFC 5891), as every server takes it.
 fn mailbox(text: &str) -> Result<Mailbox, String> {
-    text.parse().map_err(|error| {
+    let wrong = |error: AddressError| {
         format!(
             "{text:?} is no mailbox ({error}); write name@example.com, or Name <name@example.com>"
         )
-    })
+    };
+    let mut mailbox: Mailbox = text.parse().map_err(wrong)?;
+    if !mailbox.email.domain().is_ascii() {
+        let domain = idna::domain_to_ascii(mailbox.email.domain());
+        let domain = domain.map_err(|_| wrong(AddressError::InvalidDomain))?;
+        mailbox.email = Address::new(mailbox.email.user(), domain).map_err(wrong)?;
+    }
+    Ok(mailbox)
 }
 
 impl Email {

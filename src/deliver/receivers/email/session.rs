@@ -138,8 +138,8 @@ impl Session {
     ) -> Result<String, (Phase, Failure)> {
         let at = |phase| move |failure| (phase, failure);
         let mut begin = format!("MAIL FROM:<{from}>");
-        // Whether an address needs SMTPUTF8 (RFC 6531). The mail itself is always ASCII.
-        if !(from.to_string().is_ascii() && to.to_string().is_ascii()) {
+        // What the address of a recipient may need (RFC 6531). The mail itself is always ASCII.
+        if !to.user().is_ascii() {
             if self.offered("SMTPUTF8").is_none() {
                 let words = "the server takes no addresses beyond ASCII (SMTPUTF8)";
                 return Err((Phase::Rcpt, Failure::Recipient(words.into())));

@@ -152,6 +152,31 @@ fn a_plain_mail_has_no_html() {
     assert!(mail.contains("Message-ID: <d-17@example.com>"));
 }
 
+#[test]
+fn no_address_puts_a_letter_beyond_ascii_into_a_mail() {
+    let from = mailbox("tócsin <alerts@bücher.example>").unwrap();
+    let to = ["Bob <bob@bücher.example>", "Bübe <bübe@example.com>", "al@example.com"];
+    let to = to.map(|to| mailbox(to).unwrap());
+    let mail = mail::bytes(&envelope(message(Vec::new())), &from, &to).unwrap();
+    let mail = String::from_utf8(mail).unwrap();
+    assert!(mail.is_ascii(), "{mail}");
+    let headers = headers(&mail);
+    let value = |name: &str| &headers.iter().find(|(known, _)| known == name).unwrap().1;
+    assert_eq!(value("To"), "Bob <bob@xn--bcher-kva.example>, al@example.com");
+    assert!(value("From").ends_with(" <alerts@xn--bcher-kva.example>"), "{}", value("From"));
+    assert_eq!(value("Message-ID"), "<d-17@xn--bcher-kva.example>");
+
+    let alone = mail::bytes(&envelope(message(Vec::new())), &from, &to[1..2]).unwrap();
+    assert!(alone.is_ascii());
+}
+
+#[test]
+fn who_sends_is_named_in_ascii() {
+    let wrong = |from: &str| validate("", from, &["al@example.com".into()]);
+    assert!(matches!(&wrong("bübe@example.com")[..], [("from", _)]));
+    assert_eq!(wrong("al@bücher.example"), []);
+}
+
 fn reached(words: &str) -> Judgement {
     Judgement::Reached(words.into())
 }
