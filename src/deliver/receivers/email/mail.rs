@@ -22,7 +22,7 @@ pub(super) fn bytes(
     from: &Mailbox,
     to: &[Mailbox],
 ) -> Result<Vec<u8>, String> {
-    let message = &envelope.message;
+    let message = &bounded(&envelope.message);
     let domain = from.email.domain();
     // The root is no mail that was ever sent: all mails of the thread refer to it, the first too,
     // so that they are siblings even where one of them is lost.
@@ -48,7 +48,7 @@ pub(super) fn bytes(
             false => mail.bcc(to.clone()),
         };
     }
-    let text = shorten(&message.text(), BODY).into_owned();
+    let text = message.text();
     let mail = if message.plain {
         mail.singlepart(SinglePart::plain(text))
     } else {
@@ -74,6 +74,16 @@ pub(super) fn bytes(
     };
     let mail = mail.map_err(|error| format!("the mail cannot be put together: {error}"))?;
     Ok(mail.formatted())
+}
+
+/// The message with no more of a template's words than there is room for. What else it says is below
+/// them, and is never long.
+fn bounded(message: &Message) -> Message {
+    let mut message = message.clone();
+    if let Body::Custom(text) = &mut message.body {
+        *text = shorten(text, BODY).into_owned();
+    }
+    message
 }
 
 /// A boundary that is always the same for this mail: lettre's own are random, and these bytes are
@@ -142,7 +152,7 @@ fn html(message: &Message, picture: Option<&str>) -> String {
     );
     match &message.body {
         Body::Custom(text) => {
-            let text = escape(&shorten(text, BODY));
+            let text = escape(text);
             html.push_str(&format!("<div style=\"white-space: pre-wrap\">{text}</div>\n"));
         }
         Body::Sections(sections) => {

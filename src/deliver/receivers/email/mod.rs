@@ -59,7 +59,7 @@ pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static st
     for to in to {
         match mailbox(to).map(|to| to.email.to_string()) {
             Err(error) => errors.push(("to", error)),
-            Ok(address) if seen.iter().any(|other| other.eq_ignore_ascii_case(&address)) => {
+            Ok(address) if is_among(&address, &seen) => {
                 let error = format!(
                     "names {address} more than once, who would get each mail as often; name it once"
                 );
@@ -69,6 +69,12 @@ pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static st
         }
     }
     errors
+}
+
+/// Whether a mailbox is one of these. A server may tell two apart by their case alone, and none does
+/// (RFC 5321 §2.4).
+fn is_among(address: &str, others: &[String]) -> bool {
+    others.iter().any(|other| other.eq_ignore_ascii_case(address))
 }
 
 /// The mailbox, with its domain in ASCII (RFC 5891), as every server takes it.
@@ -131,7 +137,7 @@ impl Sender for Email {
                 .to
                 .iter()
                 .map(|to| &to.email)
-                .partition(|to| envelope.reached.contains(&to.to_string()));
+                .partition(|to| is_among(to.as_ref(), &envelope.reached));
             let before: Vec<String> = before.into_iter().map(ToString::to_string).collect();
             if missing.is_empty() {
                 return conclude(&before, Vec::new());

@@ -146,6 +146,21 @@ fn no_line_is_longer_than_998_octets() {
 }
 
 #[test]
+fn however_long_a_template_what_is_said_below_it_is_said_in_text_and_html() {
+    let message = Message {
+        body: Body::Custom("x ".repeat(40_000)),
+        states: Some(states()),
+        remarks: vec!["told here, since ops takes nothing".into()],
+        ..message(Vec::new())
+    };
+    let mail = bytes(message).replace("=\r\n", "");
+    let (text, html) = mail.split_once("Content-Type: text/html").unwrap();
+    for said in ["shortened", "The states of container", "told here, since ops takes nothing"] {
+        assert!(text.contains(said) && html.contains(said), "{said}");
+    }
+}
+
+#[test]
 fn a_plain_mail_has_no_html() {
     let mail = bytes(Message { plain: true, ..message(vec![section("a", &["b"])]) });
     assert!(!mail.contains("text/html"));
@@ -282,6 +297,17 @@ async fn a_server_that_cannot_be_reached_is_transient() {
     assert!(matches!(&error, SendError::Transient { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn who_has_it_is_known_in_whichever_case_the_mailbox_is_written() {
+    let server = Scripted::new(|_| None);
+    let to = ["Al@Example.com".to_owned()];
+    let email = Email::new(&server.url(), "a@example.com", &to, Duration::from_secs(5)).unwrap();
+    let reached = vec!["al@example.com".to_owned()];
+    let envelope = Envelope { reached, ..envelope(message(Vec::new())) };
+    assert!(email.send(&envelope).await.is_ok());
+    assert_eq!(server.asked("RCPT"), [""; 0]);
 }
 
 /// What is known of a container that ran, crashed at 14:02:01 and was told of six seconds later.
