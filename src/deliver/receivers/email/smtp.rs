@@ -1,5 +1,5 @@
-//! The conversation with an SMTP server: one transaction for each recipient, and what its replies
-//! mean (RFC 5321; FACTS.md, "Mail").
+//! A mail server, and a mail's way to it: one transaction for each recipient, and what comes of it
+//! for each (RFC 5321; FACTS.md, "Mail").
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
