@@ -52,7 +52,7 @@ impl Stirred {
     fn by_writing(changes: &Changes) -> Stirred {
         Stirred {
             timers: !changes.groups.is_empty() || !changes.intervals.is_empty(),
-            deliveries: changes.deliveries.iter().any(is_waiting),
+            deliveries: changes.deliveries.iter().any(is_waiting) || !changes.hurried.is_empty(),
         }
     }
 }

@@ -58,6 +58,7 @@ pub(super) struct Draft<'a> {
     checkpoints: BTreeMap<Arc<str>, Checkpoint>,
     pruned: Option<Pruned>,
     deliveries_removed: Vec<DeliveryId>,
+    hurried: BTreeMap<Arc<str>, Timestamp>,
     touched: BTreeSet<GroupKey>,
     fired: BTreeMap<IntervalId, Fired>,
     parts_changed: BTreeMap<AlertKey, PartsChanged>,
@@ -117,6 +118,7 @@ impl<'a> Draft<'a> {
             checkpoints: BTreeMap::new(),
             pruned: None,
             deliveries_removed: Vec::new(),
+            hurried: BTreeMap::new(),
             touched: BTreeSet::new(),
             fired: BTreeMap::new(),
             parts_changed: BTreeMap::new(),
@@ -262,6 +264,11 @@ impl<'a> Draft<'a> {
         }
         let ids = self.snapshot.done.iter();
         Ok(ids.filter_map(|id| self.snapshot.deliveries.get(id)).cloned().collect())
+    }
+
+    /// Has all that waits for a receiver tried now.
+    pub(super) fn hurry(&mut self, receiver: &Arc<str>) {
+        self.hurried.insert(receiver.clone(), self.now);
     }
 
     pub(super) fn remove_delivery(&mut self, id: DeliveryId) {
@@ -668,6 +675,7 @@ impl<'a> Draft<'a> {
             checkpoints: self.checkpoints.into_values().collect(),
             pruned: self.pruned,
             deliveries_removed: self.deliveries_removed,
+            hurried: self.hurried,
             ..Changes::default()
         };
         // In the order in which they were made: the store numbers them anew.

@@ -335,11 +335,11 @@ fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), M
     }
     if let Some(down) = &health.down {
         let back_at = Some(draft.now);
-        if let Some(fallback) = rules.fallback(&health.receiver) {
-            // Whoever heard that it is down, in place of the fallback, hears that it is back.
-            let heard = down.told.as_ref().filter(|told| rules.has_receiver(told));
+        // Whoever heard that it is down, be it in place of the fallback, hears that it is back.
+        if let Some(heard) = who_heard(draft, rules, &health.receiver, down)? {
+            let fallback = rules.fallback(&health.receiver).unwrap_or(&heard);
             let delivery = tell(draft, fallback, &health.receiver, down, back_at)?;
-            draft.put_delivery(Delivery { to: heard.unwrap_or(fallback).clone(), ..delivery });
+            draft.put_delivery(Delivery { to: heard, ..delivery });
         }
         // Whoever reads there learns what went elsewhere.
         if down.missed_in_all > 0 {
@@ -348,8 +348,42 @@ fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), M
         }
     }
     let Health { receiver, resting_until, .. } = health;
+    // What waited for it to be tried again waits no more.
+    draft.hurry(&receiver);
     draft.put_health(Health { resting_until, ..Health::well(receiver) });
     Ok(())
+}
+
+/// Who heard that a receiver is down, or may have. If nobody has yet, nobody is told of it any more.
+fn who_heard(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    receiver: &Arc<str>,
+    down: &Down,
+) -> Result<Option<Arc<str>>, Missing> {
+    if let Some(told) = &down.told {
+        return Ok(Some(told.clone()).filter(|told| rules.has_receiver(told)));
+    }
+    let Some(fallback) = rules.fallback(receiver) else { return Ok(None) };
+    let first = group::speak(&mut speaker(fallback, receiver, down), down.since, down.since).id;
+    let Some(delivery) = draft.delivery(&first)? else { return Ok(None) };
+    if delivery.status != Status::Pending {
+        return Ok(None);
+    }
+    if delivery.lease.is_some() || delivery.doubtful {
+        return Ok(Some(delivery.to));
+    }
+    let (status, ended_at) = (Status::Superseded, Some(draft.now));
+    draft.put_delivery(Delivery { status, ended_at, ..delivery });
+    Ok(None)
+}
+
+/// Who tells `to` that a receiver is down, and that it is back. There is no such group, but its thread and
+/// its messages are named as those of others are.
+fn speaker(to: &Arc<str>, receiver: &Arc<str>, down: &Down) -> Group {
+    let labels = Labels::from([("receiver", &**receiver)]);
+    let key = GroupKey { rule: RECEIVER_DOWN.into(), receiver: to.clone(), labels };
+    Group::new(key, down.since)
 }
 
 /// Notes that a message was told to another than the receiver that it was for.
@@ -389,10 +423,8 @@ fn tell(
     back_at: Option<Timestamp>,
 ) -> Result<Delivery, Missing> {
     let now = draft.now;
-    let labels = Labels::from([("receiver", &**receiver)]);
-    let key = GroupKey { rule: RECEIVER_DOWN.into(), receiver: to.clone(), labels: labels.clone() };
-    // There is no such group, but its thread and its messages are named as those of others are.
-    let mut group = Group::new(key, down.since);
+    let mut group = speaker(to, receiver, down);
+    let labels = group.key.labels.clone();
     let mut delivery = group::speak(&mut group, now, now);
     while draft.delivery(&delivery.id)?.is_some() {
         delivery = group::speak(&mut group, now, now);
@@ -449,6 +481,9 @@ pub fn try_again(snapshot: &Snapshot, receivers: &[Arc<str>], now: Timestamp) ->
     let mut draft = Draft::new(snapshot, now);
     for receiver in receivers {
         let _: Result<(), Missing> = try_next(&mut draft, receiver);
+        if draft.health(receiver).is_ok_and(|health| health.down.is_some()) {
+            draft.hurry(receiver);
+        }
     }
     draft.finish(())
 }

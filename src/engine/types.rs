@@ -1135,6 +1135,8 @@ pub struct Changes {
     pub deliveries: Vec<Delivery>,
     /// Deliveries to remove, with their attempts.
     pub deliveries_removed: Vec<DeliveryId>,
+    /// Receivers for which all that waits is due from this instant on, but for what is put here.
+    pub hurried: BTreeMap<Arc<str>, Timestamp>,
     /// How receivers are by now.
     pub receivers: Vec<Health>,
     /// Attempts to put.

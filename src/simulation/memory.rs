@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::engine::{
     AlertKey, Changes, Checkpoint, Container, Decision, Delivery, DeliveryId, Done, ENDED_AT_ONCE,
     Ended, Entry, EventRef, Group, GroupKey, Health, Heard, Interval, IntervalId, Keys, Old,
-    Oldest, Pruned, RECENT, Role, Silence, Snapshot, Status, Swath,
+    Oldest, Pruned, RECENT, Role, Silence, Snapshot, Status, Swath, Timer,
 };
 
 /// What a store holds, as far as decisions ask for it.
@@ -300,6 +300,15 @@ impl Memory {
         }
         for group in changes.groups {
             self.groups.insert(group.key.clone(), group);
+        }
+        for (receiver, due_at) in changes.hurried {
+            let waiting = self.deliveries.values_mut().filter(|delivery| {
+                let is_free = delivery.status == Status::Pending && delivery.lease.is_none();
+                is_free && delivery.to == receiver
+            });
+            for delivery in waiting {
+                delivery.next_attempt = Timer { set_at: due_at, due_at };
+            }
         }
         for delivery in changes.deliveries {
             let delivery = delivery.naming(&names).into_owned();

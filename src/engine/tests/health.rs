@@ -305,6 +305,45 @@ fn a_fallback_that_takes_nothing_keeps_back_nothing_of_a_receiver_that_is_well()
 }
 
 #[test]
+fn what_waited_for_a_receiver_is_told_once_that_is_back() {
+    let mut world = World::new(Rules::new(vec![rule("crashed", &[State::Crashed])]));
+    crash(&mut world, "a");
+    let claimed = world.claim();
+    world.settle_after(&claimed[0], &failed(), Duration::from_secs(7200));
+    assert!(sent(&mut world, &SENT).is_empty());
+    mend(&mut world);
+    assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed")], "it is what tries it");
+}
+
+#[test]
+fn that_a_receiver_was_down_is_not_told_once_it_is_back() {
+    for may_have_heard in [false, true] {
+        let mut world = with_fallbacks();
+        crash(&mut world, "a");
+        sent(&mut world, &gone());
+        let outcome = match may_have_heard {
+            true => Outcome::Unknown { detail: "timed out".into() },
+            false => failed(),
+        };
+        sent(&mut world, &outcome);
+        mend(&mut world);
+        crash(&mut world, "b");
+        assert!(sent(&mut world, &SENT).contains(&pair("ops", "crashed")));
+        world.wait(60);
+        let mut notices = Vec::new();
+        for claimed in world.claim().iter().filter(|one| one.notification.notice.is_some()) {
+            notices.push((claimed.delivery.to.to_string(), claimed.notification.alerts[0].news));
+        }
+        notices.sort_unstable_by_key(|(_, news)| *news == News::Over);
+        let told: &[(String, News)] = match may_have_heard {
+            true => &[("spare".into(), News::Firing), ("spare".into(), News::Over)],
+            false => &[],
+        };
+        assert_eq!(notices, told);
+    }
+}
+
+#[test]
 fn a_start_tries_receivers_that_were_down() {
     let mut world = down();
     let now = world.now;

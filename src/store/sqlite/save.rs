@@ -11,6 +11,7 @@ use super::load;
 use super::memory::{Kept, Memory};
 use super::prune;
 use super::values::{Json, count};
+use crate::clock::Timestamp;
 use crate::engine::{
     Attempt, Belief, Changes, Checkpoint, Container, Delivery, Entry, Group, Health, Heard,
     Interval, IntervalId, Snapshot,
@@ -51,6 +52,9 @@ pub(super) fn changes(
     }
     changes.groups_removed.iter().try_for_each(|key| memory.remove_group(connection, key))?;
     changes.groups.iter().try_for_each(|group| memory.put_group(connection, group))?;
+    for (receiver, due_at) in &changes.hurried {
+        hurry(connection, receiver, *due_at)?;
+    }
     for delivery in &changes.deliveries {
         let read = read.deliveries.get(&delivery.id);
         put_delivery(connection, memory, read, &delivery.naming(&new))?;
@@ -424,6 +428,17 @@ fn put_delivery(
             delivery.ended_at,
             says_the_same,
         ])?;
+    Ok(())
+}
+
+/// Has all that waits for this receiver due from then on.
+fn hurry(connection: &Connection, receiver: &str, due_at: Timestamp) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "update deliveries set next_set_at = ?2, next_due_at = ?2
+             where status = 'pending' and receiver = ?1 and lease_token is null",
+        )?
+        .execute(params![receiver, due_at])?;
     Ok(())
 }
 
