@@ -35,6 +35,13 @@ fn value(inside: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, S
                     a dollar itself is written $$"
             .into());
     }
+    // The brace that ends the inner one would be taken for the end of this.
+    if default.is_some_and(|default| default.contains("${")) {
+        return Err(format!(
+            "the default of {name} has a variable in it, and variables do not nest; \
+             write a plain text after \":-\""
+        ));
+    }
     match (env(name), default) {
         // As in a shell, a default stands in for an empty variable too.
         (Some(value), None) => Ok(value),
@@ -87,6 +94,8 @@ mod tests {
             ("${}", "must hold a variable's name"),
             ("${1A}", "must hold a variable's name"),
             ("${A-x}", "must hold a variable's name"),
+            ("${A:-${B}}", "the default of A has a variable in it"),
+            ("${NONE:-x${B:-y}z}", "the default of NONE has a variable in it"),
         ] {
             assert!(put(written).unwrap_err().contains(words), "{written}");
         }
