@@ -19,50 +19,104 @@ pub(super) const SECRET_KEYS: [&str; 10] = [
 ];
 
 /// What a key has in its name if its value may well be one.
-const SECRET_WORDS: [&str; 8] =
-    ["token", "secret", "passw", "webhook", "smtp", "slack", "key", "hash"];
+const SECRET_WORDS: [&str; 12] = [
+    "token", "secret", "pass", "pwd", "webhook", "smtp", "slack", "key", "hash", "auth", "signing",
+    "cred",
+];
 
-static ENTRY: LazyLock<Regex> = LazyLock::new(|| {
-    // Between a key and its value there may be a tag and an anchor.
+/// The sections in which any value may be a secret: what someone forgot to write under its key, or
+/// wrote under one that there is not.
+const SECTIONS: [&str; 2] = ["receivers", "admin"];
+
+/// The keys in them whose values are none.
+const HARMLESS: [&str; 13] = [
+    "allow_http",
+    "blocks",
+    "channel",
+    "chat_id",
+    "fallback",
+    "from",
+    "give_up_after",
+    "listen",
+    "open",
+    "rate",
+    "timeout",
+    "to",
+    "user",
+];
+
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r#"(?<key>[\w-]+)(?<between>["']?\s*:\s+(?:[!&]\S*\s+)*)(?<value>"[^"]*"?|'[^']*'?|[^\s{\[&*][^\s]*)"#,
+        r#"(?<key>"[^"]*"|'[^']*'|[\w./-]+)\s*:(?:\s|$)|(?<value>"[^"]*"?|'[^']*'?|(?:\$\{[^}]*\}|[^\s\[\]{},"'])(?:\$\{[^}]*\}|[^\s\[\]{},])*)"#,
     )
 });
-static LIST: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r#"(?<key>[\w-]+)(?<between>["']?\s*:\s+(?:[!&]\S*\s+)*\[)(?<value>[^\[\]{}]*)"#)
-});
+static COMMENT: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:^|\s)#.*$"));
 static URL: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"(?i)[a-z+]+://(?:[^\s"'/@]*@|hooks\.slack\.com/)[^\s"']*"#));
 // The name of a variable is ASCII: to know all letters there are would take 300 kB.
 static REFERENCE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"^["']?\$\{(?-u:\w)+(:-)?\}["']?,?$"#));
-static DANGLING: LazyLock<Regex> =
-    LazyLock::new(|| regex(r#"(?<key>[\w-]+)["']?\s*:\s*([>|][+-]?\d?|["'].*)?\s*$"#));
-
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant that compiles")
 }
 
-/// The line with stars for its secrets, of the same width. `before` is the line before it, on which
-/// a secret's key may stand; `known` are secrets that were read from this file.
-pub(super) fn mask(line: &str, before: Option<&str>, known: &[String]) -> String {
-    let goes_on = before.and_then(|before| DANGLING.captures(before));
-    let has_colon = line.contains(": ") || line.trim_end().ends_with(':');
-    if goes_on.is_some_and(|captures| is_secret(&captures["key"])) && !has_colon {
-        return blank(line);
+/// The line with stars for its secrets, of the same width. `before` is the text before it, where the
+/// keys stand that it is under; `known` are secrets that were read from this file.
+pub(super) fn mask(line: &str, before: &str, known: &[String]) -> String {
+    let mut scan = Scan::default();
+    for line in lines_above(line, before) {
+        scan.mask(&COMMENT.replace(line, ""));
     }
-    let entry = |captures: &Captures<'_>| {
-        let value = &captures["value"];
-        let open = !is_secret(&captures["key"]) || is_reference(value);
-        let value = if open { value.to_owned() } else { blank(value) };
-        format!("{}{}{value}", &captures["key"], &captures["between"])
-    };
-    let line = ENTRY.replace_all(line, entry);
-    let mut line = mask_urls(&LIST.replace_all(&line, entry));
+    let mut line = mask_urls(&scan.mask(line));
     for secret in known {
         line = line.replace(secret.as_str(), &blank(secret));
     }
     line
+}
+
+/// What is known of the place that has been come to.
+#[derive(Default)]
+struct Scan {
+    in_section: bool,
+    hides: bool,
+}
+
+impl Scan {
+    fn mask(&mut self, line: &str) -> String {
+        let shown = |captures: &Captures<'_>| {
+            let Some(key) = captures.name("key") else {
+                let is_open = &captures[0] == "-" || is_reference(&captures[0]);
+                let hides = self.hides && !is_open;
+                return if hides { blank(&captures[0]) } else { captures[0].to_owned() };
+            };
+            let key = key.as_str().trim_matches(['"', '\'']).to_lowercase();
+            self.in_section |= is_section(&key);
+            let is_harmless = HARMLESS.contains(&key.as_str()) || key.ends_with("_file");
+            self.hides = is_secret(&key) || self.in_section && !is_harmless;
+            captures[0].to_owned()
+        };
+        TOKEN.replace_all(line, shown).into_owned()
+    }
+}
+
+/// The lines that this one is under by its indentation, the outermost first.
+fn lines_above<'a>(line: &str, before: &'a str) -> Vec<&'a str> {
+    // The items of a list may stand as far left as its key.
+    let indented = |line: &str| {
+        let text = line.trim_start();
+        2 * (line.len() - text.len()) + usize::from(text.starts_with("- "))
+    };
+    let says_something = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    let mut left = if line.trim().is_empty() { usize::MAX } else { indented(line) };
+    let mut above = Vec::new();
+    for line in before.lines().rev().filter(says_something) {
+        if indented(line) < left {
+            left = indented(line);
+            above.push(line);
+        }
+    }
+    above.reverse();
+    above
 }
 
 /// The text with stars for URLs that are secrets by the look of them.
@@ -77,10 +131,14 @@ pub(super) fn is_reference(written: &str) -> bool {
 
 /// Whether a value under this key, or one that it was meant to be, is a secret.
 fn is_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
     !key.ends_with("_file")
         && (SECRET_WORDS.iter().any(|word| key.contains(word))
-            || SECRET_KEYS.iter().any(|secret| looks_like(&key, secret)))
+            || SECRET_KEYS.iter().any(|secret| looks_like(key, secret)))
+}
+
+/// Whether a key begins such a section, or was meant to. Tests have a `receiver`.
+fn is_section(key: &str) -> bool {
+    key != "receiver" && SECTIONS.iter().any(|section| looks_like(key, section))
 }
 
 /// Whether a key was meant to be this one. What is near a short one is too much.
@@ -115,24 +173,62 @@ mod tests {
             ("webhook_url: ${SLACK:-https://x}", "webhook_url: *******************"),
             ("webhook_url_file: /run/secret", "webhook_url_file: /run/secret"),
             ("runbook_url: https://x/y", "runbook_url: https://x/y"),
-            ("token: !x abc", "token: !x ***"),
-            ("{ url: &a !x \"a b\", to: c }", "{ url: &a !x ** **, to: c }"),
-            ("{ secret: [abc, !x \"d\"], to: [c] }", "{ secret: [**** ** ***], to: [c] }"),
-            ("{ secret: &a [abc", "{ secret: &a [***"),
+            ("token: !x abc", "token: ** ***"),
+            ("{ url: &a !x \"a b\", to: c }", "{ url: ** ** ** **, to: c }"),
+            ("{ secret: [abc, !x \"d\"], to: [c] }", "{ secret: [***, ** ***], to: [c] }"),
+            ("{ secret: &a [abc", "{ secret: ** [***"),
+            ("pwd: abc", "pwd: ***"),
+            ("{ signing: abc, auth: abc, pass: abc }", "{ signing: ***, auth: ***, pass: *** }"),
         ] {
-            assert_eq!(mask(line, None, &[]), masked);
+            assert_eq!(mask(line, "", &[]), masked);
         }
     }
 
     #[test]
-    fn a_secret_on_the_line_after_its_key_is_masked() {
-        assert_eq!(mask("  abc", Some("webhook_url: >-"), &[]), "  ***");
-        assert_eq!(mask("  abc", Some("webhook_url:"), &[]), "  ***");
-        assert_eq!(mask("- abc", Some("rules:"), &[]), "- abc");
+    fn a_secret_on_a_line_below_its_key_is_masked() {
+        for before in [
+            "webhook_url: >-\n",
+            "webhook_url:\n",
+            "webhook_url: &anchor # see: there\n",
+            "webhook_url:\n\n# or\n",
+            "webhook_url: |\n  one\n",
+            "a:\n  b: 1\n  receive_token:\n  - one\n",
+        ] {
+            assert_eq!(mask("  - abc", before, &[]), "  - ***", "{before}");
+        }
+        assert_eq!(mask("- abc", "rules:\n", &[]), "- abc");
+        assert_eq!(mask("- abc", "secret:\n  a\nrules:\n", &[]), "- abc");
+    }
+
+    #[test]
+    fn under_receivers_and_admin_only_what_is_known_to_be_harmless_is_shown() {
+        for (line, masked) in [
+            ("  a: { discord: https://x/hush }", "  a: { discord: ************** }"),
+            (
+                "  a: { telegram: \"12:hush\", rate: 1/s }",
+                "  a: { telegram: *********, rate: 1/s }",
+            ),
+            ("  a: { hook: { adress: hush } }", "  a: { hook: { adress: **** } }"),
+            ("      - hush", "      - ****"),
+            (
+                "  a: { email: { from: a@x.org, to: [b@x.org] } }",
+                "  a: { email: { from: a@x.org, to: [b@x.org] } }",
+            ),
+            ("  a: { x: '${X}', y_file: z }", "  a: { x: '${X}', y_file: z }"),
+        ] {
+            for before in ["receivers:\n", "receivrs:\n  b: { console: {} }\n"] {
+                assert_eq!(mask(line, before, &[]), masked);
+            }
+        }
+        let admin = "server: { admin: { user: ops, pas: hush, open: 5 } }";
+        let masked = "server: { admin: { user: ops, pas: ****, open: 5 } }";
+        assert_eq!(mask(admin, "", &[]), masked);
+        let test = "{ rule: crashed, receiver: [ops], fring: 1 }";
+        assert_eq!(mask(test, "tests:\n", &[]), test);
     }
 
     #[test]
     fn a_secret_that_is_known_is_masked_wherever_it_stands() {
-        assert_eq!(mask("message: abc", None, &["abc".into()]), "message: ***");
+        assert_eq!(mask("message: abc", "", &["abc".into()]), "message: ***");
     }
 }

@@ -75,7 +75,7 @@ impl Source<'_> {
         let offset = self.text.floor_char_boundary(offset);
         let start = self.text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
         let line = self.text[start..].lines().next().unwrap_or_default();
-        let line = masking::mask(line, self.text[..start].lines().next_back(), &self.secrets);
+        let line = masking::mask(line, &self.text[..start], &self.secrets);
         // One character for one, so that the caret stands where it should.
         let seemly = |char| if char != '\t' && is_unseemly(char) { '\u{fffd}' } else { char };
         Problem {

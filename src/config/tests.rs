@@ -638,6 +638,17 @@ fn secrets_cannot_be_printed() {
         "rules: [{ name: a, when: { id: '/(${SECRET}/', service: '>= ${SECRET}' } }]",
         "receivers: { a: { slack: { webhook_url_file: 'x/${SECRET}' } } }",
         "storage: { url: '${SECRET}' }",
+        "server:\n  admin: { user: ops, pass: hush }",
+        "receivers: { a: { discord: 'https://x/hush' } }",
+        "receivers:\n  a: { telegram: \"123:hush\" }",
+        "receivers:\n  a:\n    pagerduty: hush\n",
+        "receivers:\n  a: { ntfy: { url: https://ntfy.sh/topic, auth: hush } }",
+        "receivers:\n  a: { teams: 'https://x/?sig=hush' }",
+        "receivers:\n  a: { email: { pwd: hush } }",
+        "receivers:\n  a: { webhook: { signing: hush } }",
+        "server:\n  receive_token:\n  - a\n  - \"hush",
+        "server:\n  receive_token: &a # see: there\n\n    \"hush",
+        "server:\n  receive_token: |\n    one\n    hush \u{1}\n",
         "server: { listen: '${SECRET}', external_url: '${SECRET}', open: '${SECRET}' }",
     ] {
         let printed = printed(text);
