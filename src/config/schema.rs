@@ -58,7 +58,7 @@ struct Server {
     open: Option<Flag>,
     /// What lets events in at /api/post: as ?token=, as a Bearer token, or as a Basic password. A
     /// list while one takes the place of another; anyone may post if it is empty.
-    receive_token: Option<OneOrMany>,
+    receive_token: Option<Secrets>,
     /// Files with nothing but a token in each.
     receive_token_file: Option<OneOrMany>,
     /// How many requests one token lets in; any number unless given.
@@ -158,7 +158,7 @@ struct Receiver {
     /// How many messages it may get in a time; as the place has it unless given.
     rate: Option<Rate>,
     /// The receiver that gets what is for this one while it is down.
-    fallback: Option<String>,
+    fallback: Option<Text>,
     /// Whether plain HTTP may leave this machine.
     allow_http: Option<Flag>,
 }
@@ -185,7 +185,7 @@ struct Slack {
 #[schemars(extend("oneOf" = one_of(&["bot_token", "bot_token_file"])))]
 struct SlackApi {
     /// The bot's token, `xoxb-…`. The receiver is off if it is empty.
-    bot_token: Option<String>,
+    bot_token: Option<Text>,
     /// A file with nothing but the token in it.
     bot_token_file: Option<String>,
     /// The channel's id or name. The receiver is off if it is empty.
@@ -203,7 +203,7 @@ struct Webhook {
     /// A file with nothing but the URL in it.
     url_file: Option<String>,
     /// What to sign with, `whsec_…`; a list while one takes the place of another.
-    secret: Option<OneOrMany>,
+    secret: Option<Secrets>,
     /// Files with nothing but a secret in each.
     secret_file: Option<OneOrMany>,
 }
@@ -213,7 +213,7 @@ struct Webhook {
 #[schemars(extend("oneOf" = one_of(&["routing_key", "routing_key_file"])))]
 struct PagerDuty {
     /// The integration's key. The receiver is off if it is empty.
-    routing_key: Option<String>,
+    routing_key: Option<Text>,
     /// A file with nothing but the key in it.
     routing_key_file: Option<String>,
     /// Where the API is; `https://events.pagerduty.com` unless given.
@@ -245,7 +245,7 @@ struct Discord {
 #[schemars(extend("oneOf" = one_of(&["bot_token", "bot_token_file"])))]
 struct Telegram {
     /// The bot's token. The receiver is off if it is empty.
-    bot_token: Option<String>,
+    bot_token: Option<Text>,
     /// A file with nothing but the token in it.
     bot_token_file: Option<String>,
     /// The chat's id, or a channel's `@name`. The receiver is off if it is empty.
@@ -263,7 +263,7 @@ struct Ntfy {
     /// A file with nothing but the URL in it.
     url_file: Option<String>,
     /// An access token, if the topic needs one.
-    token: Option<String>,
+    token: Option<Text>,
     /// A file with nothing but the token in it.
     token_file: Option<String>,
 }
@@ -284,11 +284,11 @@ struct Alertmanager {
 struct Email {
     /// `smtp://USER:PASSWORD@HOST` (STARTTLS) or `smtps://…` (TLS). The receiver is off if it is
     /// empty.
-    smtp_url: Option<String>,
+    smtp_url: Option<Text>,
     /// A file with nothing but the URL in it.
     smtp_url_file: Option<String>,
     /// The sender's mailbox.
-    from: String,
+    from: Text,
     /// The recipients' mailboxes.
     to: OneOrMany,
 }
@@ -319,10 +319,10 @@ struct Rule {
     /// What it is for.
     description: Option<Text>,
     /// How much it matters; warning unless given.
-    severity: Option<Severity>,
+    severity: Option<Word<Severity>>,
     /// What its alerts are of: events, events that are missing, or events that do not come; event
     /// unless given.
-    on: Option<On>,
+    on: Option<Word<On>>,
     /// Which events it is about: of a gap, the event after it, of a silence, the signs of life. Any
     /// for these two unless given.
     when: Option<Condition>,
@@ -331,8 +331,7 @@ struct Rule {
     #[schemars(rename = "for")]
     hold: Option<Duration>,
     /// How many occurrences it takes, within `within`.
-    #[schemars(range(min = 1))]
-    count: Option<u64>,
+    count: Option<Count>,
     /// In how long a time `count` occurrences have to fall.
     within: Option<Duration>,
     /// The fields that make an alert one; application, service and id unless given.
@@ -342,7 +341,7 @@ struct Rule {
     /// How long after the last occurrence it ends by itself; 24h unless given.
     expire_after: Option<Duration>,
     /// What becomes of what was over before it was heard of.
-    late: Option<Late>,
+    late: Option<Word<Late>>,
     /// Labels that each of its alerts has.
     labels: Option<BTreeMap<String, Text>>,
     /// The receivers to tell.
@@ -394,7 +393,7 @@ enum Late {
 #[schemars(untagged, inline)]
 enum Resolve {
     When(Condition),
-    Word(Never),
+    Word(Word<Never>),
 }
 
 #[derive(JsonSchema)]
@@ -448,9 +447,9 @@ struct Test {
     /// The rules that it is about; all unless given.
     rules: Option<OneOrMany>,
     /// What is heard, in this order.
-    events: Vec<Event>,
+    events: Listed<Event>,
     /// All that is to be told: whatever is told beside it fails the test.
-    expect: Vec<Expectation>,
+    expect: Listed<Expectation>,
     /// How long the clock runs; an hour after the last event or expectation unless given.
     until: Option<Duration>,
 }
@@ -475,7 +474,7 @@ struct Event {
     #[schemars(transform = suggest_states)]
     prev_state: Option<Text>,
     /// How often it has started.
-    starts: Option<u64>,
+    starts: Option<Whole>,
     /// How its last run ended.
     exit: Option<Exit>,
     /// Whatever else the payload has.
@@ -487,7 +486,7 @@ struct Event {
 #[schemars(extend("oneOf" = one_of(&["status", "signal"])))]
 struct Exit {
     /// The status that it exited with.
-    status: Option<u64>,
+    status: Option<Whole>,
     /// The signal that killed it, by name or number.
     signal: Option<Text>,
     /// Whether it dumped core.
@@ -504,9 +503,9 @@ struct Expectation {
     /// Who is told; all whom the rule tells unless given.
     receiver: Option<OneOrMany>,
     /// Of how many alerts it is told that they fire.
-    firing: Option<u32>,
+    firing: Option<Whole>,
     /// Of how many it is told that they do not.
-    resolved: Option<u32>,
+    resolved: Option<Whole>,
     /// The labels by which they are told together, all of them.
     labels: Option<BTreeMap<String, Text>>,
 }
@@ -517,6 +516,44 @@ struct Expectation {
 enum Text {
     Text(String),
     Whole(i64),
+}
+
+// One of some words, or a variable that comes out as one of them.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Word<T> {
+    Word(T),
+    Written(#[schemars(regex(pattern = r"\$\{"))] String),
+}
+
+// A whole number, or a text that comes out as one.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Whole {
+    Whole(u32),
+    Written(#[schemars(regex(pattern = r"^\+?[0-9]+$|\$\{"))] String),
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Count {
+    Whole(#[schemars(range(min = 1))] u32),
+    Written(#[schemars(regex(pattern = r"^\+?[0-9]+$|\$\{"))] String),
+}
+
+// A list that has to be given, be it empty.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Listed<T> {
+    Some(Vec<T>),
+    Nothing(()),
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Secrets {
+    One(Text),
+    Many(Vec<Text>),
 }
 
 // True or false, or a variable that comes out as one of them.
@@ -633,9 +670,10 @@ fn suggest_states(schema: &mut Schema) {
     schema.insert("examples".to_owned(), json!(states));
 }
 
-/// Whether a rule is of this kind.
+/// Whether a rule is of this kind, or may come out as one.
 fn is_on(kind: &str) -> Json {
-    json!({ "properties": { "on": { "const": kind } }, "required": ["on"] })
+    let pattern = format!(r"^{kind}$|\$\{{");
+    json!({ "properties": { "on": { "pattern": pattern } }, "required": ["on"] })
 }
 
 /// What a rule needs that is not on a gap, which needs nothing.
