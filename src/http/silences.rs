@@ -1,7 +1,11 @@
 //! `POST /api/silences` and `DELETE /api/silences/{id}`: someone's word that alerts are not to be
 //! told for a while. What it holds back is for the engine to say.
 
-use serde::Serialize;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize};
 use serde_json::Value;
 use tracing::{info, warn};
 use warp::{Buf, Stream};
@@ -59,12 +63,15 @@ fn unchanged(error: StoreError) -> Refusal {
 }
 
 /// The silence that a body asks for.
-fn decode(body: &[u8], now: Timestamp) -> Result<NewSilence, Refusal> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| {
+fn decode(bytes: &[u8], now: Timestamp) -> Result<NewSilence, Refusal> {
+    let body: Value = serde_json::from_slice(bytes).map_err(|error| {
         Refusal::malformed(format!(
             "the body is no JSON ({error}); send an object with some of {}",
             KEYS.join(", ")
         ))
+    })?;
+    Distinct.deserialize(&mut serde_json::Deserializer::from_slice(bytes)).map_err(|error| {
+        Refusal::malformed(format!("of two that are named alike one would be lost: {error}"))
     })?;
     let Value::Object(mut given) = body else {
         return Err(Refusal::malformed(format!(
@@ -132,5 +139,65 @@ fn text(name: &str, value: Option<Value>) -> Result<Option<String>, Refusal> {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(Refusal::malformed(format!("`{name}` must be text"))),
+    }
+}
+
+/// Fails where a key is given twice: of two patterns for one label, or of two parts of one, the last
+/// alone would hold, and the silence hold back what it was not meant to.
+struct Distinct;
+
+impl<'de> DeserializeSeed<'de> for Distinct {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Distinct)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            entries.next_value_seed(Distinct)?;
+            if let Some(key) = keys.replace(key) {
+                return Err(A::Error::custom(format_args!("{} is here twice", quoted(&key))));
+            }
+        }
+        Ok(())
     }
 }

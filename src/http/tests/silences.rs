@@ -60,6 +60,11 @@ async fn what_is_wrong_with_a_silence_is_said_in_a_sentence() {
         (r#"{"ends_at": "9015-11-20T10:35:59Z"}"#, "`matchers` is missing; give at least one"),
         (r#"{"matchers": {}}"#, "`matchers` cannot be used: "),
         (r#"{"matchers": {"id": "/(/"}}"#, "regex is wrong: unclosed group"),
+        (
+            r#"{"matchers": {"id": {"not": "web", "not": "api"}}}"#,
+            "of two that are named alike one would be lost: \"not\" is here twice",
+        ),
+        (r#"{"matchers": {"id": "a", "id": "b"}}"#, "\"id\" is here twice"),
         (r#"{"matchers": {"id": "a"}}"#, "`ends_at` is missing; say when the silence ends"),
         (
             r#"{"matchers": {"id": "a"}, "starts_at": "1969-12-31T23:59:59Z"}"#,
