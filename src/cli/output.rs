@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use crate::config::Problems;
-use crate::message::text::{is_unseemly, shorten};
+use crate::message::text::{columns, is_unseemly, shorten_by};
 
 /// How many columns a line has at most.
 pub(super) const WIDTH: usize = 80;
@@ -54,7 +54,7 @@ pub(super) fn error(error: &anyhow::Error) {
 
 /// The lines, none wider than a terminal.
 pub(super) fn cut(lines: Vec<String>) -> Vec<String> {
-    lines.into_iter().map(|line| shorten(&line, WIDTH).into_owned()).collect()
+    lines.into_iter().map(|line| shorten_by(&line, WIDTH, columns).into_owned()).collect()
 }
 
 /// `1 rule`, `5 rules`.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::output::{self, count};
 use super::{Exit, load};
 use crate::config::write_duration;
+use crate::message::text::columns;
 use crate::simulation::{Line, Outcome, Telling};
 
 /// How wide the table of a failure may be.
@@ -55,7 +56,7 @@ fn table(lines: &[Line]) -> String {
     let mut rows = vec![header];
     rows.extend(lines.iter().map(row));
     let width = |rows: &[[String; 6]], column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+        rows.iter().map(|row| width_of(&row[column])).max().unwrap_or_default()
     };
     let mut widths: [usize; 6] = std::array::from_fn(|column| width(&rows, column));
     // Two spaces before each column. What is too wide is cut from the longer of the two names.
@@ -65,8 +66,10 @@ fn table(lines: &[Line]) -> String {
     }
     let mut text = Vec::new();
     for (index, row) in rows.iter().enumerate() {
-        let cells =
-            row.iter().zip(widths).map(|(cell, width)| format!("  {:width$}", cut(cell, width)));
+        let cells = row.iter().zip(widths).map(|(cell, width)| {
+            let cell = cut(cell, width);
+            format!("  {cell}{}", " ".repeat(width.saturating_sub(width_of(&cell))))
+        });
         text.push(cells.collect::<String>().trim_end().to_owned());
         let line = index.checked_sub(1).map(|index| &lines[index]);
         text.extend(line.filter(|line| !line.agrees()).and_then(labels));
@@ -117,12 +120,22 @@ fn labels(line: &Line) -> Option<String> {
     Some(format!("       {}", cut(&words, WIDTH - 7)))
 }
 
-/// At most so many characters.
+/// How many columns it takes.
+fn width_of(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+/// At most so many columns.
 fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if width_of(text) <= width {
         return text.to_owned();
     }
-    let start: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut used = 1;
+    let fits = |character: &char| {
+        used += columns(*character);
+        used <= width
+    };
+    let start: String = text.chars().take_while(fits).collect();
     format!("{start}…")
 }
 
@@ -152,4 +165,16 @@ fn to_json(outcome: &Outcome) -> Value {
         "passed": outcome.passed(),
         "lines": lines.collect::<Vec<Value>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_as_wide_as_its_columns() {
+        assert_eq!(cut("容器容器", 8), "容器容器");
+        assert_eq!(cut("容器容器", 6), "容器…");
+        assert_eq!(cut("container", 6), "conta…");
+    }
 }

@@ -79,6 +79,27 @@ pub fn shorten_by(text: &str, limit: usize, measure: impl Fn(char) -> usize) -> 
     Cow::Owned(format!("{}{SHORTENED}", &text[..end]))
 }
 
+/// How many columns of a terminal a character takes: two where East Asian ones and pictures stand,
+/// by the blocks in which most of these are (UAX #11), and none where it is put onto another.
+#[must_use]
+pub fn columns(character: char) -> usize {
+    match character {
+        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => 0,
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1f64f}'
+        | '\u{1f680}'..='\u{1f6ff}'
+        | '\u{1f900}'..='\u{1f9ff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
 /// `42 s`, `34 min`, `24h`, `3h 20 min`, `5d`, `5d 4h`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
@@ -147,6 +168,13 @@ mod tests {
         let short = shorten_by("éééééééééééé", 23, char::len_utf8);
         assert_eq!((short.as_ref(), short.len()), ("éééé… (shortened)", 23));
         assert_eq!(shorten_by("éé", 4, char::len_utf8), "éé");
+    }
+
+    #[test]
+    fn shortening_goes_by_columns_where_a_terminal_does() {
+        let short = shorten_by("容器容器容器容器容器容器", 21, columns);
+        assert_eq!(short.as_ref(), "容器容器… (shortened)");
+        assert_eq!(shorten_by("e\u{301}e\u{301}", 2, columns), "e\u{301}e\u{301}");
     }
 
     #[test]
