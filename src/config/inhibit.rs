@@ -120,11 +120,22 @@ impl<'a> Reader<'a> {
     /// Alerts that hold each other back would all be held back, and nobody be told: where the
     /// target of one may be the source of another, and so on, that must not lead back.
     fn refuse_circles(&self, inhibits: &[(Place, Inhibit)]) {
+        // Most inhibits are about few of the rules: those alone are looked at for each two of them.
+        let may = |matchers: &Matchers| {
+            self.rules.iter().map(|rule| matchers.may_match(rule)).collect::<Vec<bool>>()
+        };
+        let sources: Vec<Vec<bool>> = inhibits.iter().map(|(_, to)| may(&to.source)).collect();
         let leads: Vec<Vec<Option<&Rule>>> = inhibits
             .iter()
             .map(|(_, from)| {
-                let rule_to = |to| self.rules.iter().find(|rule| from.may_lead_to(to, rule));
-                inhibits.iter().map(|(_, to)| rule_to(to)).collect()
+                let targets = may(&from.target);
+                let targets: Vec<(usize, &Rule)> =
+                    self.rules.iter().enumerate().filter(|(index, _)| targets[*index]).collect();
+                let rule_to = |(to, may): (&(Place, Inhibit), &Vec<bool>)| {
+                    let mut both = targets.iter().filter(|(index, _)| may[*index]);
+                    both.find(|(_, rule)| from.may_lead_to(&to.1, rule)).map(|(_, rule)| *rule)
+                };
+                inhibits.iter().zip(&sources).map(rule_to).collect()
             })
             .collect();
         let mut sound: Vec<usize> = Vec::new();

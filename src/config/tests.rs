@@ -672,6 +672,20 @@ fn a_secret_can_be_in_a_file_beside_the_rules() {
 }
 
 #[test]
+fn a_thousand_rules_with_hundreds_of_inhibits_load_in_a_moment() {
+    let rules: String =
+        (0..1000).map(|index| format!("- {{ name: r{index}, when: {{ state: X }} }}\n")).collect();
+    let inhibits: String = (0..400)
+        .map(|index| {
+            format!("- {{ source: {{ rule: r{index} }}, target: {{ rule: r{} }} }}\n", index + 1)
+        })
+        .collect();
+    let begun = Instant::now();
+    config(&format!("rules:\n{rules}inhibit:\n{inhibits}"));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_list_of_places_is_one_name_whose_parts_are_receivers_like_any_other() {
     let config = config(
         "receivers:\n  team:\n    - { slack: { webhook_url: '${HOOK}' }, timeout: 2s }\n    \
