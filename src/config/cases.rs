@@ -1,5 +1,6 @@
 //! `tests`: what the rules are to tell of which events.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
@@ -9,17 +10,19 @@ use super::conditions;
 use super::fields::{self, Fields};
 use super::report::{Report, quoted};
 use super::yaml::{Node, Place, Text, Value};
-use super::{CONSOLE, Receivers};
+use super::{CONSOLE, Receivers, duration};
 use crate::clock::Timestamp;
 use crate::event::{self, DecodeError, Event, Signal};
 use crate::rules::Rules;
-use crate::rules::pattern::Number;
 use crate::simulation::{Case, START, Telling};
 
 const AT_LEAST_0: (Duration, &str) = (Duration::ZERO, "0s");
 
 /// How long the clock runs on after the last event or expectation, unless the test says otherwise.
 const RUNS_ON: Duration = Duration::from_secs(3600);
+
+/// How often one alert may be repeated in a test: more would take minutes, and gigabytes.
+const REPEATS: u32 = 100_000;
 
 /// What reading the tests needs to know.
 pub(super) struct Reader<'a> {
@@ -39,11 +42,8 @@ pub(super) fn rule_names(rules: Option<&Node>) -> BTreeSet<String> {
     let Some(Value::List(rules)) = rules.map(|node| &node.value) else { return BTreeSet::new() };
     let name = |rule: &Node| {
         let Value::Mapping(entries) = &rule.value else { return None };
-        match &entries.iter().find(|(key, _)| key.text == "name")?.1.value {
-            Value::Text(text) => Some(text.value.clone()),
-            Value::Number(Number::Whole(whole)) => Some(whole.to_string()),
-            _ => None,
-        }
+        let (_, name) = entries.iter().find(|(key, _)| key.text == "name")?;
+        name.value.as_text().map(Cow::into_owned)
     };
     rules.iter().filter_map(name).collect()
 }
@@ -115,6 +115,17 @@ impl Reader<'_> {
         }
         fields.finish(&[]);
         let until = until.unwrap_or_else(|| last.saturating_add(RUNS_ON));
+        let most = self.rules.iter().map(|rule| rule.repeat_interval).min();
+        if let Some(most) = most.and_then(|shortest| shortest.checked_mul(REPEATS))
+            && until > most
+        {
+            let message = format!(
+                "the clock runs for too long: in {} what fires would be repeated more than \
+                 {REPEATS} times, by the shortest \"repeat_interval\"",
+                duration::write(until)
+            );
+            self.report.wrong(until_node.map_or(node.place, |node| node.place), message);
+        }
         Some(Case { name: name?, start, events, expect, only, until })
     }
 
@@ -240,10 +251,7 @@ impl Reader<'_> {
                 let (node, name) = (signal_node?, signal?);
                 let Some(Signal(number)) = Signal::named(&name) else {
                     let names: Vec<String> = Signal::names().collect();
-                    let hint = match &node.value {
-                        Value::Text(text) => text.hint(names.iter().map(String::as_str)),
-                        _ => String::new(),
-                    };
+                    let hint = node.value.hint(names.iter().map(String::as_str));
                     let written = node.value.written();
                     self.report.wrong(node.place, format!("{written} is no signal{hint}"));
                     return None;
@@ -304,7 +312,8 @@ impl Reader<'_> {
             return None;
         }
         if only.is_some_and(|only| !only.contains(&rule)) {
-            let message = format!("this test is not about {}, by its \"rules\"", quoted(&rule));
+            let rule = rule_node.value.written();
+            let message = format!("this test is not about {rule}, by its \"rules\"");
             self.report.wrong(rule_node.place, message);
         }
         let tells = self.rules.get(&rule).map(|rule| rule.notify.as_slice());

@@ -1,7 +1,7 @@
 //! `when` and `resolve` → a [`Condition`] (DESIGN.md §5, "Fields" and "Patterns").
 
 use super::report::{Report, did_you_mean, quoted};
-use super::yaml::{Key, Node, Text, Value};
+use super::yaml::{Key, Node, Numeral, Text, Value};
 use crate::event::{Signal, State};
 use crate::rules::Condition;
 use crate::rules::condition::{Clause, Field, Kind};
@@ -159,7 +159,7 @@ impl Subject<'_> {
             name => match COMPARISONS.iter().find(|(known, _)| *known == name) {
                 Some((_, comparison)) => {
                     let number = match &node.value {
-                        Value::Number(number) => Some(*number),
+                        Value::Number(numeral) => Some(numeral.number),
                         Value::Text(text) => Number::parse(&text.value),
                         _ => None,
                     };
@@ -238,7 +238,9 @@ impl Subject<'_> {
         match (self.kind, &node.value) {
             (Kind::Any, Value::Null) => Some(Pattern::Null),
             (Kind::Any, Value::Bool(value)) => Some(Pattern::Bool(*value)),
-            (Kind::Any, Value::Number(number)) => Some(Pattern::Number(*number)),
+            (Kind::Any | Kind::Number, Value::Number(numeral)) => {
+                Some(Pattern::Number(numeral.number))
+            }
             (Kind::Any, Value::Text(text)) => Some(Pattern::Text(text.value.clone())),
 
             (_, Value::Null) => {
@@ -246,20 +248,21 @@ impl Subject<'_> {
                 self.wrong(node, format!("\"{name}\" is never null; write {{ exists: false }}"))
             }
 
-            (Kind::Text, Value::Text(text)) => Some(Pattern::Text(text.value.clone())),
             // Whole numbers alone read the same in quotes: 1.10 would come out as 1.1.
-            (Kind::Text, Value::Number(Number::Whole(whole))) => {
-                Some(Pattern::Text(whole.to_string()))
+            (Kind::Text, value) if let Some(text) = value.as_text() => {
+                Some(Pattern::Text(text.into_owned()))
             }
             (Kind::Text, Value::Number(_) | Value::Bool(_)) => {
                 self.wrong(node, format!("\"{}\" is text; put quotes around this", self.name))
             }
 
             (Kind::State, Value::Text(text)) => Some(Pattern::State(state(text, self.report))),
-            (Kind::Signal, Value::Number(Number::Whole(whole))) => match i64::try_from(*whole) {
-                Ok(number) => Some(Pattern::Signal(Signal(number))),
-                Err(_) => self.wrong(node, "this is no signal's number".into()),
-            },
+            (Kind::Signal, Value::Number(Numeral { number: Number::Whole(whole), .. })) => {
+                match i64::try_from(*whole) {
+                    Ok(number) => Some(Pattern::Signal(Signal(number))),
+                    Err(_) => self.wrong(node, "this is no signal's number".into()),
+                }
+            }
             (Kind::Signal, Value::Text(text)) => match Signal::named(&text.value) {
                 Some(signal) => Some(Pattern::Signal(signal)),
                 None => {
@@ -268,7 +271,6 @@ impl Subject<'_> {
                     self.wrong(node, format!("{} is no signal{hint}", quoted(&text.written)))
                 }
             },
-            (Kind::Number, Value::Number(number)) => Some(Pattern::Number(*number)),
             (Kind::Number, Value::Text(text)) => match Number::parse(&text.value) {
                 Some(number) => Some(Pattern::Number(number)),
                 None => {

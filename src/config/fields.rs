@@ -1,11 +1,12 @@
 //! Reads a mapping's known keys as typed values, and reports the unknown ones.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::duration;
 use super::rate::{self, Rate};
 use super::report::{Report, did_you_mean, quoted};
-use super::yaml::{Key, Node, Place, Text, Value};
+use super::yaml::{Key, Node, Numeral, Place, Text, Value};
 use crate::rules::pattern::Number;
 
 /// A mapping that is being read.
@@ -70,7 +71,7 @@ impl<'a> Fields<'a> {
         let node = self.get(key)?;
         let read = match &node.value {
             Value::Text(text) => duration::parse(&text.value),
-            Value::Number(Number::Whole(whole)) => {
+            Value::Number(Numeral { number: Number::Whole(whole), .. }) => {
                 Err(format!("needs a unit; write {whole}s for seconds"))
             }
             other => Err(format!("is {}; write a duration like 90s or 5m", other.kind())),
@@ -98,10 +99,17 @@ impl<'a> Fields<'a> {
     pub(super) fn whole(&mut self, key: &'static str, least: usize) -> Option<usize> {
         let node = self.get(key)?;
         let whole = match &node.value {
-            Value::Number(Number::Whole(whole)) => usize::try_from(*whole).ok(),
+            Value::Number(Numeral { number: Number::Whole(whole), .. }) => {
+                usize::try_from(*whole).ok()
+            }
             Value::Text(text) => text.value.parse().ok(),
             _ => None,
         };
+        // There is nothing of which there are more.
+        if whole.is_some_and(|whole| u32::try_from(whole).is_err()) {
+            self.report.wrong(node.place, format!("\"{key}\" is too large a number"));
+            return None;
+        }
         let whole = whole.filter(|whole| *whole >= least);
         if whole.is_none() {
             let message = format!("\"{key}\" must be a whole number of at least {least}");
@@ -131,8 +139,9 @@ impl<'a> Fields<'a> {
             Value::List(items) => items.as_slice(),
             Value::Text(_) => std::slice::from_ref(node),
             other => {
-                let kind = other.kind();
-                self.report.wrong(node.place, format!("\"{key}\" must be a list, and is {kind}"));
+                let (kind, hint) = (other.kind(), other.quotes());
+                let message = format!("\"{key}\" must be text or a list, and is {kind}{hint}");
+                self.report.wrong(node.place, message);
                 return None;
             }
         };
@@ -141,8 +150,8 @@ impl<'a> Fields<'a> {
             match &item.value {
                 Value::Text(text) => texts.push((item.place, text)),
                 other => {
-                    let kind = other.kind();
-                    let message = format!("\"{key}\" must list texts, and this is {kind}");
+                    let (kind, hint) = (other.kind(), other.quotes());
+                    let message = format!("\"{key}\" must list texts, and this is {kind}{hint}");
                     self.report.wrong(item.place, message);
                 }
             }
@@ -190,19 +199,12 @@ pub(super) fn entries<'a>(
     }
 }
 
-/// A string; a whole number is one too, as it reads the same with quotes.
+/// A string; a whole number is one too, if it reads the same with quotes.
 pub(super) fn text(node: &Node, key: &str, report: &Report) -> Option<String> {
-    match &node.value {
-        Value::Text(text) => Some(text.value.clone()),
-        Value::Number(Number::Whole(whole)) => Some(whole.to_string()),
-        other => {
-            let hint = match other {
-                Value::Bool(_) | Value::Number(_) => "; put quotes around it",
-                _ => "",
-            };
-            let kind = other.kind();
-            report.wrong(node.place, format!("\"{key}\" must be text, and is {kind}{hint}"));
-            None
-        }
+    let text = node.value.as_text();
+    if text.is_none() {
+        let (kind, hint) = (node.value.kind(), node.value.quotes());
+        report.wrong(node.place, format!("\"{key}\" must be text, and is {kind}{hint}"));
     }
+    text.map(Cow::into_owned)
 }

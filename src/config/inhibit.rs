@@ -90,6 +90,9 @@ impl<'a> Reader<'a> {
             if !self.is_label(&label.text) {
                 let hint = did_you_mean(&label.text, self.labels.iter().map(String::as_str));
                 self.no_such_label(label.place, &label.text, hint);
+            } else if let Some(place) = node.odd_number() {
+                let message = "labels are text, and this is a number; put quotes around it";
+                self.report.wrong(place, message);
             } else if let Err(error) =
                 Matchers::try_from(json!({ &*label.text: node.value.to_json() }))
             {
@@ -99,7 +102,11 @@ impl<'a> Reader<'a> {
         let matchers = Matchers::try_from(node.value.to_json()).ok();
         let matchers = matchers.filter(|_| self.report.count() == before)?;
         if self.all_rules && !self.rules.iter().any(|rule| matchers.may_match(rule)) {
-            self.report.wrong(node.place, format!("no rule has alerts like this \"{key}\""));
+            let named = entries.iter().find(|(label, _)| label.text == "rule");
+            let names = self.rules.iter().map(|rule| &*rule.name);
+            let hint = named.map(|(_, name)| name.value.hint(names)).unwrap_or_default();
+            let message = format!("no rule has alerts like this \"{key}\"{hint}");
+            self.report.wrong(node.place, message);
         }
         Some(matchers)
     }

@@ -37,7 +37,7 @@ use fields::Fields;
 use problem::Source;
 use report::{Report, quoted};
 use secrets::Secrets;
-use yaml::{Node, Value};
+use yaml::{Node, Place, Places, Value};
 
 pub use duration::{parse as parse_duration, write as write_duration};
 pub use problem::{Problem, Problems};
@@ -150,13 +150,12 @@ pub fn load(path: &Path, env: &Env<'_>, validate: &Validate<'_>) -> Result<Confi
 pub fn load_storage(path: &Path, env: &Env<'_>) -> Result<Storage, Problems> {
     let (name, text) = (path.display().to_string(), text_of(path)?);
     let mut source = Source { name: &name, text: &text, secrets: Vec::new() };
-    let mut root = yaml::parse(&text).map_err(|error| {
-        Problems::in_source(&source, vec![(error.offset, error.message)], |offset| offset)
-    })?;
+    let mut root =
+        yaml::parse(&text).map_err(|error| Problems::at(&source, error.offset, error.message))?;
     let report = Report::default();
     if let Value::Mapping(entries) = &mut root.value {
         for (_, node) in entries.iter_mut().filter(|(key, _)| key.text == "storage") {
-            prepare(node, env, &report, &mut source.secrets);
+            prepare(node, Some(env), &report, &mut source.secrets);
         }
     }
     let storage = Fields::of(&root, "a rules file", &report)
@@ -164,8 +163,36 @@ pub fn load_storage(path: &Path, env: &Env<'_>) -> Result<Storage, Problems> {
     let (wrong, _) = report.into_parts();
     match storage {
         Some(storage) if wrong.is_empty() => Ok(storage),
-        _ => Err(Problems::in_source(&source, wrong, |place| yaml::offset(&text, place))),
+        _ => Err(in_source(&source, wrong, &root)),
     }
+}
+
+/// The pattern for a label that this text writes as a rules file would, as JSON.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_pattern(text: &str) -> Result<serde_json::Value, String> {
+    let mut pattern = yaml::parse(text).map_err(|error| error.message)?;
+    let report = Report::default();
+    // What a shell leaves of a dollar is meant.
+    prepare(&mut pattern, None, &report, &mut Vec::new());
+    match report.into_parts().0.into_iter().next() {
+        Some((_, wrong)) => Err(wrong),
+        None if pattern.odd_number().is_some() => {
+            Err("labels are text, and it has a number; put quotes around that".into())
+        }
+        None => Ok(pattern.value.to_json()),
+    }
+}
+
+/// What was found to be wrong with what was read from this source.
+fn in_source(source: &Source<'_>, wrong: Vec<(Place, String)>, root: &Node) -> Problems {
+    let places = Places::new(source.text, root);
+    let alias = |place| {
+        let key = places.alias(place)?;
+        Some((key.text.as_str(), places.offset(key.place)))
+    };
+    Problems::in_source(source, wrong, |place| places.offset(place), alias)
 }
 
 /// The text of a rules file, without a mark of its encoding.
@@ -186,7 +213,7 @@ fn text_of(path: &Path) -> Result<String, Problems> {
             let text = String::from_utf8_lossy(error.as_bytes());
             let source = Source { name: &name, text: &text, secrets: Vec::new() };
             let message = "this is not UTF-8; save the file in that encoding";
-            Err(Problems::in_source(&source, vec![(offset, message.into())], |offset| offset))
+            Err(Problems::at(&source, offset, message.into()))
         }
     }
 }
@@ -203,35 +230,43 @@ pub fn parse(
 ) -> Result<Config, Problems> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut source = Source { name, text, secrets: Vec::new() };
-    let mut root = yaml::parse(text).map_err(|error| {
-        let found = vec![(error.offset, error.message)];
-        Problems::in_source(&source, found, |offset| offset)
-    })?;
+    let mut root =
+        yaml::parse(text).map_err(|error| Problems::at(&source, error.offset, error.message))?;
     let report = Report::default();
-    prepare(&mut root, env, &report, &mut source.secrets);
+    prepare(&mut root, Some(env), &report, &mut source.secrets);
     let folder = Path::new(name).parent().unwrap_or(Path::new(""));
     let config = read(&root, folder, validate, &report);
     let (wrong, notes) = report.into_parts();
     match config {
         Some(config) if wrong.is_empty() => Ok(Config { notes, ..config }),
-        _ => Err(Problems::in_source(&source, wrong, |place| yaml::offset(text, place))),
+        _ => Err(in_source(&source, wrong, &root)),
     }
 }
 
-/// Puts variables in, throughout; reports what no part of a rules file may be; and gathers the
+/// Reports what no part of a rules file may be; puts variables in, throughout; and gathers the
 /// secrets that stand in the file itself.
-fn prepare(node: &mut Node, env: &Env<'_>, report: &Report, secrets: &mut Vec<String>) {
+fn prepare(node: &mut Node, env: Option<&Env<'_>>, report: &Report, secrets: &mut Vec<String>) {
     match &mut node.value {
-        Value::Text(text) => match variables::put_in(&text.written, env) {
-            Ok(value) => text.value = value,
-            Err(error) => report.spoiled(node.place, error),
-        },
+        Value::Text(text) => {
+            match env.map_or(Ok(text.written.clone()), |env| variables::put_in(&text.written, env))
+            {
+                Ok(value) => text.value = value,
+                Err(error) => report.spoiled(node.place, error),
+            }
+        }
         Value::List(items) => {
             items.iter_mut().for_each(|item| prepare(item, env, report, secrets));
         }
         Value::Mapping(entries) => {
             let mut keys = HashSet::new();
             for (key, value) in entries {
+                let merges = (key.text == "<<")
+                    .then_some("\"<<\" is not supported; write out what it was to bring in");
+                if let Some(wrong) = key.wrong.as_deref().or(merges) {
+                    report.spoiled(key.place, wrong);
+                    report.pass_over(value.place);
+                    value.value = Value::Null;
+                }
                 if !keys.insert(key.text.clone()) {
                     let message = format!("{} is here twice; keep one", quoted(&key.text));
                     report.wrong(key.place, message);
@@ -247,6 +282,9 @@ fn prepare(node: &mut Node, env: &Env<'_>, report: &Report, secrets: &mut Vec<St
                 node.place,
                 "tags are not for rules files; put quotes around a text with \"!\"",
             );
+        }
+        Value::Number(numeral) if !numeral.number.is_finite() => {
+            report.spoiled(node.place, "this is no number to compare with, or it needs quotes");
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }

@@ -1,13 +1,19 @@
 //! What is wrong with a rules file, each with its place, in words for whoever wrote it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
 use super::masking;
+use super::report::quoted;
 use crate::message::text::is_unseemly;
 
 /// How many problems are listed; the others are counted.
 const LISTED: usize = 100;
+
+/// How many are looked at for that: those that aliases repeat are one, and it takes a while to find
+/// where each of them is.
+const LOOKED_AT: usize = 5 * LISTED;
 
 /// How much of an offending line is shown.
 const SHOWN: usize = 160;
@@ -52,25 +58,51 @@ impl Problems {
         Problems { listed: vec![problem], more: 0 }
     }
 
-    /// Problems at the bytes that `offset` finds for them.
-    pub(super) fn in_source<P: Copy + Ord>(
+    /// Problems at the bytes that `offset` finds for them. Where one comes about elsewhere, by an
+    /// alias, `alias` has the name and the byte of the key there.
+    pub(super) fn in_source<'a, P: Copy + Ord>(
         source: &Source<'_>,
         mut found: Vec<(P, String)>,
         offset: impl Fn(P) -> usize,
+        alias: impl Fn(P) -> Option<(&'a str, usize)>,
     ) -> Problems {
         found.sort();
         found.dedup();
-        let more = found.len().saturating_sub(LISTED);
-        found.truncate(LISTED);
-        let listed =
-            found.into_iter().map(|(place, message)| source.problem(offset(place), message));
-        let mut listed: Vec<Problem> = listed.collect();
+        let (mut listed, mut told) = (Vec::new(), HashSet::new());
+        let mut rest = found.into_iter();
+        for (place, message) in rest.by_ref().take(LOOKED_AT) {
+            let at = offset(place);
+            if !told.insert((at, message.clone())) {
+                continue;
+            }
+            let message = match alias(place) {
+                Some((key, at)) => {
+                    let line = source.line_of(at);
+                    format!("{message} ({} in line {line} takes this by an alias)", quoted(key))
+                }
+                None => message,
+            };
+            listed.push(source.problem(at, message));
+            if listed.len() == LISTED {
+                break;
+            }
+        }
         listed.sort_by_key(|problem| (problem.line, problem.column));
-        Problems { listed, more }
+        Problems { listed, more: rest.len() }
+    }
+
+    /// One problem at this byte.
+    pub(super) fn at(source: &Source<'_>, offset: usize, message: String) -> Problems {
+        Problems { listed: vec![source.problem(offset, message)], more: 0 }
     }
 }
 
 impl Source<'_> {
+    /// The line in which this byte is, from 1.
+    fn line_of(&self, offset: usize) -> usize {
+        self.text[..self.text.floor_char_boundary(offset)].matches('\n').count() + 1
+    }
+
     fn problem(&self, offset: usize, message: String) -> Problem {
         let offset = self.text.floor_char_boundary(offset);
         let start = self.text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
@@ -80,7 +112,7 @@ impl Source<'_> {
         let seemly = |char| if char != '\t' && is_unseemly(char) { '\u{fffd}' } else { char };
         Problem {
             file: self.name.to_owned(),
-            line: self.text[..start].matches('\n').count() + 1,
+            line: self.line_of(offset),
             column: self.text[start..offset].chars().count() + 1,
             text: line.chars().map(seemly).collect(),
             message,

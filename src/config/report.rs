@@ -28,6 +28,11 @@ impl Report {
     /// whatever else seems wrong there is not worth saying.
     pub(super) fn spoiled(&self, place: Place, message: impl Into<String>) {
         self.wrong(place, message);
+        self.pass_over(place);
+    }
+
+    /// Says nothing of this place any more.
+    pub(super) fn pass_over(&self, place: Place) {
         self.spoiled.borrow_mut().insert(place);
     }
 

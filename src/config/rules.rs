@@ -498,10 +498,7 @@ impl Reader<'_> {
         let name = fields.text(key)?;
         let found = all.iter().find(|(known, _)| *known == name);
         if found.is_none() {
-            let hint = match &node.value {
-                Value::Text(text) => text.hint(all.iter().map(|(known, _)| *known)),
-                _ => String::new(),
-            };
+            let hint = node.value.hint(all.iter().map(|(known, _)| *known));
             self.report.wrong(node.place, format!("\"{key}\" must be {words}{hint}"));
         }
         found.map(|(_, value)| *value)

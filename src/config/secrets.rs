@@ -79,10 +79,21 @@ impl Secrets<'_> {
         if path.trim().is_empty() {
             return Some(SecretString::default());
         }
+        let written = node.value.written();
         match std::fs::read_to_string(self.folder.join(path)) {
-            Ok(secret) => Some(SecretString::from(secret.trim().to_owned())),
+            Ok(text) => {
+                let secret = text.trim_start_matches('\u{feff}').trim();
+                if secret.contains(char::is_control) {
+                    let message = format!(
+                        "{written} must hold one line, and has several, or what is no text; leave \
+                         nothing but the secret in it"
+                    );
+                    self.report.wrong(node.place, message);
+                    return None;
+                }
+                Some(SecretString::from(secret.to_owned()))
+            }
             Err(error) => {
-                let written = node.value.written();
                 self.report.wrong(node.place, format!("cannot read {written}: {error}"));
                 None
             }

@@ -207,7 +207,7 @@ rules:
     rules.yaml:8:24: the environment variable NONE is not set; set it, or give a default: ${NONE:-…}
             email: { smtp_url: "${NONE}", from: a@x.org, to: 5 }
                                ^
-    rules.yaml:8:54: "to" must be a list, and is a number
+    rules.yaml:8:54: "to" must be text or a list, and is a number; put quotes around it
             email: { smtp_url: "${NONE}", from: a@x.org, to: 5 }
                                                              ^
     rules.yaml:12:14: unknown label "aplication"; did you mean "application"?
@@ -298,7 +298,7 @@ fn each_bad_file_gets_one_clear_sentence() {
         ("rules: 5", "rules.yaml:1:8: \"rules\" must be a list, and is a number"),
         ("rules: !x []", "rules.yaml:1:8: tags are not for rules files"),
         ("rulse: []", "rules.yaml:1:1: unknown key \"rulse\"; did you mean \"rules\"?"),
-        ("? [a]\n: b", "rules.yaml:1:1: this is not YAML: a key must be text, not a list"),
+        ("? [a]\n: b", "rules.yaml:1:3: a key must be text, and is a list; put quotes around it"),
         (
             "storage: { url: 'postgres://h/d' }",
             "rules.yaml:1:17: \"url\" must be sqlite:PATH; postgres:// is not supported yet",
@@ -538,6 +538,103 @@ fn each_bad_file_gets_one_clear_sentence() {
 }
 
 #[test]
+fn what_yaml_takes_otherwise_than_it_is_meant_needs_quotes() {
+    for (text, words) in [
+        ("rules:\n- when:\n    starts: >= 10\n", "quotes around a text that begins with > or |"),
+        ("rules:\n- when: { id: * }\n", "put quotes around a text that begins with * or &"),
+        ("rules:\n- when: { id: *-web }\n", "put quotes around a text that begins with *"),
+        ("rules:\n- when: { id: \"/\\d/\" }\n", "single quotes around a text with backslashes"),
+        ("rules:\n- when: { id: @x }\n", "put quotes around a text that begins so"),
+        ("rules:\n- title: {{ rule }} down\n", "quotes around a text that begins with {"),
+        ("rules:\n- title: {{ rule }}\n", "is a mapping; put quotes around a template"),
+        ("rules:\n- name: a\n  notify: 5\n", "must be text or a list, and is a number; put quotes"),
+        ("rules:\n- name: a\n  notify: [5]\n", "must list texts, and this is a number; put quotes"),
+    ] {
+        let printed = printed(text);
+        assert!(printed.contains(words), "{text}\n{printed}");
+    }
+}
+
+#[test]
+fn a_number_that_would_be_another_text_needs_quotes() {
+    for (value, at) in [
+        ("rules: [{ name: 0x10, when: {} }]", "1:17:"),
+        ("rules: [{ name: a, when: { id: 0x1f } }]", "1:32:"),
+        ("rules: [{ name: a, when: { id: [0o7, 7] } }]", "1:33:"),
+        ("rules: [{ name: a, when: { id: -0 } }]", "1:32:"),
+        ("rules: [{ name: a, when: {}, labels: { a: +5 } }]", "1:43:"),
+        ("rules: [{ name: a, when: {}, labels: { 1.10: x } }]", "1:40:"),
+        ("rules: [{ name: a, when: {}, labels: { 0b1: x } }]", "1:40:"),
+        ("server: { receive_token: 0x1f }", "1:26:"),
+        (
+            "rules: [{ name: a, when: {} }]\ninhibit: [{ source: { id: 0x1f }, target: { rule: a } }]",
+            "2:27:",
+        ),
+    ] {
+        let printed = printed(value);
+        assert!(
+            printed.contains(at) && printed.contains("put quotes around"),
+            "{value}\n{printed}"
+        );
+        assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
+    }
+    let config =
+        config("rules: [{ name: 5, when: { id: 17, starts: 0x1f }, labels: { 5: 7, true: x } }]");
+    assert_eq!(config.rules.get("5").unwrap().labels["5"], "7");
+    assert_eq!(config.rules.get("5").unwrap().labels["true"], "x");
+}
+
+#[test]
+fn what_is_no_number_compares_with_nothing_and_is_refused() {
+    for (text, at) in [
+        ("rules: [{ name: a, when: { starts: .nan } }]", "1:36:"),
+        ("rules: [{ name: a, when: { starts: { ge: .nan } } }]", "1:42:"),
+        ("rules: [{ name: a, when: { payload.x: -.inf } }]", "1:39:"),
+    ] {
+        let printed = printed(text);
+        assert!(printed.contains(at) && printed.contains("is no number to compare"), "{printed}");
+        assert_eq!(printed.matches("rules.yaml:").count(), 1, "{printed}");
+    }
+}
+
+#[test]
+fn a_key_that_is_no_text_hides_nothing_else() {
+    let printed = printed("receivers:\n  null: { console: {} }\n  ops: { cnsole: {} }\n");
+    assert!(printed.contains("2:3: a key must be text, and is empty; put quotes"), "{printed}");
+    assert!(printed.contains("3:10: unknown key \"cnsole\""), "{printed}");
+}
+
+#[test]
+fn what_aliases_repeat_is_told_once_and_hides_nothing() {
+    let rule = |index| format!("- {{ name: r{index}, when: *w }}\n");
+    let rules: String = (0..150).map(rule).collect();
+    let printed = printed(&format!(
+        "rules:\n- {{ name: r, when: &w {{ sate: X }} }}\n{rules}- {{ name: s, wen: 1 }}\n"
+    ));
+    assert_eq!(printed.matches("unknown field \"sate\"").count(), 1, "{printed}");
+    assert!(printed.contains("153:14: unknown key \"wen\""), "{printed}");
+    assert!(!printed.contains(" more"), "{printed}");
+}
+
+#[test]
+fn what_is_wrong_by_an_alias_alone_says_where_that_is() {
+    let printed = printed(
+        "rules:\n- { name: a, when: {}, per: &p [application] }\n\
+         - { name: b, when: {}, per: [service], group_by: *p }\n",
+    );
+    assert!(printed.contains("rules.yaml:2:33: unknown label \"application\""), "{printed}");
+    assert!(printed.contains("(\"group_by\" in line 3 takes this by an alias)"), "{printed}");
+}
+
+#[test]
+fn merge_keys_are_not_supported_and_said_to_be() {
+    let text = "rules:\n- { name: a, when: { <<: { state: X } }, labels: { <<: { a: b } } }\n";
+    let printed = printed(text);
+    assert_eq!(printed.matches("\"<<\" is not supported; write out what").count(), 2, "{printed}");
+    assert_eq!(printed.matches("rules.yaml:").count(), 2, "{printed}");
+}
+
+#[test]
 fn places_are_right_for_every_way_of_writing() {
     for (text, place) in [
         ("\u{feff}server: { opne: true }", "rules.yaml:1:11:"),
@@ -638,6 +735,8 @@ fn secrets_cannot_be_printed() {
         "rules: [{ name: a, when: { id: '/(${SECRET}/', service: '>= ${SECRET}' } }]",
         "receivers: { a: { slack: { webhook_url_file: 'x/${SECRET}' } } }",
         "storage: { url: '${SECRET}' }",
+        "receivers: { a: { console: {}, fallback: '${SECRET}' } }",
+        "rules: [{ name: a, when: {} }]\ntests: [{ name: t, rules: a, events: [], expect: [{ at: 0s, rule: '${SECRET}', firing: 1 }] }]",
         "server:\n  admin: { user: ops, pass: hush }",
         "receivers: { a: { discord: 'https://x/hush' } }",
         "receivers:\n  a: { telegram: \"123:hush\" }",
@@ -669,6 +768,50 @@ fn a_secret_can_be_in_a_file_beside_the_rules() {
     let ReceiverKind::Slack { webhook_url, .. } = &config.receivers["a"].kind else { panic!() };
     assert_eq!(webhook_url.expose_secret(), "https://x/y");
     assert!(config.receivers["b"].is_off());
+}
+
+#[test]
+fn a_file_of_a_secret_holds_one_line_with_or_without_a_mark_of_its_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.yaml");
+    std::fs::write(&rules, "server: { receive_token_file: token }\n").unwrap();
+    let loaded = |token: &str| {
+        std::fs::write(folder.path().join("token"), token).unwrap();
+        let loaded = load(&rules, &env, &|_| Vec::new());
+        loaded.map(|config| config.server.receive_tokens[0].expose_secret().to_owned())
+    };
+    assert_eq!(loaded("\u{feff}a-token\r\n").unwrap(), "a-token");
+    for wrong in ["hush\nhush", "hush\0"] {
+        let error = loaded(wrong).unwrap_err().to_string();
+        assert!(error.contains("\"token\" must hold one line"), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_of_a_secret_names_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hook"), "x\n").unwrap();
+    let rules = folder.path().join("rules.yaml");
+    std::fs::write(&rules, "receivers: { a: { slack: { webhook_url_file: hook } } }\n").unwrap();
+    let validate = |_: &Receiver| vec![("webhook_url", "is no URL".to_owned())];
+    let error = load(&rules, &env, &validate).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("1:46: what the file of \"webhook_url_file\" holds is no URL"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_the_receivers_own_check_finds_shows_no_variables_value() {
+    let text = "receivers:\n  a: { email: { smtp_url: smtp://h, from: '${SECRET}', to: ['${SECRET}'] } }\n";
+    let validate = |_: &Receiver| {
+        let wrong = "\"hush\" is no mailbox".to_owned();
+        vec![("from", wrong.clone()), ("to", wrong)]
+    };
+    let error = parse("r.yaml", text, &env, &validate).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error.matches("\"${SECRET}\" is no mailbox").count(), 2, "{error}");
+    assert!(!error.contains("hush"), "{error}");
 }
 
 #[test]
@@ -1019,7 +1162,7 @@ fn each_bad_mute_time_and_inhibit_gets_one_clear_sentence() {
         ),
         (
             "inhibit: [{ source: { rule: dwon }, target: { rule: crashed } }]",
-            "1:21: no rule has alerts like this \"source\"",
+            "1:21: no rule has alerts like this \"source\"; did you mean \"down\"?",
         ),
         (
             "inhibit: [{ source: { rule: down }, target: { id: '>= 3' } }]",

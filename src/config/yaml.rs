@@ -3,10 +3,13 @@
 //! The library tells places only in errors. So each key and value gets a number in the order of
 //! reading, and the place of one is found by reading once more and failing there.
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, VariantAccess, Visitor};
 
 use super::report::{did_you_mean, quoted};
@@ -28,7 +31,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     Bool(bool),
-    Number(Number),
+    Number(Numeral),
     Text(Text),
     List(Vec<Node>),
     /// The entries in order; of two with one key both are here.
@@ -41,7 +44,18 @@ pub(super) enum Value {
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) place: Place,
+    /// Empty if it is nothing that could be one.
     pub(super) text: String,
+    /// Why it is no text, if it is none.
+    pub(super) wrong: Option<String>,
+}
+
+/// A number, and whether its digits are what the file has.
+#[derive(Debug)]
+pub(super) struct Numeral {
+    pub(super) number: Number,
+    /// Not so of `0x1f` or `+5`: as a text it would be another one.
+    pub(super) as_written: bool,
 }
 
 /// A string, before and after variables were put in.
@@ -67,9 +81,14 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         Some(document) => Seed(&Count::default()).deserialize(document),
         None => return Ok(Node { place: Place(0), value: Value::Null }),
     };
-    let root = root.map_err(|error| SyntaxError::new(&error))?;
+    let mut root = root.map_err(|error| SyntaxError::new(&error))?;
     match documents.next() {
-        None => Ok(root),
+        None => {
+            let again = serde_yaml::Deserializer::from_str(text);
+            let compared = Comparison(&mut root).deserialize(again);
+            compared.map_err(|error| SyntaxError::new(&error))?;
+            Ok(root)
+        }
         Some(second) => Err(SyntaxError {
             offset: offset_in(second, Place(0)),
             message: "a second document begins here; a rules file is one document".into(),
@@ -77,9 +96,58 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     }
 }
 
-/// The byte at which a key or value of this text begins.
-pub(super) fn offset(text: &str, place: Place) -> usize {
-    serde_yaml::Deserializer::from_str(text).next().map_or(0, |root| offset_in(root, place))
+/// Finds places in the text that they were read from.
+pub(super) struct Places<'a> {
+    text: &'a str,
+    root: &'a Node,
+    found: RefCell<HashMap<Place, usize>>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(text: &'a str, root: &'a Node) -> Places<'a> {
+        Places { text, root, found: RefCell::default() }
+    }
+
+    /// The byte at which a key or value begins; where an alias stands for it, there where it is
+    /// written.
+    pub(super) fn offset(&self, place: Place) -> usize {
+        let find = || {
+            let document = serde_yaml::Deserializer::from_str(self.text).next();
+            document.map_or(0, |root| offset_in(root, place))
+        };
+        *self.found.borrow_mut().entry(place).or_insert_with(find)
+    }
+
+    /// The key under which an alias stands for this.
+    pub(super) fn alias(&self, place: Place) -> Option<&'a Key> {
+        // To find a place takes a while.
+        if !self.text.contains('*') {
+            return None;
+        }
+        let (mut node, mut alias) = (self.root, None);
+        loop {
+            match &node.value {
+                Value::List(items) => {
+                    node = items.iter().rfind(|item| item.place <= place)?;
+                }
+                Value::Mapping(entries) => {
+                    let Some((key, value)) = entries.iter().rfind(|(key, _)| key.place < place)
+                    else {
+                        return alias;
+                    };
+                    // What is written comes after its key.
+                    if self.offset(key.place) > self.offset(place) {
+                        alias = Some(key);
+                    }
+                    node = value;
+                }
+                _ => return alias,
+            }
+            if node.place >= place {
+                return alias;
+            }
+        }
+    }
 }
 
 fn offset_in(document: serde_yaml::Deserializer<'_>, place: Place) -> usize {
@@ -97,9 +165,23 @@ impl Node {
             _ => self.place,
         }
     }
+
+    /// The first number within it that would be another text with quotes.
+    pub(super) fn odd_number(&self) -> Option<Place> {
+        match &self.value {
+            Value::Number(numeral) => (!numeral.as_written).then_some(self.place),
+            Value::List(items) => items.iter().find_map(Node::odd_number),
+            Value::Mapping(entries) => entries.iter().find_map(|(_, node)| node.odd_number()),
+            _ => None,
+        }
+    }
 }
 
 impl Value {
+    fn number(number: Number) -> Value {
+        Value::Number(Numeral { number, as_written: true })
+    }
+
     /// What it is, in words.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -113,12 +195,42 @@ impl Value {
         }
     }
 
+    /// `; did you mean …?`, unless that would hint at what a variable stands for.
+    pub(super) fn hint<'a>(&self, candidates: impl IntoIterator<Item = &'a str>) -> String {
+        match self {
+            Value::Text(text) => text.hint(candidates),
+            _ => String::new(),
+        }
+    }
+
+    /// What to do where it was to be text.
+    pub(super) fn quotes(&self) -> &'static str {
+        match self {
+            Value::Bool(_) | Value::Number(_) => "; put quotes around it",
+            _ => "",
+        }
+    }
+
     /// A text or whole number in quotes, as written; anything else in words.
     pub(super) fn written(&self) -> String {
         match self {
             Value::Text(text) => quoted(&text.written),
-            Value::Number(Number::Whole(whole)) => quoted(&whole.to_string()),
+            Value::Number(Numeral { number: Number::Whole(whole), .. }) => {
+                quoted(&whole.to_string())
+            }
             other => other.kind().to_owned(),
+        }
+    }
+
+    /// A text, with its variables put in; a whole number is one too, if it reads the same with
+    /// quotes.
+    pub(super) fn as_text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Value::Text(text) => Some(text.value.as_str().into()),
+            Value::Number(Numeral { number: Number::Whole(whole), as_written: true }) => {
+                Some(whole.to_string().into())
+            }
+            _ => None,
         }
     }
 
@@ -128,10 +240,12 @@ impl Value {
         match self {
             Value::Null | Value::Tagged => Json::Null,
             Value::Bool(value) => Json::from(*value),
-            Value::Number(Number::Whole(whole)) => {
-                serde_json::Number::from_i128(*whole).map_or(Json::Null, Json::Number)
-            }
-            Value::Number(Number::Float(float)) => Json::from(*float),
+            Value::Number(numeral) => match numeral.number {
+                Number::Whole(whole) => {
+                    serde_json::Number::from_i128(whole).map_or(Json::Null, Json::Number)
+                }
+                Number::Float(float) => Json::from(float),
+            },
             Value::Text(text) => Json::from(text.value.as_str()),
             Value::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
             Value::Mapping(entries) => Json::Object(
@@ -144,6 +258,34 @@ impl Value {
     }
 }
 
+impl Key {
+    fn new(node: Node) -> Key {
+        let place = node.place;
+        let quotes = "put quotes around it";
+        let (text, wrong) = match node.value {
+            Value::Text(text) => return Key { place, text: text.value, wrong: None },
+            // Until it is compared with what is written.
+            Value::Number(Numeral { number: Number::Whole(whole), .. }) => {
+                (whole.to_string(), format!("a key must be text, and is a number; {quotes}"))
+            }
+            Value::Number(Numeral { number: Number::Float(float), .. }) => {
+                (float.to_string(), format!("a key must be text, and is a number; {quotes}"))
+            }
+            Value::Bool(value) => {
+                (value.to_string(), format!("a key must be text, and is true or false; {quotes}"))
+            }
+            other => {
+                let kind = other.kind();
+                let what = if let Value::Mapping(_) = other { "a template" } else { "it" };
+                let message =
+                    format!("a key must be text, and is {kind}; put quotes around {what}");
+                (String::new(), message)
+            }
+        };
+        Key { place, text, wrong: Some(wrong) }
+    }
+}
+
 impl Text {
     /// `; did you mean …?`, unless that would hint at what a variable stands for.
     pub(super) fn hint<'a>(&self, candidates: impl IntoIterator<Item = &'a str>) -> String {
@@ -153,6 +295,20 @@ impl Text {
         }
     }
 }
+
+/// What to do about what the library says, where it does not say so.
+const REMEDIES: [(&str, &str); 7] = [
+    (
+        "did not find expected key",
+        "put keys of one mapping below each other, and quotes around a text that begins with {",
+    ),
+    ("expected comment or line break", "put quotes around a text that begins with > or |"),
+    ("expected alphabetic or numeric", "put quotes around a text that begins with * or &"),
+    ("unknown anchor", "put quotes around a text that begins with *"),
+    ("unknown escape character", "put single quotes around a text with backslashes"),
+    ("hexdecimal number", "put single quotes around a text with backslashes"),
+    ("cannot start any token", "put quotes around a text that begins so, and indent by spaces"),
+];
 
 impl SyntaxError {
     fn new(error: &serde_yaml::Error) -> SyntaxError {
@@ -170,7 +326,12 @@ impl SyntaxError {
             offset = position;
             message = words.to_owned();
         }
-        SyntaxError { offset, message: format!("this is not YAML: {message}") }
+        let remedy = REMEDIES.iter().find(|(words, _)| message.contains(words));
+        let remedy = match remedy {
+            Some((_, remedy)) => format!("; {remedy}"),
+            None => String::new(),
+        };
+        SyntaxError { offset, message: format!("this is not YAML: {message}{remedy}") }
     }
 }
 
@@ -237,24 +398,24 @@ impl<'de> Visitor<'de> for ValueVisitor<'_> {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+        Ok(Value::number(value.into()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+        Ok(Value::number(value.into()))
     }
 
     fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        Ok(Value::Number(Number::Whole(value)))
+        Ok(Value::number(Number::Whole(value)))
     }
 
     fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
         let whole = i128::try_from(value).map(Number::Whole);
-        Ok(Value::Number(whole.unwrap_or(Number::Float(value as f64))))
+        Ok(Value::number(whole.unwrap_or(Number::Float(value as f64))))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Number(Number::Float(value)))
+        Ok(Value::number(Number::Float(value)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -272,18 +433,8 @@ impl<'de> Visitor<'de> for ValueVisitor<'_> {
     fn visit_map<A: de::MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut mapping = Vec::new();
         while let Some(key) = entries.next_key_seed(Seed(self.0))? {
-            let text = match key.value {
-                Value::Text(text) => text.value,
-                Value::Number(Number::Whole(whole)) => whole.to_string(),
-                Value::Number(Number::Float(float)) => float.to_string(),
-                Value::Bool(value) => value.to_string(),
-                other => {
-                    let kind = other.kind();
-                    return Err(de::Error::custom(format_args!("a key must be text, not {kind}")));
-                }
-            };
             let value = entries.next_value_seed(Seed(self.0))?;
-            mapping.push((Key { place: key.place, text }, value));
+            mapping.push((Key::new(key), value));
         }
         Ok(Value::Mapping(mapping))
     }
@@ -292,5 +443,62 @@ impl<'de> Visitor<'de> for ValueVisitor<'_> {
         let (IgnoredAny, contents) = data.variant()?;
         contents.newtype_variant::<IgnoredAny>()?;
         Ok(Value::Tagged)
+    }
+}
+
+/// Compares the numbers of what was read with what is written, which the library tells only of what
+/// is asked for as text.
+struct Comparison<'a>(&'a mut Node);
+
+impl<'de> DeserializeSeed<'de> for Comparison<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match &mut self.0.value {
+            Value::Number(Numeral { number: Number::Whole(whole), as_written }) => {
+                *as_written = String::deserialize(deserializer)? == whole.to_string();
+                Ok(())
+            }
+            Value::List(_) => deserializer.deserialize_seq(self),
+            Value::Mapping(_) => deserializer.deserialize_map(self),
+            _ => IgnoredAny::deserialize(deserializer).map(drop),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Comparison<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what was read before")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        if let Value::List(list) = &mut self.0.value {
+            for node in list {
+                items.next_element_seed(Comparison(node))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        if let Value::Mapping(mapping) = &mut self.0.value {
+            for (key, node) in mapping {
+                match &key.wrong {
+                    Some(_) if !key.text.is_empty() => {
+                        let written = entries.next_key::<String>()?;
+                        key.wrong.take_if(|_| written.as_ref() == Some(&key.text));
+                    }
+                    _ => drop(entries.next_key::<IgnoredAny>()?),
+                }
+                entries.next_value_seed(Comparison(node))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -235,6 +235,12 @@ impl Number {
         text.parse::<f64>().ok().filter(|float| float.is_finite()).map(Number::Float)
     }
 
+    /// Whether it is one that can be counted to: what is none compares with nothing.
+    #[must_use]
+    pub fn is_finite(self) -> bool {
+        self.as_float().is_finite()
+    }
+
     pub(super) fn as_float(self) -> f64 {
         match self {
             Number::Whole(whole) => whole as f64,

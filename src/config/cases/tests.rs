@@ -200,3 +200,15 @@ fn a_rule_that_is_wrong_is_there_all_the_same() {
     let problems = parse("rules.yaml", &text, &|_| None, &|_| Vec::new()).unwrap_err();
     assert_eq!(problems.listed.len(), 1, "{problems}");
 }
+
+#[test]
+fn a_clock_that_would_run_for_ages_is_refused() {
+    let long = wrong("{ name: t, events: [], expect: [], until: 50000d }");
+    assert!(long.contains("the clock runs for too long: in 50000d what fires would be"), "{long}");
+}
+
+#[test]
+fn what_no_count_can_be_is_too_large() {
+    let large = expecting("at: 0s, rule: crashed, firing: 5000000000");
+    assert!(large.contains("50000000 | \"firing\" is too large a number"), "{large}");
+}

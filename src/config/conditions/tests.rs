@@ -7,7 +7,7 @@ use crate::event::{Event, decode};
 fn compile(when: &str) -> Result<Condition, Vec<String>> {
     let mut root = yaml::parse(when).unwrap();
     let report = Report::default();
-    super::super::prepare(&mut root, &|_| None, &report, &mut Vec::new());
+    super::super::prepare(&mut root, Some(&|_| None), &report, &mut Vec::new());
     let condition = condition(&root, "\"when\"", &report);
     condition.ok_or_else(|| report.into_parts().0.into_iter().map(|(_, text)| text).collect())
 }

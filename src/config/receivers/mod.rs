@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fields::{self, Fields};
-use super::report::{self, Report, quoted};
+use super::report::{Report, quoted};
 use super::secrets::Secrets;
 use super::yaml::{Key, Node, Place, Value};
 use super::{CONSOLE, Receiver, Validate};
@@ -26,7 +26,7 @@ pub(super) struct Reader<'a> {
     validate: &'a Validate<'a>,
     report: &'a Report,
     /// The fallbacks that receivers name, with their places.
-    fallbacks: RefCell<BTreeMap<String, (Place, String)>>,
+    fallbacks: RefCell<BTreeMap<String, (&'a Node, String)>>,
 }
 
 impl<'a> Reader<'a> {
@@ -128,16 +128,16 @@ impl Receivers {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Every receiver by name. One that is wrong is among them as well, as a console: so that
     /// those who name it are not told that there is no such receiver.
-    pub(super) fn read(&self, node: Option<&Node>) -> Receivers {
+    pub(super) fn read(&self, node: Option<&'a Node>) -> Receivers {
         let receivers = self.read_each(node);
         self.check_fallbacks(&receivers);
         receivers
     }
 
-    fn read_each(&self, node: Option<&Node>) -> Receivers {
+    fn read_each(&self, node: Option<&'a Node>) -> Receivers {
         let entries = node.and_then(|node| fields::entries(node, "\"receivers\"", self.report));
         let mut receivers = Receivers::default();
         for (key, node) in entries.unwrap_or_default() {
@@ -172,19 +172,20 @@ impl Reader<'_> {
 
     /// Fallbacks have to be there, be one receiver each, and lead to an end.
     fn check_fallbacks(&self, receivers: &Receivers) {
-        for (name, (place, fallback)) in &*self.fallbacks.borrow() {
+        for (name, (node, fallback)) in &*self.fallbacks.borrow() {
+            let (place, written) = (node.place, node.value.written());
             let known = receivers.get(fallback).is_some() || fallback == CONSOLE;
             let parts = receivers.parts(fallback);
             if !known && !parts.is_empty() {
                 let message = format!(
-                    "\"fallback\" is one receiver, and {} is a list; name a part of it, like {}",
-                    quoted(fallback),
+                    "\"fallback\" is one receiver, and {written} is a list; name a part of it, \
+                     like {}",
                     quoted(parts[0])
                 );
-                self.report.wrong(*place, message);
+                self.report.wrong(place, message);
             } else if !known {
-                let hint = report::did_you_mean(fallback, receivers.names());
-                self.report.wrong(*place, format!("unknown receiver {}{hint}", quoted(fallback)));
+                let hint = node.value.hint(receivers.names());
+                self.report.wrong(place, format!("unknown receiver {written}{hint}"));
             }
             let mut chain = vec![name.as_str()];
             let mut next = Some(fallback.as_str());
@@ -202,7 +203,7 @@ impl Reader<'_> {
                      \"fallback\"",
                     chain.join(" → ")
                 );
-                self.report.wrong(*place, message);
+                self.report.wrong(place, message);
             }
             let off = receivers.get(fallback).and_then(Receiver::missing_address);
             let stands_in = receivers.get(name).is_some_and(|receiver| !receiver.is_off());
@@ -216,7 +217,7 @@ impl Reader<'_> {
         }
     }
 
-    fn add(&self, receivers: &mut Receivers, name: &str, place: Place, node: &Node) {
+    fn add(&self, receivers: &mut Receivers, name: &str, place: Place, node: &'a Node) {
         let receiver = self.receiver(name, place, node);
         let receiver = receiver.unwrap_or_else(|| stand_in(name));
         // A key that is there twice has been reported already.
@@ -231,7 +232,7 @@ impl Reader<'_> {
         }
     }
 
-    fn receiver(&self, name: &str, place: Place, node: &Node) -> Option<Receiver> {
+    fn receiver(&self, name: &str, place: Place, node: &'a Node) -> Option<Receiver> {
         let before = self.report.count();
         let what = format!("receiver {}", quoted(name));
         let mut fields = Fields::of(node, &what, self.report)?;
@@ -242,7 +243,7 @@ impl Reader<'_> {
         let give_up_after = fields.duration("give_up_after", least).unwrap_or(GIVE_UP_AFTER);
         let allow_http = fields.bool("allow_http").unwrap_or_default();
         let rate = fields.rate("rate");
-        let fallback = fields.get("fallback").map(|node| node.place).zip(fields.filled("fallback"));
+        let fallback = fields.get("fallback").zip(fields.filled("fallback"));
         if let Some(fallback) = fallback.clone() {
             self.fallbacks.borrow_mut().insert(name.to_owned(), fallback);
         }
@@ -275,7 +276,14 @@ impl Reader<'_> {
         let receiver = Receiver { timeout, give_up_after, fallback, rate, allow_http, ..usual };
         if self.report.count() == before && !receiver.is_off() {
             for (wrong, message) in (self.validate)(&receiver) {
-                self.report.wrong(place_of(wrong, node).unwrap_or(place), message);
+                match entry_of(wrong, node) {
+                    Some((key, value)) if key.text != wrong => {
+                        let message = format!("what the file of \"{}\" holds {message}", key.text);
+                        self.report.wrong(value.place, message);
+                    }
+                    Some((_, value)) => self.report.wrong(value.place, as_written(message, value)),
+                    None => self.report.wrong(place, message),
+                }
             }
         }
         Some(receiver)
@@ -299,13 +307,24 @@ fn part_name(list: &Key, part: &Node, before: &[String]) -> String {
         .unwrap_or(name)
 }
 
-/// The value under this key, or under the file in which it is.
-fn place_of(key: &str, kind: &Node) -> Option<Place> {
+/// The entry of this key, or of the file in which it is.
+fn entry_of<'a>(key: &str, kind: &'a Node) -> Option<&'a (Key, Node)> {
     let Value::Mapping(entries) = &kind.value else { return None };
     let named = |(found, _): &&(Key, Node)| {
         found.text == key || found.text.strip_suffix("_file") == Some(key)
     };
-    entries.iter().find(named).map(|(_, node)| node.place)
+    entries.iter().find(named)
+}
+
+/// The message with what the file has, in place of what variables made of it.
+fn as_written(message: String, node: &Node) -> String {
+    match &node.value {
+        Value::Text(text) if text.written != text.value => {
+            message.replace(&format!("{:?}", text.value.trim()), &quoted(&text.written))
+        }
+        Value::List(items) => items.iter().fold(message, as_written),
+        _ => message,
+    }
 }
 
 /// What stands here for a receiver that is wrong.
