@@ -8,7 +8,15 @@ use std::process::{Command, Output, Stdio};
 fn tocsin(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["COLUMNS", "RUST_LOG", "TOCSIN_LISTEN", "TOCSIN_STORAGE", "TOCSIN_URL"] {
+    for variable in [
+        "COLUMNS",
+        "RUST_LOG",
+        "TOCSIN_LISTEN",
+        "TOCSIN_PASSWORD",
+        "TOCSIN_STORAGE",
+        "TOCSIN_URL",
+        "TOCSIN_USER",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -62,6 +70,8 @@ fn wrong_usage_ends_with_2() {
     for args in [
         &[][..],
         &["explain"],
+        &["events", "--url", "http://127.0.0.1:1", "--json"],
+        &["tell"],
         &["check"],
         &["test"],
         &["test", "rules.yaml", "--jsn"],
@@ -77,6 +87,8 @@ fn wrong_usage_ends_with_2() {
         &["silences", "end", "x"],
         &["silences", "list", "--url", "localhost:8080"],
         &["health", "--url", "localhost:8080"],
+        &["health", "--url", "http://127.0.0.1:1/#x"],
+        &["health", "--url", "http://127.0.0.1:1/?x"],
         &["deliveries"],
         &["deliveries", "list", "--status", "lost"],
         &["deliveries", "show"],
@@ -99,9 +111,23 @@ fn wrong_usage_says_what_would_be_right() {
     for (args, words) in [
         (&["deliveries", "retry"][..], "<ID|--receiver <NAME>>"),
         (&["silences", "end", "abc"], "it is no id of a silence, which is a number"),
+        (&["alerts"], "this command is not supported yet"),
+        (&["health", "--url", "x"], "--url (or TOCSIN_URL) is no address; write it like http://"),
     ] {
         let (_, _, stderr) = run(args);
         assert!(stderr.contains(words), "{words:?} is not in {stderr}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_not_shown_since_it_may_have_a_password() {
+    for url in ["htps://ops:hush@host", "http://ops:hush@host:port", "http://ops:hush@h/?x"] {
+        let (code, _, stderr) = run(&["silences", "list", "--url", url]);
+        assert_eq!(code, Some(2));
+        let by_variable = tocsin(&["health"]).env("TOCSIN_URL", url).output().unwrap();
+        let stderr = stderr + &String::from_utf8(by_variable.stderr).unwrap();
+        assert_eq!(stderr.matches("is no address; write it like").count(), 2, "{stderr}");
+        assert!(!stderr.contains("hush"), "{stderr}");
     }
 }
 
@@ -151,6 +177,9 @@ fn a_receiver_that_is_not_there_is_wrong_usage() {
     let (code, stdout, stderr) = run(&["send", path.to_str().unwrap(), "--receiver", "opps"]);
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
     assert!(stderr.contains("has no receiver \"opps\"; it has console"), "{stderr}");
+    let (_folder, path) = rules("rules: []\n");
+    let (_, _, stderr) = run(&["send", path.to_str().unwrap(), "--receiver", "ops"]);
+    assert!(stderr.contains("has no receiver \"ops\"; it has none"), "{stderr}");
 }
 
 #[test]

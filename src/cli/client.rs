@@ -1,9 +1,14 @@
 //! A running tocsin, asked over its HTTP API: for the commands that take `--url`.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use clap::Args;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args};
+use percent_encoding::percent_decode_str;
 use reqwest::header::LINK;
 use reqwest::{Identity, Method, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
@@ -29,34 +34,64 @@ pub(super) struct Address {
         env = "TOCSIN_URL",
         hide_env_values = true,
         default_value = "http://127.0.0.1:8080",
-        value_parser = address
+        value_parser = AddressParser
     )]
     url: Url,
+}
+
+/// Reads an address. What is none is not shown as clap would: it may have a password in it.
+#[derive(Clone)]
+struct AddressParser;
+
+impl TypedValueParser for AddressParser {
+    type Value = Url;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Url, clap::Error> {
+        value.to_str().and_then(address).ok_or_else(|| {
+            let message =
+                "--url (or TOCSIN_URL) is no address; write it like http://127.0.0.1:8080";
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
 }
 
 /// Asks one tocsin, and waits for its answers.
 pub(super) struct Client {
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
+    /// Without credentials.
     url: Url,
+    credentials: Option<Credentials>,
+}
+
+/// As they are, and not as a URL has them.
+struct Credentials {
+    user: String,
+    password: Option<String>,
 }
 
 impl Client {
+    /// Asks as whoever `server.admin` is.
     pub(super) fn new(address: Address) -> anyhow::Result<Client> {
+        let credentials = Credentials::of(&address.url)?;
+        Ok(Client { credentials, ..Client::of_anyone(address)? })
+    }
+
+    /// Asks what anyone may.
+    pub(super) fn of_anyone(address: Address) -> anyhow::Result<Client> {
         install_tls();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
         let mut url = address.url;
-        let named = |name| app::environment(name).filter(|value| !value.is_empty());
-        if let (Some(password), "") = (named("TOCSIN_PASSWORD"), url.username()) {
-            let user = named("TOCSIN_USER").context(
-                "TOCSIN_PASSWORD is set and TOCSIN_USER is not; set it to the user of `server.admin`",
-            )?;
-            // What has no host was refused as an address.
-            let _ = url.set_username(&user).and_then(|()| url.set_password(Some(&password)));
-        }
+        // What has no host was refused as an address.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
         let mut http = reqwest::Client::builder();
         if let Some(path) = named("TOCSIN_CLIENT_CERT") {
             let pem = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
@@ -77,17 +112,24 @@ impl Client {
         let http = http
             .build()
             .map_err(|error| anyhow!("cannot ask over HTTP: {}", with_causes(&error)))?;
-        Ok(Client { http, runtime, url })
+        Ok(Client { http, runtime, url, credentials: None })
     }
 
     /// Every item of a list, page by page.
     fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         self.runtime.block_on(async {
             let (mut items, mut next) = (Vec::new(), Some(path.to_owned()));
+            let mut seen = HashSet::new();
             while let Some(path) = next {
                 let answer = self.ask(Method::GET, &path, None).await?;
                 next = next_page(&answer);
                 items.extend(self.read::<Vec<Value>>(answer).await?);
+                // What leads back would be read for ever, and what begins otherwise is elsewhere.
+                seen.insert(path);
+                let leads_on = |next: &String| next.starts_with('/') && !seen.contains(next);
+                if !next.as_ref().is_none_or(leads_on) {
+                    bail!("{}", self.not_ours());
+                }
             }
             Ok(items)
         })
@@ -131,7 +173,12 @@ impl Client {
     }
 
     pub(super) fn delete(&self, path: &str) -> anyhow::Result<()> {
-        self.runtime.block_on(self.ask(Method::DELETE, path, None)).map(drop)
+        let answer = self.runtime.block_on(self.ask(Method::DELETE, path, None))?;
+        match answer.status() {
+            StatusCode::NO_CONTENT => Ok(()),
+            // Others say yes to whatever they are asked.
+            _ => bail!("{}", self.not_ours()),
+        }
     }
 
     /// The answer, if it is yes.
@@ -143,6 +190,9 @@ impl Client {
     ) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
         let mut request = self.http.request(method, url);
+        if let Some(Credentials { user, password }) = &self.credentials {
+            request = request.basic_auth(user, password.as_ref());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -167,7 +217,7 @@ impl Client {
 
     async fn read<T: DeserializeOwned>(&self, answer: Response) -> anyhow::Result<T> {
         answer.json().await.map_err(|error| match error.is_decode() {
-            true => anyhow!("what {} answered is no answer of tocsin's", self.shown()),
+            true => anyhow!(self.not_ours()),
             false => self.lost(error),
         })
     }
@@ -182,12 +232,30 @@ impl Client {
         anyhow!("cannot reach {}: {causes}; does tocsin run there? --url says where", self.shown())
     }
 
-    /// Where it is, without credentials.
-    fn shown(&self) -> String {
-        let mut url = self.url.clone();
-        // What has no host has no credentials.
-        let _ = url.set_username("").and_then(|()| url.set_password(None));
-        url.as_str().trim_end_matches('/').to_owned()
+    fn not_ours(&self) -> String {
+        format!("what {} answered is no answer of tocsin's", self.shown())
+    }
+
+    /// Where it is.
+    fn shown(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+}
+
+impl Credentials {
+    /// What the URL has, and what it lacks of the environment's; none if there is no password.
+    fn of(url: &Url) -> anyhow::Result<Option<Credentials>> {
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let given = Some(decoded(url.username())).filter(|user| !user.is_empty());
+        let password = url.password().map(decoded).or_else(|| named("TOCSIN_PASSWORD"));
+        let user = match (given, &password) {
+            (Some(user), _) => user,
+            (None, None) => return Ok(None),
+            (None, Some(_)) => named("TOCSIN_USER").context(
+                "TOCSIN_PASSWORD is set and TOCSIN_USER is not; set it to the user of `server.admin`",
+            )?,
+        };
+        Ok(Some(Credentials { user, password }))
     }
 }
 
@@ -200,6 +268,11 @@ pub(super) fn understood<T: DeserializeOwned>(answer: Value) -> anyhow::Result<T
         .context("the answer cannot be read; is that tocsin of another version?")
 }
 
+/// A variable that is set to something.
+fn named(name: &str) -> Option<String> {
+    app::environment(name).filter(|value| !value.is_empty())
+}
+
 /// The path of the page after this one (RFC 8288, as tocsin writes it).
 fn next_page(answer: &Response) -> Option<String> {
     let link = answer.headers().get(LINK)?.to_str().ok()?;
@@ -207,11 +280,9 @@ fn next_page(answer: &Response) -> Option<String> {
     rest.contains("rel=\"next\"").then(|| path.to_owned())
 }
 
-fn address(text: &str) -> Result<Url, String> {
-    let wrong = || "it is no address; write it like http://127.0.0.1:8080".to_owned();
-    let url = Url::parse(text).map_err(|_| wrong())?;
-    match matches!(url.scheme(), "http" | "https") && url.query().is_none() {
-        true => Ok(url),
-        false => Err(wrong()),
-    }
+/// An HTTP address that paths can be put behind.
+fn address(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_plain = url.query().is_none() && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && is_plain).then_some(url)
 }

@@ -67,6 +67,14 @@ enum Command {
     Health(health::Health),
     /// Print the JSON Schema of a rules file, for editors.
     Schema,
+    /// What a later version has.
+    #[command(
+        name = "explain",
+        aliases = ["backtest", "simulate", "completions", "events", "alerts"],
+        hide = true,
+        ignore_errors = true
+    )]
+    Later,
 }
 
 /// How a command ended.
@@ -105,6 +113,13 @@ impl Cli {
             Command::Restore(restore) => restore.run(),
             Command::Health(health) => health.run(),
             Command::Schema => schema::run(),
+            Command::Later => {
+                output::note(
+                    "error: this command is not supported yet; events and alerts are listed by the \
+                     HTTP API, at /api/list and /api/alerts",
+                );
+                Ok(Exit::Usage)
+            }
         };
         ended.unwrap_or_else(|error| {
             // It comes after what was logged. Where nobody reads that, nobody reads this either.

@@ -19,11 +19,9 @@ pub(super) fn run(rules: &Path, name: &str) -> anyhow::Result<Exit> {
     let parts = config.receivers.parts(name);
     if parts.is_empty() {
         let known: Vec<&str> = config.receivers.names().collect();
-        output::note(format_args!(
-            "error: {} has no receiver {name:?}; it has {}",
-            rules.display(),
-            known.join(", "),
-        ));
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let rules = rules.display();
+        output::note(format_args!("error: {rules} has no receiver {name:?}; it has {known}"));
         return Ok(Exit::Usage);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::client::{Address, Client};
+use super::client::{Address, Client, understood};
 use super::{Exit, output};
 use crate::clock::{self, Timestamp};
-use crate::config::parse_duration;
-use crate::engine::SilenceStatus;
+use crate::config::{parse_duration, parse_pattern};
+use crate::engine::{SilenceId, SilenceStatus};
 use crate::message::text::{self, one_line};
 use crate::store::SilenceRow;
 
@@ -121,9 +121,10 @@ fn add(client: &Client, silence: Add) -> anyhow::Result<Exit> {
             "comment": silence.comment,
         }),
     )?;
+    let id: SilenceId = understood(answer["id"].clone())?;
     match silence.json {
         true => output::data(&answer)?,
-        false => output::data(&answer["id"])?,
+        false => output::data(id.0)?,
     }
     Ok(Exit::Done)
 }
@@ -174,13 +175,19 @@ fn matcher(text: &str) -> Result<(String, Value), String> {
         .filter(|(label, _)| !label.is_empty())
         .ok_or("it is no matcher; write it like application=shop or rule=/^crash/")?;
     // Prometheus's signs: taken as text, they would make a silence that holds nothing back.
-    if label.ends_with('!') || pattern.starts_with('~') {
-        return Err("it is written as for Prometheus; say it by a pattern, like rule=/^crash/ or \
-                    'rule={ not: crashed }'"
+    if label.ends_with(['!', '<', '>']) || pattern.starts_with(['~', '=']) {
+        return Err("it is written as for Prometheus; say it by a pattern, like rule=crashed, \
+                    rule=/^crash/ or 'rule={ not: crashed }'"
             .into());
     }
+    if let Some(quote @ ('"' | '\'')) = pattern.chars().next()
+        && pattern.len() > 1
+        && pattern.ends_with(quote)
+    {
+        return Err("its quotes would be part of the text; leave them out".into());
+    }
     let pattern = match pattern.starts_with(['[', '{']) {
-        true => serde_yaml::from_str(pattern)
+        true => parse_pattern(pattern)
             .map_err(|error| format!("its pattern cannot be read: {error}"))?,
         false => Value::from(pattern),
     };
@@ -284,8 +291,25 @@ mod tests {
         ] {
             assert_eq!(matcher(written), Ok(("id".to_owned(), pattern)), "{written}");
         }
-        for wrong in ["id", "=a", "id=[a", "id!=a", "id=~a", "id!~a"] {
+        for wrong in [
+            "id", "=a", "id=[a", "id!=a", "id=~a", "id!~a", "id==a", "id>=10", "id<=10",
+            "id=\"a\"", "id='a'",
+        ] {
             assert!(matcher(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_matcher_in_which_something_would_be_lost_is_refused() {
+        for (wrong, words) in [
+            ("id={ not: web, not: api }", "\"not\" is here twice; keep one"),
+            ("id=[0x1f, +5]", "labels are text, and it has a number; put quotes around that"),
+            ("id={ not: [+5] }", "put quotes around that"),
+            ("id=[!x a]", "tags are not for rules files"),
+        ] {
+            let error = matcher(wrong).unwrap_err();
+            assert!(error.contains(words), "{wrong}: {error}");
+        }
+        assert_eq!(matcher("id=[31, '${X}']"), Ok(("id".to_owned(), json!([31, "${X}"]))));
     }
 }

@@ -102,6 +102,29 @@ fn the_commands_give_user_and_password() {
 }
 
 #[test]
+fn a_password_is_given_as_it_is_whatever_it_has_in_it() {
+    let place =
+        Place::new("server: { admin: { user: 'o%41s', password: 'a%2fb%zz:c' } }\nrules: []\n");
+    let tocsin = place.serve();
+    let given = |url: &str, environment: &[(&str, &str)]| {
+        let mut command = place.command(&["silences", "list", "--url", url]);
+        let output = command.envs(environment.iter().copied()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let password = ("TOCSIN_PASSWORD", "a%2fb%zz:c");
+    assert_eq!(
+        given(tocsin.base(), &[("TOCSIN_USER", "o%41s"), password]),
+        "there are no silences\n"
+    );
+    let with_user = tocsin.base().replace("//", "//o%2541s@");
+    assert_eq!(given(&with_user, &[password]), "there are no silences\n");
+    let with_both = tocsin.base().replace("//", "//o%2541s:a%252fb%25zz%3ac@");
+    assert_eq!(given(&with_both, &[]), "there are no silences\n");
+    let health = place.command(&["health", "--url", tocsin.base()]).envs([password]).output();
+    assert!(health.unwrap().status.success(), "health needs no credentials");
+}
+
+#[test]
 fn listening_openly_takes_both_or_a_word_that_it_is_meant() {
     let token = "receive_token: a-token-of-some-length";
     let admin = "admin: { user: ops, password: hush }";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Tocsin, client, crash, event};
+use crate::harness::{Answer, Place, Sink, Tocsin, client, crash, event};
 
 const RULES: &str = "rules: [{ name: crashed, when: { state: CRASHED } }]\n";
 
@@ -54,6 +54,39 @@ fn a_silence_is_made_listed_and_ended() {
     assert_eq!(tocsin.get("/api/silences"), json!([]));
     let (_, stdout, _) = silences(&place, &tocsin, &["list", "--all"]);
     assert!(stdout.starts_with("1  expired: since "), "{stdout}");
+}
+
+#[test]
+fn what_another_program_answers_is_no_success() {
+    let place = Place::new(RULES);
+    for body in ["<html></html>", "{\"x\":1}"] {
+        let other = Sink::answering(200, body);
+        for command in [
+            &["silences", "end", "5"][..],
+            &["silences", "add", "--match", "id=a", "--for", "1h"],
+            &["deliveries", "discard", "abc"],
+        ] {
+            let (code, stdout, stderr) = place.run(&[command, &["--url", &other.base()]].concat());
+            assert_eq!((code, stdout.as_str()), (1, ""), "{command:?}: {stderr}");
+            assert!(stderr.contains("answer"), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_leads_to_itself_or_elsewhere_is_not_followed() {
+    let place = Place::new(RULES);
+    for link in [
+        "link: </api/silences>; rel=\"next\"\r\n",
+        "link: <@127.0.0.1:1/x>; rel=\"next\"\r\n",
+        "link: <.example.com/x>; rel=\"next\"\r\n",
+    ] {
+        let other = Sink::new().then(&[Answer::Status(200, link, "[]")]);
+        let (code, _, stderr) = place.run(&["silences", "list", "--url", &other.base()]);
+        assert_eq!(code, 1);
+        assert!(stderr.contains("is no answer of tocsin's"), "{stderr}");
+        assert_eq!(other.heard().len(), 1);
+    }
 }
 
 #[test]
