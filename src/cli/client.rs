@@ -76,13 +76,13 @@ struct Credentials {
 }
 
 impl Client {
-    /// Asks as whoever `server.admin` is.
+    /// Asks what whoever `server.admin` is may ask.
     pub(super) fn new(address: Address) -> anyhow::Result<Client> {
-        let credentials = Credentials::of(&address.url)?;
-        Ok(Client { credentials, ..Client::of_anyone(address)? })
+        Credentials::of(&address.url)?;
+        Client::of_anyone(address)
     }
 
-    /// Asks what anyone may.
+    /// Asks what anyone may, be the credentials that are given not whole.
     pub(super) fn of_anyone(address: Address) -> anyhow::Result<Client> {
         install_tls();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,6 +90,7 @@ impl Client {
             .build()
             .context("cannot start the runtime")?;
         let mut url = address.url;
+        let credentials = Credentials::of(&url).ok().flatten();
         // What has no host was refused as an address.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         let mut http = reqwest::Client::builder();
@@ -112,7 +113,7 @@ impl Client {
         let http = http
             .build()
             .map_err(|error| anyhow!("cannot ask over HTTP: {}", with_causes(&error)))?;
-        Ok(Client { http, runtime, url, credentials: None })
+        Ok(Client { http, runtime, url, credentials })
     }
 
     /// Every item of a list, page by page.
