@@ -112,6 +112,7 @@ fn wrong_usage_says_what_would_be_right() {
         (&["deliveries", "retry"][..], "<ID|--receiver <NAME>>"),
         (&["silences", "end", "abc"], "it is no id of a silence, which is a number"),
         (&["alerts"], "this command is not supported yet"),
+        (&["events", "--url", "http://x", "y"], "this command is not supported yet"),
         (&["health", "--url", "x"], "--url (or TOCSIN_URL) is no address; write it like http://"),
     ] {
         let (_, _, stderr) = run(args);

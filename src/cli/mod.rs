@@ -12,6 +12,7 @@ mod serve;
 mod silences;
 mod test;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -71,10 +72,12 @@ enum Command {
     #[command(
         name = "explain",
         aliases = ["backtest", "simulate", "completions", "events", "alerts"],
-        hide = true,
-        ignore_errors = true
+        hide = true
     )]
-    Later,
+    Later {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<OsString>,
+    },
 }
 
 /// How a command ended.
@@ -113,7 +116,7 @@ impl Cli {
             Command::Restore(restore) => restore.run(),
             Command::Health(health) => health.run(),
             Command::Schema => schema::run(),
-            Command::Later => {
+            Command::Later { .. } => {
                 output::note(
                     "error: this command is not supported yet; events and alerts are listed by the \
                      HTTP API, at /api/list and /api/alerts",
