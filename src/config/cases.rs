@@ -320,7 +320,7 @@ impl Reader<'_> {
         let receivers = match receivers {
             Some(named) => named
                 .into_iter()
-                .flat_map(|(place, text)| self.told(place, text, &rule, tells))
+                .flat_map(|(place, text)| self.told(place, text, &rule_node.value, tells))
                 .collect(),
             None => tells.unwrap_or_default().to_vec(),
         };
@@ -340,7 +340,13 @@ impl Reader<'_> {
     }
 
     /// The receivers of this name, which is reported if there is none, or the rule does not tell it.
-    fn told(&self, place: Place, name: &Text, rule: &str, tells: Option<&[String]>) -> Vec<String> {
+    fn told(
+        &self,
+        place: Place,
+        name: &Text,
+        rule: &Value,
+        tells: Option<&[String]>,
+    ) -> Vec<String> {
         let parts = match self.receivers.parts(&name.value) {
             parts if parts.is_empty() && name.value == CONSOLE => vec![CONSOLE],
             parts => parts,
@@ -352,7 +358,7 @@ impl Reader<'_> {
         let told = |part: &&str| tells.is_none_or(|tells| tells.iter().any(|told| told == part));
         if !parts.iter().all(told) {
             let tells = tells.unwrap_or_default().join(", ");
-            let (rule, name) = (quoted(rule), quoted(&name.written));
+            let (rule, name) = (rule.written(), quoted(&name.written));
             self.report.wrong(place, format!("rule {rule} does not tell {name}, but {tells}"));
         }
         parts.into_iter().map(str::to_owned).collect()

@@ -162,7 +162,7 @@ impl<'a> Fields<'a> {
     /// Reports every key that was not asked for: those of `later` as not supported yet, any other
     /// as unknown.
     pub(super) fn finish(self, later: &[&str]) {
-        for (key, _) in self.entries {
+        for (key, value) in self.entries {
             let text = key.text.as_str();
             if self.asked.contains(&text) {
                 continue;
@@ -174,11 +174,16 @@ impl<'a> Fields<'a> {
             let mut known = self.asked.clone();
             known.sort_unstable();
             known.dedup();
-            let hint = match did_you_mean(text, known.iter().chain(later).copied()) {
-                hint if hint.is_empty() => format!("; known here: {}", known.join(", ")),
-                hint => hint,
+            let hint = did_you_mean(text, known.iter().chain(later).copied());
+            let known = format!("; known here: {}", known.join(", "));
+            let message = match value.value {
+                _ if !hint.is_empty() => format!("unknown key {}{hint}", quoted(text)),
+                // It may be a secret that was to stand under one of them.
+                Value::Null => format!("this is no key that is known, and has no value{known}"),
+                _ if text.contains("://") => format!("an address is no key{known}"),
+                _ => format!("unknown key {}{known}", quoted(text)),
             };
-            self.report.wrong(key.place, format!("unknown key {}{hint}", quoted(text)));
+            self.report.wrong(key.place, message);
         }
     }
 }

@@ -56,6 +56,7 @@ static URL: LazyLock<Regex> =
 // The name of a variable is ASCII: to know all letters there are would take 300 kB.
 static REFERENCE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"^["']?\$\{(?-u:\w)+(:-)?\}["']?,?$"#));
+
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant that compiles")
 }
