@@ -260,27 +260,16 @@ impl Value {
 
 impl Key {
     fn new(node: Node) -> Key {
-        let place = node.place;
-        let quotes = "put quotes around it";
-        let (text, wrong) = match node.value {
+        let (place, kind) = (node.place, node.value.kind());
+        let what = if let Value::Mapping(_) = node.value { "a template" } else { "it" };
+        let wrong = format!("a key must be text, and is {kind}; put quotes around {what}");
+        let text = match node.value {
             Value::Text(text) => return Key { place, text: text.value, wrong: None },
-            // Until it is compared with what is written.
-            Value::Number(Numeral { number: Number::Whole(whole), .. }) => {
-                (whole.to_string(), format!("a key must be text, and is a number; {quotes}"))
-            }
-            Value::Number(Numeral { number: Number::Float(float), .. }) => {
-                (float.to_string(), format!("a key must be text, and is a number; {quotes}"))
-            }
-            Value::Bool(value) => {
-                (value.to_string(), format!("a key must be text, and is true or false; {quotes}"))
-            }
-            other => {
-                let kind = other.kind();
-                let what = if let Value::Mapping(_) = other { "a template" } else { "it" };
-                let message =
-                    format!("a key must be text, and is {kind}; put quotes around {what}");
-                (String::new(), message)
-            }
+            // Wrong until they are compared with what is written.
+            Value::Number(Numeral { number: Number::Whole(whole), .. }) => whole.to_string(),
+            Value::Number(Numeral { number: Number::Float(float), .. }) => float.to_string(),
+            Value::Bool(value) => value.to_string(),
+            _ => String::new(),
         };
         Key { place, text, wrong: Some(wrong) }
     }
