@@ -147,7 +147,9 @@ where
                 loop {
                     tokio::select! {
                         ended = connection.as_mut() => return ended,
-                        () = tokio::time::sleep(LAST_CALL), if !seat.is_asking() => return Ok(()),
+                        () = tokio::time::sleep(LAST_CALL) => if !seat.is_asking() {
+                            return Ok(());
+                        },
                     }
                 }
             }
