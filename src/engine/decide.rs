@@ -128,7 +128,8 @@ pub fn align(
     let mut draft = Draft::new(snapshot, now);
     for id in intervals {
         if let Ok(Some(interval)) = draft.interval(*id)
-            && intervals::is_of_the_rule_before(rules, &interval)
+            && let Some(rule) = rules.get(&interval.alert.rule)
+            && intervals::is_of_the_rule_before(rule, &interval)
         {
             let container = &interval.container;
             let _: Result<(), Missing> = intervals::end_what_is_due(&mut draft, rules, container);

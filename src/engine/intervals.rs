@@ -481,11 +481,9 @@ fn end_of(interval: &Interval) -> Timestamp {
 }
 
 /// Whether this ran when its rule changed, and had not run for long enough by then: it never counts.
-pub(super) fn is_of_the_rule_before(rules: &Rules, interval: &Interval) -> bool {
-    let begins_since =
-        |rule: &Arc<Rule>| interval.heard_at < rule.since && rule.since < interval.start;
+pub(super) fn is_of_the_rule_before(rule: &Rule, interval: &Interval) -> bool {
     let may_begin = interval.end.is_none() && interval.role != Role::Whole;
-    may_begin && rules.get(&interval.alert.rule).is_some_and(begins_since)
+    may_begin && interval.heard_at < rule.since && rule.since < interval.start
 }
 
 /// Ends those of a container's intervals that end by themselves by now, or whose rule is gone.
@@ -522,7 +520,7 @@ pub(super) fn end_what_is_due(
                 .max(expired);
             continue;
         };
-        if is_of_the_rule_before(rules, &interval) {
+        if is_of_the_rule_before(rule, &interval) {
             gone.push(interval);
             continue;
         }

@@ -1,5 +1,7 @@
 //! Payload → event. Liberal in what it takes (DESIGN.md §3), exact in what it keeps.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -63,20 +65,29 @@ pub fn decode_packed(packed: Packed) -> Result<Event, String> {
 
 /// The event that a text says, with its payload.
 fn read(text: &str, payload: impl FnOnce() -> Payload) -> Result<Event, DecodeError> {
-    let text = with_whole_characters(text);
-    let json: Json<'_> = serde_json::from_str(&text).map_err(|error| {
-        // serde_json has no kind for it; beyond 128 levels it says so, and in no other case.
-        let words = error.to_string();
-        if words.starts_with("recursion limit") {
-            DecodeError::Depth
-        } else {
-            DecodeError::Json(words)
-        }
-    })?;
+    match serde_json::from_str(text) {
+        Ok(json) => event(&json, payload),
+        Err(error) => match with_whole_characters(text) {
+            Cow::Owned(whole) => event(&serde_json::from_str(&whole).map_err(not_json)?, payload),
+            Cow::Borrowed(_) => Err(not_json(error)),
+        },
+    }
+}
+
+fn not_json(error: serde_json::Error) -> DecodeError {
+    // serde_json has no kind for it; beyond 128 levels it says so, and in no other case.
+    let words = error.to_string();
+    match words.starts_with("recursion limit") {
+        true => DecodeError::Depth,
+        false => DecodeError::Json(words),
+    }
+}
+
+fn event(json: &Json<'_>, payload: impl FnOnce() -> Payload) -> Result<Event, DecodeError> {
     if json.depth() > DEPTH {
         return Err(DecodeError::Depth);
     }
-    let Json::Object(fields) = &json else {
+    let Json::Object(fields) = json else {
         return Err(DecodeError::NotAnObject(json.kind()));
     };
     let container = required_text(fields, "id")?;

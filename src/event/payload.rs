@@ -116,7 +116,9 @@ impl Payload {
     #[must_use]
     pub fn value(&self) -> &Value {
         self.value.get_or_init(|| {
-            serde_json::from_str(&with_whole_characters(&self.text()))
+            let text = self.text();
+            serde_json::from_str(&text)
+                .or_else(|_| serde_json::from_str(&with_whole_characters(&text)))
                 .expect("only what is JSON becomes an event")
         })
     }
