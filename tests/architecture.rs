@@ -51,7 +51,7 @@ const MODULES: [(&str, &[&str]); 19] = [
 ];
 
 /// Where the pieces are put together: these may name any module.
-const ROOTS: [&str; 5] = ["app", "cli", "lib", "lifecycle", "main"];
+const ROOTS: [&str; 6] = ["app", "cli", "lib", "lifecycle", "logging", "main"];
 
 /// What only these places may name. What is told over HTTP and what is asked over HTTP share
 /// nothing but the library: a message is tried once and judged, a command waits for its answer.

@@ -269,7 +269,12 @@ fn make_ready(
         return Ok(None);
     }
     match &delivery.notification {
-        Some(frozen) if says_as(&frozen.says, &notification.says) => {}
+        Some(frozen) if says_as(&frozen.says, &notification.says) => {
+            // Where it is for another by now, and nobody has any of it, it is told as it is for that one.
+            if delivery.failures == 0 && !delivery.doubtful && delivery.reached.is_empty() {
+                delivery.notification = Some(notification.into());
+            }
+        }
         Some(_) => {
             let successor = Delivery {
                 to: delivery.to.clone(),
@@ -332,7 +337,7 @@ impl Concerns {
             (Concerns::Anyone, took_it) => took_it.is_none(),
             (Concerns::Itself, None) => *to == group.receiver,
             (Concerns::Itself, Some(took_it)) => *took_it == group.receiver,
-            (Concerns::Other(other), took_it) => Some(other) == took_it,
+            (Concerns::Other(other), took_it) => other == took_it.unwrap_or(to),
         }
     }
 }
@@ -494,13 +499,12 @@ fn digest_of(ready: Vec<Ready>, id: DeliveryId) -> Option<Claimed> {
     Some(Claimed { delivery, others, notification, thread: id.0, handle: None })
 }
 
-/// How many alerts of its group fire as far as they know to whom a message goes that tells of so many, or
-/// only ends what others took.
+/// How many alerts of its group fire as far as they know to whom a message goes (another than its
+/// receiver, if it is for another) that tells of so many, or only ends what who `took_it` heard of.
 fn firing_known(
     draft: &mut Draft<'_>,
     group: &Group,
-    delivery: &Delivery,
-    took_it: Option<&Arc<str>>,
+    (to, took_it): (Option<&Arc<str>>, Option<&Arc<str>>),
     told: u32,
 ) -> Result<u32, Missing> {
     let others = group.firing.saturating_sub(told);
@@ -508,15 +512,13 @@ fn firing_known(
     if others == 0 || (took_it.is_none() && others > INTERVALS) {
         return Ok(group.firing);
     }
-    let to = took_it.cloned().or_else(|| settle::by_way_of(delivery));
-    let to = to.filter(|to| *to != group.key.receiver);
     let fires = draft.firing_of(&group.key)?;
     let entries = fires.iter().flat_map(|interval| &interval.ledger);
     let of_group = entries.filter(|entry| entry.group == group.key && entry.firing);
     let known = of_group.filter(|entry| {
         let mut said = entry.told.stretches().chain(entry.maybe.stretches());
         let is_told_now = took_it.is_none() && entry.is_to_be_told();
-        is_told_now || said.any(|told| told.by_way_of == to && !told.over)
+        is_told_now || said.any(|told| told.by_way_of.as_ref() == to && !told.over)
     });
     Ok(count(known.count()).max(told))
 }
@@ -584,7 +586,9 @@ fn compose(
         .map(|saying| Saying { doubtful: may_have_been_said(delivery, &saying), ..saying })
         .collect();
 
-    let goes_on = fires_all_the_same(draft, group, &told)?;
+    let to = took_it.cloned().or_else(|| settle::by_way_of(delivery));
+    let to = to.filter(|to| *to != group.key.receiver);
+    let goes_on = fires_all_the_same(draft, group, to.as_ref(), &told)?;
     let mut by_alert: BTreeMap<&AlertKey, Vec<&(Arc<Interval>, News)>> = BTreeMap::new();
     for item in told.iter().chain(&goes_on) {
         by_alert.entry(&item.0.alert).or_default().push(item);
@@ -635,7 +639,7 @@ fn compose(
     if missing {
         return Err(Missing);
     }
-    let firing_in_group = firing_known(draft, group, delivery, took_it, count(firing))?;
+    let firing_in_group = firing_known(draft, group, (to.as_ref(), took_it), count(firing))?;
     let severity = told.first().and_then(|(interval, _)| {
         serde_json::from_value(interval.labels.get("severity")?.into()).ok()
     });
@@ -660,11 +664,12 @@ fn compose(
     })
 }
 
-/// What fires, and was told so, of alerts of which there is only an end to tell here, such as that of
+/// What fires, and was told so to whom this goes, of alerts of which there is only an end to tell here, such as that of
 /// something earlier that was heard of late: what is said of them is not to read as if they were over.
 fn fires_all_the_same(
     draft: &mut Draft<'_>,
     group: &Group,
+    to: Option<&Arc<str>>,
     told: &[(Arc<Interval>, News)],
 ) -> Result<Vec<(Arc<Interval>, News)>, Missing> {
     if group.firing == 0 {
@@ -685,7 +690,8 @@ fn fires_all_the_same(
     each(ended.into_values(), |interval| {
         let open = draft.open_of(interval)?.into_iter().filter(|open| {
             let entry = open.ledger.iter().find(|entry| entry.group == group.key);
-            entry.is_some_and(|entry| entry.firing && entry.told.fires())
+            let fires = |told: Told| told.by_way_of.as_ref() == to && !told.over && !told.goes_on;
+            entry.is_some_and(|entry| entry.firing && entry.told.stretches().any(fires))
         });
         all.extend(open.map(|open| (open, News::StillFiring)));
         Ok(())

@@ -2,6 +2,7 @@
 
 mod digest;
 mod edits;
+mod fallbacks;
 mod health;
 mod letters;
 mod missing;

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use self::places::{
-    FOR_GOOD, GIVE_UP_AFTER, Notification, Places, RECEIVERS, Told, at_once, receiver,
+    FOR_GOOD, GIVE_UP_AFTER, Notification, Places, RECEIVERS, Told, receiver, unsettled,
 };
 use crate::harness::{Fate, Place, Tocsin, client, crash, wait_until};
 
@@ -80,7 +80,7 @@ fn every_notification_ends_told_once_or_with_who_stands_in_or_dead_with_its_reas
         }
     }
     for ((run, place), count) in told_again {
-        assert!(count <= at_once(place), "run {run} forgot {count} that {place} took");
+        assert!(count <= unsettled(place), "run {run} forgot {count} that {place} took");
     }
     was_no_picnic(&letters, &told);
 }

@@ -169,13 +169,17 @@ rules: [{{ name: crashed, when: {{ state: CRASHED }} }}]
     }
 }
 
-/// How many messages a place is sent at once: one where people read, two mails, four to a program.
-pub fn at_once(place: &str) -> usize {
-    match place {
+/// How many messages a place may have taken at most before that is noted: as many as it is sent at once,
+/// one where people read, two mails, four to a program; and those that are claimed ahead, since they are
+/// sent while a commit is under way, be it a slow one.
+pub fn unsettled(place: &str) -> usize {
+    const AHEAD: usize = 32;
+    let at_once = match place {
         "ops" | "chat" => 1,
         "mail" => 2,
         _ => 4,
-    }
+    };
+    at_once + AHEAD
 }
 
 /// The receiver of this name, if it is one of those that are told.
