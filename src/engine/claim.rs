@@ -270,8 +270,9 @@ fn make_ready(
     }
     match &delivery.notification {
         Some(frozen) if says_as(&frozen.says, &notification.says) => {
-            // Where it is for another by now, and nobody has any of it, it is told as it is for that one.
-            if delivery.failures == 0 && !delivery.doubtful && delivery.reached.is_empty() {
+            // Where it is for another by now, it is told as it is for that one.
+            let nobody_has_it = !delivery.doubtful && delivery.reached.is_empty();
+            if delivery.failures == 0 && (nobody_has_it || delivery.instead_of().is_some()) {
                 delivery.notification = Some(notification.into());
             }
         }

@@ -382,8 +382,9 @@ fn resolve_doubt(
             entry.told.forget(|told| is_overtaken(&before, told));
         }
         for (saying, maybe) in said {
-            // That it was refused now says nothing of whether it was heard before.
-            if !was_told && saying.doubtful {
+            // That it was refused now says nothing of whether it was heard before, of another delivery.
+            let of_another = !maybe.over && maybe.until < delivery.created_at;
+            if !was_told && (saying.doubtful || of_another) {
                 continue;
             }
             entry.maybe.forget(|other| *other == maybe);
