@@ -5,6 +5,7 @@
 //! All of them post to one sink, in turn in one run, so that the ratios say something on any machine.
 
 mod figures;
+mod least;
 mod limits;
 mod process;
 mod sink;
@@ -29,6 +30,7 @@ use warp::Filter;
 use warp::hyper::body::Bytes;
 
 use figures::percentile;
+use least::Rows;
 use limits::{Figures, Limit};
 use process::Process;
 use sink::{Arrival, Sink};
@@ -64,12 +66,20 @@ const MOST_TIMES: f64 = 3.0;
 /// Has this program be the forwarder to the URL that follows.
 const FORWARDER: &str = "forwarder";
 
+/// Has it be one that keeps a row of what it forwards, before it does.
+const KEEPER: &str = "keeper";
+
 fn main() -> anyhow::Result<()> {
     install_tls();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new()?;
-    if let [FORWARDER, url] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        return runtime.block_on(forward_to(url.to_owned()));
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [FORWARDER, url] => return runtime.block_on(forward_to(url.to_owned(), None)),
+        [KEEPER, url] => {
+            let rows = Rows::open(Path::new("rows.db"), (1, Duration::ZERO))?;
+            return runtime.block_on(forward_to(url.to_owned(), Some(rows)));
+        }
+        _ => {}
     }
     // `cargo bench` says so. Whoever runs it as a test, or lists its tests, finds none.
     if arguments.iter().any(|argument| argument == "--bench") {
@@ -93,7 +103,7 @@ async fn measure() -> anyhow::Result<()> {
         print_drained("bare loop", took, "");
         posted.push(took);
     }
-    let (mut forwarded, mut told) = tell_one_at_a_time(&client, &mut sink).await?;
+    let [mut forwarded, mut kept, mut told] = tell_one_at_a_time(&client, &mut sink).await?;
 
     println!("\nmedians");
     let (drained, posted) = (median(drained), median(posted));
@@ -101,7 +111,9 @@ async fn measure() -> anyhow::Result<()> {
     print_drained("bare loop", posted, "");
     println!("\n{EVENTS} events each, one at a time\n");
     println!("{:>16} {:>9} {:>9}", "", "p50 ms", "p99 ms");
-    for (name, times) in [("bare forwarder", &mut forwarded), ("tocsin", &mut told)] {
+    let all =
+        [("bare forwarder", &mut forwarded), ("keeps a row", &mut kept), ("tocsin", &mut told)];
+    for (name, times) in all {
         println!("{name:>16} {:>9.2} {:>9.2}", percentile(times, 0.5), percentile(times, 0.99));
     }
 
@@ -189,16 +201,17 @@ async fn post_again(
 }
 
 /// How long it took from the POST of each event to its arrival at the sink, in microseconds: through
-/// the bare forwarder, and through tocsin, in turn.
-async fn tell_one_at_a_time(
-    client: &Client,
-    sink: &mut Sink,
-) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+/// the bare forwarder, one that keeps a row of each before, and tocsin, in turn.
+async fn tell_one_at_a_time(client: &Client, sink: &mut Sink) -> anyhow::Result<[Vec<u32>; 3]> {
     let place = Place::telling(&sink.url())?;
-    let mut forwarder = Command::new(std::env::current_exe()?);
-    let forwarder = Process::start("forwarder", forwarder.arg(FORWARDER).arg(sink.url()))?;
+    let forwarder = |name| {
+        let mut command = Command::new(std::env::current_exe()?);
+        let command = command.arg(name).arg(sink.url()).current_dir(place.folder.path());
+        Process::start(name, command)
+    };
+    let (forwarder, keeper) = (forwarder(FORWARDER)?, forwarder(KEEPER)?);
     let tocsin = place.serve(&mut place.command())?;
-    let mut targets = [(forwarder, Vec::new()), (tocsin, Vec::new())];
+    let mut targets = [forwarder, keeper, tocsin].map(|process| (process, Vec::new()));
     for number in 0..EVENTS {
         for (process, times) in &mut targets {
             let id = format!("{number}-{}", process.name);
@@ -212,8 +225,7 @@ async fn tell_one_at_a_time(
             tokio::time::sleep(PEACE).await;
         }
     }
-    let [(_, forwarded), (_, told)] = targets;
-    Ok((forwarded, told))
+    Ok(targets.map(|(_, times)| times))
 }
 
 /// A folder with rules and a database.
@@ -343,15 +355,21 @@ async fn count_sent(client: &Client, tocsin: &Process) -> anyhow::Result<usize> 
     Ok(count)
 }
 
-/// Posts each event to this URL and forgets it, before it answers.
-async fn forward_to(url: String) -> anyhow::Result<()> {
+/// Posts each event to this URL before it answers, once a row of it is kept, or of none if there is
+/// nowhere to.
+async fn forward_to(url: String, rows: Option<Rows>) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     process::announce(listener.local_addr()?)?;
     let client = bare_client()?;
     let forward = warp::path!("api" / "post").and(warp::post()).and(warp::body::bytes()).then(
         move |body: Bytes| {
-            let (client, url) = (client.clone(), url.clone());
+            let (client, url, rows) = (client.clone(), url.clone(), rows.clone());
             async move {
+                if let Some(rows) = rows
+                    && rows.add(body.clone()).await.is_err()
+                {
+                    return warp::http::StatusCode::SERVICE_UNAVAILABLE;
+                }
                 match post(&client, &url, Message { headers: HeaderMap::new(), body }).await {
                     Ok(()) => warp::http::StatusCode::OK,
                     Err(_) => warp::http::StatusCode::BAD_GATEWAY,

@@ -1,10 +1,11 @@
 //! How many events a second tocsin takes in durably, beside a bare warp handler that parses the
-//! same JSON and forgets it: see `benches/README.md`.
+//! same JSON and forgets it, and one that keeps a row of it: see `benches/README.md`.
 //!
 //! All are processes of their own, driven in turn by the same load in one run, so that their ratios
 //! say something on any machine.
 
 mod figures;
+mod least;
 mod limits;
 mod load;
 mod process;
@@ -15,7 +16,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use warp::Filter;
 
 use limits::Figures;
 use limits::Limit::{AtLeast, AtMost};
@@ -33,24 +33,19 @@ const ALONE: Duration = Duration::from_secs(2);
 /// How long a process is left alone before its memory counts as idle.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Has this program be the bare handler.
-const BARE: &str = "bare";
-
 fn main() -> anyhow::Result<()> {
-    if std::env::args().nth(1).is_some_and(|argument| argument == BARE) {
-        return serve_bare();
-    }
-    process::when_asked(measure())
+    least::when_asked().unwrap_or_else(|| process::when_asked(measure()))
 }
 
 async fn measure() -> anyhow::Result<()> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.yaml");
-    let bare = Target::start("bare warp", Command::new(std::env::current_exe()?).arg(BARE), None)?;
+    let rows = process::folder("ingest-")?;
     let mut targets = [
-        bare,
+        Target::start("bare warp", &mut least::forgetting()?, None)?,
         Target::tocsin("100 rules", &teams::rules_file(100))?,
         Target::tocsin("10,000 rules", &teams::rules_file(10_000))?,
         Target::tocsin("example", &std::fs::read_to_string(example)?)?,
+        Target::start("a row each", &mut least::keeping(rows.path())?, Some(rows))?,
     ];
     tokio::time::sleep(IDLE).await;
     let idle = targets[1].process.memory()?;
@@ -67,11 +62,12 @@ async fn measure() -> anyhow::Result<()> {
         }
     }
     println!("\nall rounds");
-    let [bare, hundred, ten_thousand, example] = targets.each_mut().map(Target::sum_up);
+    let [bare, hundred, ten_thousand, example, row] = targets.each_mut().map(Target::sum_up);
     let matched = targets[1].total.matched as f64 / targets[1].total.latencies.len() as f64;
     tokio::time::sleep(IDLE).await;
     println!("\nmatched a rule {:.1} %", matched * 100.0);
-    for target in &targets[1..] {
+    println!("a row each / bare handler's rate {:.2}", row.rate / bare.rate);
+    for target in &targets[1..4] {
         println!("memory of {} after load {:.1} MB", target.process.name, target.process.memory()?);
     }
 
@@ -186,19 +182,4 @@ impl Target {
     fn sum_up(&mut self) -> Sum {
         print_rates(self.process.name, &mut self.total, self.total_cpu)
     }
-}
-
-/// The least that a warp server can do with an event: it parses the JSON and forgets it.
-fn serve_bare() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        process::announce(listener.local_addr()?)?;
-        let forget = warp::path!("api" / "post")
-            .and(warp::post())
-            .and(warp::body::json())
-            .map(|_: serde_json::Value| warp::reply());
-        warp::serve(forget).incoming(listener).run().await;
-        Ok(())
-    })
 }
