@@ -500,8 +500,8 @@ fn digest_of(ready: Vec<Ready>, id: DeliveryId) -> Option<Claimed> {
     Some(Claimed { delivery, others, notification, thread: id.0, handle: None })
 }
 
-/// How many alerts of its group fire as far as they know to whom a message goes (another than its
-/// receiver, if it is for another) that tells of so many, or only ends what who `took_it` heard of.
+/// How many alerts of its group fire, as far as whom a message is for knows: its receiver or, if it is for
+/// another, `to`. It tells of so many itself, or only ends what who `took_it` heard of.
 fn firing_known(
     draft: &mut Draft<'_>,
     group: &Group,
@@ -665,8 +665,9 @@ fn compose(
     })
 }
 
-/// What fires, and was told so to whom this goes, of alerts of which there is only an end to tell here, such as that of
-/// something earlier that was heard of late: what is said of them is not to read as if they were over.
+/// What fires, and was told so to whom this goes, of alerts of which there is only an end to tell here,
+/// such as that of something earlier that was heard of late: what is said of them is not to read as if
+/// they were over.
 fn fires_all_the_same(
     draft: &mut Draft<'_>,
     group: &Group,
