@@ -63,7 +63,9 @@ pub fn fate(
         return Fate::HeldBack(Reason::new("run too short"));
     }
     if interval.start > now && entry.news.is_none() {
-        return Fate::HeldBack(Reason::until("run too short", Some(interval.start)));
+        // By a clock that is ahead it has happened; else it has to last.
+        let word = if interval.start <= interval.last_at { "grouped" } else { "run too short" };
+        return Fate::HeldBack(Reason::until(word, Some(interval.start)));
     }
     if let Some(held) = &entry.held {
         let reason = Reason { word: held.as_str(), by: held.by(), until: held.until() };
@@ -82,7 +84,9 @@ pub fn fate(
         };
     }
     let said = entry.told.stretches().map(|told| told.until).max();
+    let is_waiting = group.is_some_and(|group| group.waiting.is_some());
     match said {
+        Some(until) if at > until && interval.end.is_none() && is_waiting => Fate::Waiting,
         Some(until) if at > until && interval.end.is_none() => {
             Fate::HeldBack(Reason::until("already firing", timer))
         }
@@ -111,6 +115,8 @@ pub fn held_back(
         Fate::Told if interval.end.is_none() && entry.news.is_none() && !entry.firing => {
             Some(Reason::new("rule removed"))
         }
+        // It is due, and waits to be sent.
+        Fate::Told if group.is_some_and(|group| group.waiting.is_some()) => None,
         Fate::Told if interval.end.is_none() && entry.news.is_none() => {
             let timer = group.and_then(|group| group.timer);
             Some(Reason::until("not due to repeat", timer.map(|timer| timer.due_at)))

@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::event::State;
 use crate::rules::{Condition, Field, Late, Resolve, Rule, Rules, Severity};
 use world::{START, World, at};
@@ -508,6 +509,35 @@ fn what_fires_has_the_severity_that_its_rule_has_now() {
     world.reload(Rules::new(vec![milder]));
     let labels = world.intervals.values().map(|interval| interval.labels.get("severity"));
     assert_eq!(labels.collect::<Vec<_>>(), [Some("info")]);
+}
+
+/// Why nothing is told of the only alert there is, and until when.
+fn reason(world: &World) -> Option<(&'static str, Option<Timestamp>)> {
+    let interval = world.intervals.values().next().unwrap();
+    let entry = &interval.ledger[0];
+    let reason = held_back(interval, entry, world.groups.get(&entry.group), world.now);
+    reason.map(|reason| (reason.word, reason.until))
+}
+
+#[test]
+fn a_repetition_that_is_due_is_not_held_back() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    world.deliver(&SENT);
+    assert_eq!(reason(&world), Some(("not due to repeat", Some(at(5 + 4 * 3600)))));
+    world.wait(4 * 3600);
+    assert_eq!(reason(&world), None);
+}
+
+#[test]
+fn what_happens_by_a_clock_that_is_ahead_waits_for_company_until_then() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 20);
+    assert_eq!(reason(&world), Some(("grouped", Some(at(20)))));
+    let mut world = stuck();
+    world.hear("a", "STOPPING", 0);
+    assert_eq!(reason(&world), Some(("run too short", Some(at(300)))));
 }
 
 #[test]
