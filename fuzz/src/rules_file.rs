@@ -29,7 +29,10 @@ pub fn rules_file(input: &[u8]) {
                 assert!(rule.notify.iter().all(known), "{:?} are not all known", rule.notify);
             }
             config.notes.iter().for_each(|note| assert_is_a_sentence(note));
-            return assert!(!config.notes.join("\n").contains(SECRET), "{:?}", config.notes);
+            // What a rule is called is told to everyone, whatever it is made of.
+            let is_in_a_name = config.rules.iter().any(|rule| rule.name.contains(SECRET));
+            let is_shown = config.notes.join("\n").contains(SECRET);
+            return assert!(!is_shown || is_in_a_name, "{:?}", config.notes);
         }
         Err(problems) => problems,
     };
