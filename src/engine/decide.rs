@@ -94,7 +94,7 @@ fn decide_all(draft: &mut Draft<'_>, rules: &Rules, events: &[Heard]) -> Vec<Dec
     let _: Result<(), Missing> = shared::refresh(draft, rules);
     // Beside events, groups are only read in case these concern them.
     if events.is_empty() {
-        for key in &draft.asked().groups {
+        for key in draft.due_groups() {
             let _: Result<(), Missing> = group::start_over(draft, rules, key);
         }
     }

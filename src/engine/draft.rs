@@ -660,6 +660,11 @@ impl<'a> Draft<'a> {
         &self.snapshot.asked
     }
 
+    /// The groups that the decision is to look at.
+    pub(super) fn due_groups(&self) -> &'a BTreeSet<GroupKey> {
+        &self.snapshot.due_groups
+    }
+
     /// The decision, or what it still has to see.
     pub(super) fn finish<T>(self, result: T) -> Decision<T> {
         if !self.need.is_empty() {

@@ -1081,6 +1081,9 @@ impl Keys {
 pub struct Snapshot {
     /// What was asked for, and so what the rest speaks of.
     pub asked: Keys,
+    /// The groups that were asked for at first, and not because of something else: where there are no
+    /// events, these are to be looked at.
+    pub due_groups: BTreeSet<GroupKey>,
     /// Those of the events asked about that are stored.
     pub known: HashSet<(Arc<str>, EventRef)>,
     /// Containers by id.

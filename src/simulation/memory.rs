@@ -57,8 +57,9 @@ impl Memory {
         mut keys: Keys,
         decide: impl Fn(&Snapshot) -> Decision<T>,
     ) -> (Snapshot, Changes, T) {
+        let due_groups = keys.groups.clone();
         loop {
-            let snapshot = self.read(&keys);
+            let snapshot = Snapshot { due_groups: due_groups.clone(), ..self.read(&keys) };
             match decide(&snapshot) {
                 Decision::Need(more) => {
                     let before = keys.clone();

@@ -29,7 +29,7 @@ pub(super) fn decided(
     keys: Keys,
     decide: &mut DecideFn,
 ) -> Result<(Snapshot, Changes), Failure> {
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot { due_groups: keys.groups.clone(), ..Snapshot::default() };
     extend(connection, memory, &mut snapshot, keys)?;
     for _ in 0..ROUNDS {
         match decide(&snapshot) {
