@@ -344,6 +344,23 @@ fn that_a_receiver_was_down_is_not_told_once_it_is_back() {
 }
 
 #[test]
+fn what_a_fallback_has_stays_there_when_whom_it_was_for_is_no_longer_in_the_file() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    world.send();
+    assert!(world.in_flight.iter().all(|one| &*one.delivery.to == "spare"));
+    let mut renamed = rule("crashed", &[State::Crashed]);
+    (renamed.group_by, renamed.notify) = (vec!["id".into()], vec!["ops2".into()]);
+    let rules = Rules::new(vec![renamed]);
+    world.reload(rules.with_receivers(["spare".into(), "last".into()]));
+    world.wait(7200);
+    sent(&mut world, &SENT);
+    let pending = world.deliveries.values().filter(|one| one.status == Status::Pending);
+    assert!(pending.clone().all(|one| &*one.to != "ops"), "{:?}", pending.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_start_tries_receivers_that_were_down() {
     let mut world = down();
     let now = world.now;
