@@ -238,7 +238,7 @@ async fn take_over(
 ) -> anyhow::Result<Arc<Rules>> {
     let store = &**store;
     let rules = config.rules.clone().with_receivers(config.receivers.keys().cloned());
-    let adoption = store.adopt(versions(&rules), clock::now()).await?;
+    let mut adoption = store.adopt(versions(&rules), clock::now()).await?;
     for rule in &adoption.changed {
         info!(rule, "the rule changed: it derives from what is received from now on");
     }
@@ -267,21 +267,13 @@ async fn take_over(
         transact(store, keys, try_again).boxed()
     })
     .await?;
-    let rules = match &adoption.replacing[..] {
-        [] => {
-            let rules = in_force(rules, &adoption);
-            align(store, wake, &rules, adoption.orphaned).await?;
-            rules
-        }
-        replacing => {
-            let others = in_force(rules.without(replacing), &adoption);
-            align(store, wake, &others, adoption.orphaned).await?;
-            let adoption = store.adopt(versions(&rules), clock::now()).await?;
-            let rules = in_force(rules, &adoption);
-            align(store, wake, &rules, adoption.orphaned).await?;
-            rules
-        }
-    };
+    if !adoption.replacing.is_empty() {
+        let others = in_force(rules.without(&adoption.replacing), &adoption);
+        align(store, wake, &others, adoption.orphaned).await?;
+        adoption = store.adopt(versions(&rules), clock::now()).await?;
+    }
+    let rules = in_force(rules, &adoption);
+    align(store, wake, &rules, adoption.orphaned).await?;
 
     let lost = store.waiting_for_others(config.receivers.keys().cloned().collect()).await?;
     let given_up = AtomicUsize::new(0);

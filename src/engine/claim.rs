@@ -250,16 +250,17 @@ fn make_ready(
     };
     let news = draft.news_of(&group.key)?;
     let to = match &route {
-        Route::To(other) => other.clone(),
-        Route::Here | Route::Wait(_) => delivery.to.clone(),
+        Route::To(other) => other,
+        Route::Here | Route::Wait(_) => &delivery.to,
     };
-    let took_it = who_took_it(rules, &group.key, &news, &delivery.to, to == group.key.receiver);
+    let is_there = *to == group.key.receiver;
+    let took_it = who_took_it(rules, &group.key, &news, &delivery.to, is_there);
     let route = match &took_it {
         Some(other) => health::route_to(draft, &delivery, other)?,
         None => route,
     };
     let Some(mut delivery) = on_its_way(draft, delivery, route) else { return Ok(None) };
-    let says = (&news[..], took_it.as_ref());
+    let says = (&news[..], took_it.is_some());
     let notification = compose(draft, rules, &group, &delivery, says, shows)?;
     if notification.says.is_empty() {
         end(draft, delivery, Status::Dropped);
@@ -308,7 +309,6 @@ fn on_its_way(draft: &mut Draft<'_>, delivery: Delivery, route: Route) -> Option
 }
 
 /// For whom something is that a group has to tell.
-#[derive(PartialEq, Eq)]
 enum Concerns {
     /// Its receiver or, while that is down, who stands in for it.
     Anyone,
@@ -332,13 +332,12 @@ impl Concerns {
         }
     }
 
-    /// Whether it belongs in a message that is only for who `took_it`, or for `to`.
-    fn is_told(&self, group: &GroupKey, took_it: Option<&Arc<str>>, to: &Arc<str>) -> bool {
-        match (self, took_it) {
-            (Concerns::Anyone, took_it) => took_it.is_none(),
-            (Concerns::Itself, None) => *to == group.receiver,
-            (Concerns::Itself, Some(took_it)) => *took_it == group.receiver,
-            (Concerns::Other(other), took_it) => other == took_it.unwrap_or(to),
+    /// Whether it belongs in a message to whom this delivery goes, of all there is or `only_ends`.
+    fn is_told(&self, delivery: &Delivery, only_ends: bool) -> bool {
+        match self {
+            Concerns::Anyone => !only_ends,
+            Concerns::Itself => delivery.instead_of().is_none(),
+            Concerns::Other(other) => *other == delivery.to,
         }
     }
 }
@@ -384,12 +383,7 @@ pub(super) fn make_way(
     let is_put_off = delivery.attempts == 0 && !delivery.next_attempt.is_due(now);
     if delivery.lease.is_none() && (is_put_off || delivery.goes_to_who_took_it()) {
         let news = draft.news_of(&group.key)?;
-        let entries = news.iter().flat_map(|it| &it.ledger).filter(|it| it.group == group.key);
-        let mut to_be_told = entries.filter(|entry| entry.is_to_be_told());
-        let is_for_all = |entry: &Entry| {
-            entry.news.is_some_and(|news| Concerns::of(rules, entry, news) == Concerns::Anyone)
-        };
-        if to_be_told.any(is_for_all) {
+        if who_took_it(rules, &group.key, &news, &delivery.to, false).is_none() {
             draft.put_delivery(delivery.moved_to(group.key.receiver.clone(), now));
         }
     }
@@ -501,16 +495,16 @@ fn digest_of(ready: Vec<Ready>, id: DeliveryId) -> Option<Claimed> {
 }
 
 /// How many alerts of its group fire, as far as whom a message is for knows: its receiver or, if it is for
-/// another, `to`. It tells of so many itself, or only ends what who `took_it` heard of.
+/// another, `to`. It tells of so many itself, or `only_ends` what that heard of.
 fn firing_known(
     draft: &mut Draft<'_>,
     group: &Group,
-    (to, took_it): (Option<&Arc<str>>, Option<&Arc<str>>),
-    told: u32,
+    to: Option<&Arc<str>>,
+    (told, only_ends): (u32, bool),
 ) -> Result<u32, Missing> {
     let others = group.firing.saturating_sub(told);
     // Of so many, nobody counts those that were held back or told to another, or given up.
-    if others == 0 || (took_it.is_none() && others > INTERVALS) {
+    if others == 0 || (!only_ends && others > INTERVALS) {
         return Ok(group.firing);
     }
     let fires = draft.firing_of(&group.key)?;
@@ -518,7 +512,7 @@ fn firing_known(
     let of_group = entries.filter(|entry| entry.group == group.key && entry.firing);
     let known = of_group.filter(|entry| {
         let mut said = entry.told.stretches().chain(entry.maybe.stretches());
-        let is_told_now = took_it.is_none() && entry.is_to_be_told();
+        let is_told_now = !only_ends && entry.is_to_be_told();
         is_told_now || said.any(|told| told.by_way_of.as_ref() == to && !told.over)
     });
     Ok(count(known.count()).max(told))
@@ -533,14 +527,14 @@ fn end(draft: &mut Draft<'_>, delivery: Delivery, status: Status) {
     draft.put_delivery(Delivery { status, ended_at, lease: None, ..delivery });
 }
 
-/// What the group has to say now, of its `news` or again: to whom it tells, or only what ends to who
-/// `took_it`.
+/// What the group has to say now, of its `news` or again, to whom the delivery goes: all of it, or
+/// `only_ends` of what that heard the beginning of.
 fn compose(
     draft: &mut Draft<'_>,
     rules: &Rules,
     group: &Group,
     delivery: &Delivery,
-    (news, took_it): (&[Arc<Interval>], Option<&Arc<str>>),
+    (news, only_ends): (&[Arc<Interval>], bool),
     shows: Shows,
 ) -> Result<Notification, Missing> {
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
@@ -561,7 +555,7 @@ fn compose(
             };
             // What others took ends in a message of its own, to them.
             let concerns = Concerns::of(rules, entry, news);
-            concerns.is_told(&group.key, took_it, &delivery.to).then_some((interval, news))
+            concerns.is_told(delivery, only_ends).then_some((interval, news))
         })
         .collect();
     // What has to last begins when it is due, be it that nobody was there to see it.
@@ -582,13 +576,12 @@ fn compose(
             until: interval.end.as_ref().map(|end| end.at),
             waiting_since: waiting_since(delivery, interval.id, *news, draft.now),
             doubtful: false,
-            to_who_took_it: took_it.is_some(),
+            to_who_took_it: only_ends,
         })
         .map(|saying| Saying { doubtful: may_have_been_said(delivery, &saying), ..saying })
         .collect();
 
-    let to = took_it.cloned().or_else(|| settle::by_way_of(delivery));
-    let to = to.filter(|to| *to != group.key.receiver);
+    let to = settle::by_way_of(delivery);
     let goes_on = fires_all_the_same(draft, group, to.as_ref(), &told)?;
     let mut by_alert: BTreeMap<&AlertKey, Vec<&(Arc<Interval>, News)>> = BTreeMap::new();
     for item in told.iter().chain(&goes_on) {
@@ -640,7 +633,7 @@ fn compose(
     if missing {
         return Err(Missing);
     }
-    let firing_in_group = firing_known(draft, group, (to.as_ref(), took_it), count(firing))?;
+    let firing_in_group = firing_known(draft, group, to.as_ref(), (count(firing), only_ends))?;
     let severity = told.first().and_then(|(interval, _)| {
         serde_json::from_value(interval.labels.get("severity")?.into()).ok()
     });
