@@ -1,5 +1,6 @@
 //! `tocsin test`: runs the tests of a rules file, and shows expected beside told.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::output::{self, count};
 use super::{Exit, load};
 use crate::config::write_duration;
-use crate::message::text::columns;
+use crate::message::text::{self, columns};
 use crate::simulation::{Line, Outcome, Telling};
 
 /// How wide the table of a failure may be.
@@ -126,17 +127,8 @@ fn width_of(text: &str) -> usize {
 }
 
 /// At most so many columns.
-fn cut(text: &str, width: usize) -> String {
-    if width_of(text) <= width {
-        return text.to_owned();
-    }
-    let mut used = 1;
-    let fits = |character: &char| {
-        used += columns(*character);
-        used <= width
-    };
-    let start: String = text.chars().take_while(fits).collect();
-    format!("{start}…")
+fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    text::cut(text, width, columns, "…")
 }
 
 fn to_json(outcome: &Outcome) -> Value {

@@ -63,6 +63,17 @@ pub fn shorten(text: &str, limit: usize) -> Cow<'_, str> {
 /// The text in at most `limit` of what a character measures, such as bytes.
 #[must_use]
 pub fn shorten_by(text: &str, limit: usize, measure: impl Fn(char) -> usize) -> Cow<'_, str> {
+    cut(text, limit, measure, SHORTENED)
+}
+
+/// The same, where this `mark` says that it was shortened.
+#[must_use]
+pub fn cut<'a>(
+    text: &'a str,
+    limit: usize,
+    measure: impl Fn(char) -> usize,
+    mark: &str,
+) -> Cow<'a, str> {
     // Up to where what precedes a character measures no more than this.
     let within = |limit: usize| {
         let mut used = 0;
@@ -74,9 +85,9 @@ pub fn shorten_by(text: &str, limit: usize, measure: impl Fn(char) -> usize) -> 
     if within(limit).is_none() {
         return Cow::Borrowed(text);
     }
-    let keep = limit.saturating_sub(SHORTENED.chars().map(&measure).sum());
+    let keep = limit.saturating_sub(mark.chars().map(&measure).sum());
     let end = within(keep).unwrap_or(text.len());
-    Cow::Owned(format!("{}{SHORTENED}", &text[..end]))
+    Cow::Owned(format!("{}{mark}", &text[..end]))
 }
 
 /// How many columns of a terminal a character takes: two where East Asian ones and pictures stand,

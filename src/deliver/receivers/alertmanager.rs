@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says, is_page};
-use super::{Envelope, markup};
+use super::{Envelope, digest, markup};
 use crate::clock::Timestamp;
 use crate::engine::{ALERTS, AlertNews, News};
 use crate::message::text::shorten;
@@ -22,6 +21,9 @@ const FIRES: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long what has no end is held to fire: Alertmanager's own `resolve_timeout`.
 const MOMENT: Duration = Duration::from_secs(5 * 60);
+
+/// How many bytes of its digest tell a text that had to be changed from all others.
+const TELLS_APART: usize = 8;
 
 /// How many alerts are in one request: as many as in Prometheus' own (`notifier.DefaultMaxBatchSize`),
 /// for there may be a proxy that takes no large bodies.
@@ -130,7 +132,7 @@ fn labels(rule: &str, labels: &Labels) -> BTreeMap<String, String> {
     for (name, value) in labels {
         let mut known = label_name(name);
         if told.contains_key(&known) {
-            known = format!("{known}_{}", digits(name));
+            known = format!("{known}_{}", digest(name, TELLS_APART));
         }
         told.insert(known, label_value(value));
     }
@@ -143,13 +145,8 @@ fn label_value(value: &str) -> String {
     if value.chars().count() <= VALUE {
         return value.to_owned();
     }
-    let digits = digits(value);
+    let digits = digest(value, TELLS_APART);
     format!("{} {digits}", shorten(value, VALUE - digits.len() - 1))
-}
-
-/// What stands for a text: 64 bits of SHA-256, in hexadecimal.
-fn digits(text: &str) -> String {
-    Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn label_name(name: &str) -> String {

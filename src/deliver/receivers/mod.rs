@@ -32,6 +32,7 @@ use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{DeliveryId, Notification};
 use crate::message::Message;
 use crate::message::text::{one_line, shorten};
+use sha2::{Digest as _, Sha256};
 
 /// A place that can be told.
 pub trait Sender: Send + Sync {
@@ -244,6 +245,11 @@ pub fn install_tls() {
 pub(crate) fn no_answer_within(time: Duration) -> String {
     let hundredths = (time.as_secs_f64() * 100.0).round();
     format!("no answer within {} s", hundredths / 100.0)
+}
+
+/// What stands for a text: so many bytes of its SHA-256, in hexadecimal.
+fn digest(text: &str, bytes: usize) -> String {
+    Sha256::digest(text).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The place's own words: their first line, and not too long.

@@ -3,9 +3,8 @@
 use lettre::Message as Mail;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
-use sha2::{Digest, Sha256};
 
-use super::super::Envelope;
+use super::super::{Envelope, digest};
 use super::picture;
 use crate::message::text::{one_line, shorten};
 use crate::message::{Body, Message, States};
@@ -89,7 +88,7 @@ fn bounded(message: &Message) -> Message {
 /// A boundary that is always the same for this mail: lettre's own are random, and these bytes are
 /// not to change.
 fn boundary(envelope: &Envelope, kind: &str) -> String {
-    format!("=_{}_{kind}", digest(&envelope.id.0))
+    format!("=_{}_{kind}", digest(&envelope.id.0, 16))
 }
 
 /// An HTML part and what it shows: RFC 2387 asks for the `type`, which lettre leaves out.
@@ -110,13 +109,9 @@ fn header(name: &'static str, value: &str) -> HeaderValue {
 fn id(text: &str) -> String {
     let atom = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
     match text.is_empty() || text.len() > 60 || !text.chars().all(atom) {
-        true => digest(text),
+        true => digest(text, 16),
         false => text.to_owned(),
     }
-}
-
-fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The rule's name as part of a List-Id (RFC 2919 §2).
@@ -127,7 +122,7 @@ fn slug(rule: &str) -> String {
     };
     let slug: String = rule.chars().take(60).map(kept).collect();
     match slug.trim_matches('-') {
-        "" => digest(rule),
+        "" => digest(rule, 16),
         slug => slug.to_owned(),
     }
 }
