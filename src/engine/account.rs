@@ -111,15 +111,15 @@ pub fn held_back(
 ) -> Option<Reason> {
     match fate(interval, entry, group, interval.last_at, now) {
         Fate::HeldBack(reason) => Some(reason),
-        // The rule does not tell this receiver any more.
-        Fate::Told if interval.end.is_none() && entry.news.is_none() && !entry.firing => {
-            Some(Reason::new("rule removed"))
-        }
-        // It is due, and waits to be sent.
-        Fate::Told if group.is_some_and(|group| group.waiting.is_some()) => None,
         Fate::Told if interval.end.is_none() && entry.news.is_none() => {
-            let timer = group.and_then(|group| group.timer);
-            Some(Reason::until("not due to repeat", timer.map(|timer| timer.due_at)))
+            let group = group.filter(|_| entry.firing);
+            match group.and_then(|group| group.timer) {
+                // It is due, and waits to be sent.
+                _ if group.is_some_and(|group| group.waiting.is_some()) => None,
+                Some(timer) => Some(Reason::until("not due to repeat", Some(timer.due_at))),
+                // The rule does not tell this receiver any more, but for its end.
+                None => Some(Reason::new("rule removed")),
+            }
         }
         Fate::Told | Fate::Waiting | Fate::Dead => None,
     }

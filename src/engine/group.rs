@@ -15,7 +15,8 @@ use crate::rules::{On, Rules};
 struct Pace {
     group_wait: Duration,
     group_interval: Duration,
-    repeat_interval: Duration,
+    /// None where nothing is said again.
+    repeat_interval: Option<Duration>,
 }
 
 /// How long what is to be said again, and is held back, is left alone at least.
@@ -25,14 +26,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const LAST_WORDS: Pace = Pace {
     group_wait: Duration::ZERO,
     group_interval: Duration::ZERO,
-    repeat_interval: Duration::from_secs(4 * 3600),
+    repeat_interval: None,
 };
 
 fn pace(rules: &Rules, key: &GroupKey) -> Pace {
     rules.get(&key.rule).map_or(LAST_WORDS, |rule| Pace {
         group_wait: rule.group_wait,
         group_interval: rule.group_interval,
-        repeat_interval: rule.repeat_interval,
+        // Whom the rule no longer tells is told the end of what it heard, and no more.
+        repeat_interval: rule.tells(&key.receiver).then_some(rule.repeat_interval),
     })
 }
 
@@ -69,8 +71,8 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
         Some(_) if group.firing > 0 => match suppress::repeats(draft, rules, key)? {
             (repeats, until) if repeats.is_empty() => {
                 // Nobody says when an alert ends that holds them back.
-                let again = pace.repeat_interval.min(pace.group_interval.max(LOOK_AGAIN));
-                let again = now.plus(again);
+                let again = pace.group_interval.max(LOOK_AGAIN);
+                let again = now.plus(pace.repeat_interval.map_or(again, |repeat| repeat.min(again)));
                 let due_at = until.map_or(again, |until| until.min(again));
                 group.timer = Some(Timer { set_at: now, due_at });
             }
@@ -79,6 +81,7 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
                 draft.put_delivery(delivery);
             }
         },
+        None if group.firing > 0 => group.timer = None,
         // What is held back for now need not fire.
         _ if may_be_early && group.timer.is_some_and(|timer| !timer.is_due(now)) => {}
         _ => match may_be_early.then(|| suppress::held_until(draft, key)).transpose()?.flatten() {
@@ -122,17 +125,18 @@ pub(super) fn earlier(timer: Option<Timer>, due_at: Timestamp, now: Timestamp) -
 fn due(group: &Group, pace: &Pace) -> Option<Timestamp> {
     match group.last_told {
         None if group.news > 0 => Some(group.opened_at.plus(pace.group_wait)),
-        None if group.firing > 0 => Some(group.opened_at.plus(pace.repeat_interval)),
+        None if group.firing > 0 => Some(group.opened_at.plus(pace.repeat_interval?)),
         None => None,
         Some(told) if group.news > 0 => Some(told.plus(pace.group_interval)),
-        Some(told) if group.firing > 0 => Some(told.plus(pace.repeat_interval)),
+        Some(told) if group.firing > 0 => Some(told.plus(pace.repeat_interval?)),
         Some(told) => Some(told.plus(pace.group_interval)),
     }
 }
 
 /// Whether a group that has no news is to say that it fires still.
 pub(super) fn is_due_to_repeat(group: &Group, rules: &Rules, now: Timestamp) -> bool {
-    group.news == 0 && group.firing > 0 && due(group, &pace(rules, &group.key)) <= Some(now)
+    let due = || due(group, &pace(rules, &group.key));
+    group.news == 0 && group.firing > 0 && due().is_some_and(|due| due <= now)
 }
 
 /// Makes a group's next delivery, which was to be told at `due_at` and waits from now on.

@@ -91,7 +91,9 @@ pub(super) fn refresh(
         } else {
             None
         };
-        let firing = tells && begun && interval.end.is_none();
+        // Until then its group lives, so that the end is told where the beginning was.
+        let is_owed = took && (entry.told.fires() || entry.maybe.fires());
+        let firing = (tells || is_owed) && begun && interval.end.is_none();
         judge(draft, rules, &interval, entry, news, firing)
     });
     interval.ledger = ledger;

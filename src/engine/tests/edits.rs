@@ -129,3 +129,35 @@ fn a_gap_that_is_filled_after_an_edit_is_not_told() {
         assert_eq!(of_crash.count(), usize::from(!is_filled));
     }
 }
+
+#[test]
+fn who_is_no_longer_asked_for_hears_the_end_where_it_heard_the_beginning() {
+    let crashed = |notify: &str| Rule {
+        notify: vec![notify.into()],
+        ..rule("crashed", &[State::Crashed])
+    };
+    let rules = |notify| Rules::new(vec![crashed(notify)]).with_receivers(["ops".into()]);
+    let mut world = World::new(rules("ops"));
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let told = world.claim();
+    world.settle(&told[0], &SENT);
+    world.wait(1);
+    world.reload(rules("others"));
+    // Those who are asked for now hear of it as well.
+    world.wait(5);
+    let also = world.claim();
+    assert_eq!(also[0].delivery.to.as_ref(), "others");
+    world.settle(&also[0], &SENT);
+    world.wait(12 * 3600);
+    let repeated = world.claim();
+    let repeated_to: Vec<&str> = repeated.iter().map(|it| &*it.delivery.to).collect();
+    assert_eq!(repeated_to, ["others"]);
+    repeated.iter().for_each(|it| drop(world.settle(it, &SENT)));
+    world.hear("a", "RUNNING", 12 * 3600);
+    world.wait(300);
+    let ended = world.claim();
+    let of_ops: Vec<_> = ended.iter().filter(|it| &*it.delivery.to == "ops").collect();
+    assert_eq!(of_ops[0].notification.alerts[0].news, News::Over);
+    assert_eq!(of_ops[0].thread, told[0].thread);
+}

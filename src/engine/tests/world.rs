@@ -195,8 +195,12 @@ impl World {
             let of_group = || entries().filter(|entry| entry.group == group.key);
             assert_eq!(group.news as usize, of_group().filter(|e| e.is_to_be_told()).count());
             assert_eq!(group.firing as usize, of_group().filter(|e| e.firing).count());
+            let rule = self.rules.get(&group.key.rule);
+            let waits_for_ends = rule.is_some_and(|rule| !rule.tells(&group.key.receiver));
             assert!(
-                group.timer.is_some() || group.waiting.is_some(),
+                group.timer.is_some()
+                    || group.waiting.is_some()
+                    || (waits_for_ends && group.firing > 0),
                 "a group that nothing will wake: {group:?}"
             );
             if let Some(id) = &group.waiting {
