@@ -254,7 +254,7 @@ fn make_ready(
         Route::Here | Route::Wait(_) => &delivery.to,
     };
     let is_there = *to == group.key.receiver;
-    let took_it = who_took_it(rules, &group.key, &news, &delivery.to, is_there);
+    let took_it = who_took_it(draft, rules, &group.key, &news, (&delivery.to, is_there))?;
     let route = match &took_it {
         Some(other) => health::route_to(draft, &delivery, other)?,
         None => route,
@@ -275,6 +275,16 @@ fn make_ready(
             let nobody_has_it = !delivery.doubtful && delivery.reached.is_empty();
             if delivery.failures == 0 && (nobody_has_it || delivery.instead_of().is_some()) {
                 delivery.notification = Some(notification.into());
+            } else if frozen
+                .says
+                .iter()
+                .zip(&notification.says)
+                .any(|(a, b)| a.doubtful != b.doubtful)
+            {
+                let mut says = frozen.says.clone();
+                let doubts = says.iter_mut().zip(&notification.says);
+                doubts.for_each(|(saying, now)| saying.doubtful = now.doubtful);
+                delivery.notification = Some(Notification { says, ..(**frozen).clone() }.into());
             }
         }
         Some(_) => {
@@ -308,64 +318,45 @@ fn on_its_way(draft: &mut Draft<'_>, delivery: Delivery, route: Route) -> Option
     None
 }
 
-/// For whom something is that a group has to tell.
-enum Concerns {
-    /// Its receiver or, while that is down, who stands in for it.
-    Anyone,
-    /// Its receiver, which heard the beginning of what this ends: nobody else is to hear of that.
-    Itself,
-    /// Who alone took the beginning of what this ends, in place of the receiver, and is there to be told.
-    Other(Arc<str>),
-}
-
-impl Concerns {
-    fn of(rules: &Rules, entry: &Entry, news: News) -> Concerns {
-        let said = entry.told.stretches().chain(entry.maybe.stretches());
-        let fires = said.filter(|told| news.is_end() && !told.over && !told.goes_on);
-        let takers: Vec<Option<Arc<str>>> = fires.map(|told| told.by_way_of).collect();
-        let is_there = |name: &Arc<str>| rules.has_receiver(name);
-        match takers.into_iter().reduce(|one, other| one.and(other)) {
-            None => Concerns::Anyone,
-            Some(None) => Concerns::Itself,
-            Some(Some(other)) if is_there(&other) => Concerns::Other(other),
-            Some(Some(_)) => Concerns::Anyone,
-        }
-    }
-
-    /// Whether it belongs in a message to whom this delivery goes, of all there is or `only_ends`.
-    fn is_told(&self, delivery: &Delivery, only_ends: bool) -> bool {
-        match self {
-            Concerns::Anyone => !only_ends,
-            Concerns::Itself => delivery.instead_of().is_none(),
-            Concerns::Other(other) => *other == delivery.to,
-        }
-    }
+/// Who heard the beginning of what this news of an entry ends, and is there to be told: the group's receiver,
+/// as none, or others in place of it. Nobody, where it is for whoever is there.
+fn takers(rules: &Rules, entry: &Entry, news: News) -> BTreeSet<Option<Arc<str>>> {
+    let said = entry.told.stretches().chain(entry.maybe.stretches());
+    let fires = said.filter(|told| news.is_end() && !told.over && !told.goes_on);
+    let takers =
+        fires.filter(|told| !entry.has_given_up_the_end_of(told)).map(|told| told.by_way_of);
+    takers.filter(|taker| taker.as_ref().is_none_or(|name| rules.has_receiver(name))).collect()
 }
 
 /// Who the next message of a group is to go to and nobody else, if all its news are ends, each for those
-/// who heard the beginning; one for `to` before the others. Where its receiver is there, that is told of
-/// its own along with all else.
+/// who heard the beginning: `to` before the others, and who can be told before who cannot. Where its
+/// receiver is there, that is told of its own along with all else.
 fn who_took_it(
+    draft: &mut Draft<'_>,
     rules: &Rules,
     group: &GroupKey,
     news: &[Arc<Interval>],
-    to: &Arc<str>,
-    is_there: bool,
-) -> Option<Arc<str>> {
+    (to, is_there): (&Arc<str>, bool),
+) -> Result<Option<Arc<str>>, Missing> {
     let entries = news.iter().filter_map(|it| it.ledger.iter().find(|entry| entry.group == *group));
     let of_entries = entries.filter(|entry| entry.is_to_be_told());
-    let (mut others, mut itself) = (Vec::new(), None);
+    let mut all = BTreeSet::new();
     for entry in of_entries {
-        match Concerns::of(rules, entry, entry.news?) {
-            Concerns::Other(other) => others.push(other),
-            Concerns::Itself if !is_there => itself = Some(group.receiver.clone()),
-            Concerns::Itself | Concerns::Anyone => return None,
+        let Some(news) = entry.news else { continue };
+        let takers = takers(rules, entry, news);
+        if takers.is_empty() || (is_there && takers.contains(&None)) {
+            return Ok(None);
         }
+        all.extend(takers);
     }
-    match others.contains(to) {
-        true => Some(to.clone()),
-        false => others.pop().or(itself),
-    }
+    let itself = all.remove(&None).then(|| group.receiver.clone());
+    let names = all.into_iter().flatten().chain(itself);
+    let mut ready = Vec::new();
+    each(names, |name| {
+        ready.push((!health::can_be_told(draft, &name)?, name != *to, name));
+        Ok(())
+    })?;
+    Ok(ready.into_iter().min().map(|(_, _, name)| name))
 }
 
 /// Has what waits for one alone make way for what others are to hear of the same group.
@@ -383,7 +374,7 @@ pub(super) fn make_way(
     let is_put_off = delivery.attempts == 0 && !delivery.next_attempt.is_due(now);
     if delivery.lease.is_none() && (is_put_off || delivery.goes_to_who_took_it()) {
         let news = draft.news_of(&group.key)?;
-        if who_took_it(rules, &group.key, &news, &delivery.to, false).is_none() {
+        if who_took_it(draft, rules, &group.key, &news, (&delivery.to, false))?.is_none() {
             draft.put_delivery(delivery.moved_to(group.key.receiver.clone(), now));
         }
     }
@@ -537,6 +528,7 @@ fn compose(
     (news, only_ends): (&[Arc<Interval>], bool),
     shows: Shows,
 ) -> Result<Notification, Missing> {
+    let to = settle::by_way_of(delivery);
     let repeats = group::is_due_to_repeat(group, rules, draft.now);
     let intervals = match (group.news, repeats) {
         (0, false) => Vec::new(),
@@ -554,8 +546,9 @@ fn compose(
                 _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
             // What others took ends in a message of its own, to them.
-            let concerns = Concerns::of(rules, entry, news);
-            concerns.is_told(delivery, only_ends).then_some((interval, news))
+            let takers = takers(rules, entry, news);
+            let is_for_them = if takers.is_empty() { !only_ends } else { takers.contains(&to) };
+            is_for_them.then_some((interval, news))
         })
         .collect();
     // What has to last begins when it is due, be it that nobody was there to see it.
@@ -578,10 +571,13 @@ fn compose(
             doubtful: false,
             to_who_took_it: only_ends,
         })
-        .map(|saying| Saying { doubtful: may_have_been_said(delivery, &saying), ..saying })
+        .zip(&told)
+        .map(|(saying, (interval, _))| {
+            let doubtful = may_have_been_said(interval, group, to.as_ref(), &saying, draft.now);
+            Saying { doubtful, ..saying }
+        })
         .collect();
 
-    let to = settle::by_way_of(delivery);
     let goes_on = fires_all_the_same(draft, group, to.as_ref(), &told)?;
     let mut by_alert: BTreeMap<&AlertKey, Vec<&(Arc<Interval>, News)>> = BTreeMap::new();
     for item in told.iter().chain(&goes_on) {
@@ -723,11 +719,18 @@ fn states_of(draft: &mut Draft<'_>, container: &Arc<str>) -> Result<Vec<StateSin
     Ok(states)
 }
 
-/// Whether this was in a message that may have been heard, before it was found to be out of date.
-fn may_have_been_said(delivery: &Delivery, saying: &Saying) -> bool {
-    let before = delivery.notification.iter().flat_map(|before| &before.says);
-    let mut doubtful = before.filter(|said| delivery.doubtful || said.doubtful);
-    doubtful.any(|said| said.is_of_same(saying))
+/// Whether `to`, or the group's receiver, may have heard this of an interval already.
+fn may_have_been_said(
+    interval: &Interval,
+    group: &Group,
+    to: Option<&Arc<str>>,
+    saying: &Saying,
+    now: Timestamp,
+) -> bool {
+    let said = saying.told(now).key();
+    let entry = interval.ledger.iter().find(|entry| entry.group == group.key);
+    let mut maybe = entry.into_iter().flat_map(|entry| entry.maybe.stretches());
+    maybe.any(|maybe| maybe.by_way_of.as_ref() == to && maybe.key() == said)
 }
 
 /// Since when this waits to be said: what was not said by the attempt before is new.

@@ -23,11 +23,8 @@ struct Pace {
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The pace of the group of a rule that is gone: it says what is over, at once, and ends.
-const LAST_WORDS: Pace = Pace {
-    group_wait: Duration::ZERO,
-    group_interval: Duration::ZERO,
-    repeat_interval: None,
-};
+const LAST_WORDS: Pace =
+    Pace { group_wait: Duration::ZERO, group_interval: Duration::ZERO, repeat_interval: None };
 
 fn pace(rules: &Rules, key: &GroupKey) -> Pace {
     rules.get(&key.rule).map_or(LAST_WORDS, |rule| Pace {
@@ -72,7 +69,8 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
             (repeats, until) if repeats.is_empty() => {
                 // Nobody says when an alert ends that holds them back.
                 let again = pace.group_interval.max(LOOK_AGAIN);
-                let again = now.plus(pace.repeat_interval.map_or(again, |repeat| repeat.min(again)));
+                let again =
+                    now.plus(pace.repeat_interval.map_or(again, |repeat| repeat.min(again)));
                 let due_at = until.map_or(again, |until| until.min(again));
                 group.timer = Some(Timer { set_at: now, due_at });
             }

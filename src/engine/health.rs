@@ -175,6 +175,12 @@ pub(super) fn route_to(
     })
 }
 
+/// Whether this one may be sent something now.
+pub(super) fn can_be_told(draft: &mut Draft<'_>, receiver: &Arc<str>) -> Result<bool, Missing> {
+    let (now, health) = (draft.now, draft.health(receiver)?);
+    Ok(health.may_be_tried(now) && health.rests_until(now).is_none())
+}
+
 /// How those are who may get a delivery: its group's receiver, its fallback, that one's, and so on. One
 /// that the group tells anyway ends the chain: whoever is there hears of it.
 fn chain_of(

@@ -10,7 +10,12 @@ use crate::rules::{Labels, Late, Rule, Rules};
 fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp) -> Option<News> {
     let given_up = match &interval.end {
         None => entry.given_up.fires(),
-        Some(end) => entry.given_up.covering(interval.start, end.at).is_some(),
+        // Several may have been told that it fires: each of them is told, or given up, by itself.
+        Some(end) => {
+            let mut fires = entry.told.stretches().filter(|told| !told.over && !told.goes_on);
+            entry.given_up.covering(interval.start, end.at).is_some()
+                && fires.all(|told| entry.has_given_up_the_end_of(&told))
+        }
     };
     if given_up {
         return None;

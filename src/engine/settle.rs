@@ -213,6 +213,7 @@ fn settle_one(
 ) -> Result<Settled, Missing> {
     let now = draft.now;
     delivery.lease = None;
+    let reaches_more = settlement.reached.len() > delivery.reached.len();
     delivery.reached = settlement.reached.clone();
     let detail = settlement.outcome.detail().map(str::to_owned);
     draft.put_attempt(Attempt {
@@ -227,7 +228,7 @@ fn settle_one(
         delivery.last_error = detail;
     }
     let refused = !matches!(&settlement.outcome, Outcome::Sent { .. } | Outcome::Unknown { .. });
-    if refused && delivery.reached.is_empty() && !delivery.doubtful {
+    if refused && !reaches_more {
         resolve_doubt(draft, rules, &delivery, false)?;
     } else {
         delivery.doubtful = true;
@@ -295,7 +296,7 @@ fn resolve_doubt(
     let says: HashMap<_, &Saying> = notification
         .says
         .iter()
-        .map(|saying| ((&saying.alert, key(&saying.told(now))), saying))
+        .map(|saying| ((&saying.alert, saying.told(now).key()), saying))
         .collect();
     let to = by_way_of(delivery);
     // Several stretches of an alert may be alike: what began and ended within one instant. What another
@@ -304,8 +305,8 @@ fn resolve_doubt(
         if maybe.by_way_of != to {
             return None;
         }
-        let own = own.get(&interval.id).filter(|own| key(&own.told(now)) == key(maybe));
-        own.or_else(|| says.get(&(&interval.alert, key(maybe)))).copied()
+        let own = own.get(&interval.id).filter(|own| own.told(now).key() == maybe.key());
+        own.or_else(|| says.get(&(&interval.alert, maybe.key()))).copied()
     };
     let receiver = &delivery.group.receiver;
     let place_of = |interval: &Interval| {
@@ -320,8 +321,8 @@ fn resolve_doubt(
         moved |= !entry.is_some_and(|(interval, entry)| {
             entry.maybe.stretches().any(|maybe| said_of(interval, &maybe).is_some())
         });
-        let own = key(&saying.told(now));
-        let is_whole = |maybe: Told| !maybe.goes_on && key(&maybe) == own;
+        let own = saying.told(now).key();
+        let is_whole = |maybe: Told| !maybe.goes_on && maybe.key() == own;
         if entry.is_some_and(|(_, entry)| entry.maybe.stretches().any(is_whole)) {
             whole.insert(saying.interval);
         }
@@ -414,11 +415,6 @@ pub(super) fn by_way_of(delivery: &Delivery) -> Option<Arc<str>> {
     delivery.instead_of().map(|_| delivery.to.clone())
 }
 
-/// What tells one stretch that is said from another: an open one grows while it is being said.
-fn key(told: &Told) -> (Timestamp, Option<Timestamp>) {
-    (told.from, told.over.then_some(told.until))
-}
-
 /// Has a delivery wait for its next attempt, or gives it up if it waited too long.
 fn wait(
     draft: &mut Draft<'_>,
@@ -474,7 +470,8 @@ fn bury(
 ) -> Result<Settled, Missing> {
     enter(draft, rules, &delivery, |entry, saying, told| {
         if give_up(saying) {
-            entry.given_up = told.into();
+            entry.given_up.forget(|before| before.by_way_of == told.by_way_of);
+            entry.given_up.add(told);
         }
     })?;
     go_on(draft, rules, &delivery)?;

@@ -440,6 +440,12 @@ impl Told {
         let end = |told: &Told| if told.over { told.until } else { Timestamp::FOR_EVER };
         self.from <= end(other) && other.from <= end(self)
     }
+
+    /// What tells one stretch that is said from another: an open one grows while it is being said.
+    #[must_use]
+    pub fn key(&self) -> (Timestamp, Option<Timestamp>) {
+        (self.from, self.over.then_some(self.until))
+    }
 }
 
 /// What was said of an interval: one stretch or, where late events joined what had been told apart,
@@ -564,6 +570,13 @@ impl Entry {
     #[must_use]
     pub fn was_told(&self) -> bool {
         !(self.told.is_empty() && self.maybe.is_empty() && self.given_up.is_empty())
+    }
+
+    /// Whether this was told to somebody for whom its end was given up.
+    #[must_use]
+    pub fn has_given_up_the_end_of(&self, told: &Told) -> bool {
+        let mut ends = self.given_up.stretches().filter(|given_up| given_up.over);
+        ends.any(|end| end.by_way_of == told.by_way_of && end.meets(told))
     }
 
     /// Whether there is news that is not held back.
@@ -937,13 +950,6 @@ impl Saying {
     pub fn says_as(&self, other: &Saying) -> bool {
         let Saying { waiting_since, doubtful, .. } = *other;
         Saying { waiting_since, doubtful, ..self.clone() } == *other
-    }
-
-    /// Whether both speak of the same stretch, be it that an open one has grown since.
-    #[must_use]
-    pub fn is_of_same(&self, other: &Saying) -> bool {
-        let until = |saying: &Saying| saying.until.filter(|_| !saying.news.is_firing());
-        self.alert == other.alert && self.from == other.from && until(self) == until(other)
     }
 
     /// The stretch that is spoken of, if it is said now.

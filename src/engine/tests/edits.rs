@@ -132,10 +132,8 @@ fn a_gap_that_is_filled_after_an_edit_is_not_told() {
 
 #[test]
 fn who_is_no_longer_asked_for_hears_the_end_where_it_heard_the_beginning() {
-    let crashed = |notify: &str| Rule {
-        notify: vec![notify.into()],
-        ..rule("crashed", &[State::Crashed])
-    };
+    let crashed =
+        |notify: &str| Rule { notify: vec![notify.into()], ..rule("crashed", &[State::Crashed]) };
     let rules = |notify| Rules::new(vec![crashed(notify)]).with_receivers(["ops".into()]);
     let mut world = World::new(rules("ops"));
     world.hear("a", "CRASHED", 0);

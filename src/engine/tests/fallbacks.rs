@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::world::{World, at};
-use super::{SENT, lost, rule};
+use super::world::{GIVE_UP_AFTER, World, at};
+use super::{SENT, failed, lost, rule};
 use crate::engine::*;
 use crate::event::State;
 use crate::rules::Rules;
@@ -16,8 +16,10 @@ use crate::rules::Rules;
 enum Step {
     Crashes(u8),
     Recovers(u8),
-    /// One of the receivers takes messages from now on, or takes none.
+    /// One of the places takes messages from now on, or takes none.
     Takes(u8, bool),
+    /// The rules file is edited: the rule tells these from now on.
+    Asks(&'static [&'static str]),
     /// The program is started anew, which has whatever is down tried again.
     Restart,
     /// So many seconds pass.
@@ -32,9 +34,14 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..4u8).prop_map(Step::Crashes),
         3 => (0..4u8).prop_map(Step::Recovers),
-        3 => (0..2u8, any::<bool>()).prop_map(|(receiver, takes)| Step::Takes(receiver, takes)),
+        3 => (0..3u8, any::<bool>()).prop_map(|(place, takes)| Step::Takes(place, takes)),
+        1 => prop_oneof![
+            Just(&["ops"][..]),
+            Just(&["spare"][..]),
+            Just(&["ops", "spare"][..]),
+        ].prop_map(Step::Asks),
         1 => Just(Step::Restart),
-        4 => prop_oneof![Just(5), Just(301), Just(700), Just(4 * 3600)].prop_map(Step::Passes),
+        4 => prop_oneof![Just(5), Just(301), Just(700), Just(4 * 3600), Just(25 * 3600)].prop_map(Step::Passes),
         6 => prop::bool::weighted(0.2).prop_map(Step::Sends),
         1 => (0..4u8).prop_map(Step::Late),
     ]
@@ -42,24 +49,43 @@ fn step() -> impl Strategy<Value = Step> {
 
 const RECEIVERS: [&str; 2] = ["ops", "spare"];
 
-/// A world, who of [`RECEIVERS`] takes messages, and what each of them believes.
+/// The places where they are told, by name: two mailboxes and another.
+const PLACES: [&str; 3] = ["ops/1", "ops/2", "spare"];
+
+/// Where this receiver is told.
+fn places_of(receiver: &str) -> &'static [&'static str] {
+    if receiver == "ops" { &PLACES[..2] } else { &PLACES[2..] }
+}
+
+fn rules(asked: &[&str]) -> Rules {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.group_by = vec!["service".into()];
+    crashed.notify = asked.iter().map(|name| (*name).to_owned()).collect();
+    let fallbacks = [("ops".into(), "spare".into())].into();
+    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks);
+    rules.with_receivers(RECEIVERS.map(str::to_owned))
+}
+
+/// What somebody may believe of a container: where, in which thread, of which.
+type Of = (&'static str, String, String);
+
+/// A world, which of [`PLACES`] take messages, and what each of them believes.
 struct Fates {
     world: World,
-    takes: [bool; 2],
+    takes: [bool; 3],
     /// Whether somebody may have heard what nobody knows of: it is told who stands in as well.
     answers_were_lost: bool,
     /// Whether it fires, as it was last told.
-    believed: BTreeMap<(String, String), bool>,
+    believed: BTreeMap<Of, bool>,
+    /// What was given up that would have told them otherwise.
+    given_up: BTreeSet<Of>,
 }
 
 impl Fates {
     fn new() -> Fates {
-        let mut crashed = rule("crashed", &[State::Crashed]);
-        crashed.group_by = vec!["service".into()];
-        let fallbacks = [("ops".into(), "spare".into())].into();
-        let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks);
-        let world = World::new(rules.with_receivers(["spare".into()]));
-        Fates { world, takes: [true; 2], answers_were_lost: false, believed: BTreeMap::new() }
+        let world = World::new(rules(&["ops"]));
+        let (believed, given_up) = (BTreeMap::new(), BTreeSet::new());
+        Fates { world, takes: [true; 3], answers_were_lost: false, believed, given_up }
     }
 
     fn take(&mut self, step: &Step) {
@@ -71,7 +97,8 @@ impl Fates {
             Step::Recovers(container) => {
                 self.world.hear(&container.to_string(), "RUNNING", now);
             }
-            Step::Takes(receiver, takes) => self.takes[usize::from(*receiver)] = *takes,
+            Step::Takes(place, takes) => self.takes[usize::from(*place)] = *takes,
+            Step::Asks(receivers) => self.world.reload(rules(receivers)),
             Step::Restart => {
                 let names: Vec<Arc<str>> = RECEIVERS.map(Into::into).into();
                 let keys = Keys { receivers: names.iter().cloned().collect(), ..Keys::default() };
@@ -94,34 +121,56 @@ impl Fates {
     fn send(&mut self, answers_are_lost: bool) {
         for _ in 0..4 {
             for claimed in self.world.claim() {
-                let to = &*claimed.delivery.to;
-                let place = RECEIVERS.iter().position(|name| *name == to).unwrap();
-                let outcome = match self.takes[place] {
-                    true if answers_are_lost => lost(),
-                    true => SENT,
-                    false => Outcome::Destination { detail: "404 no_service".into() },
-                };
-                if self.takes[place] && claimed.notification.notice.is_none() {
-                    self.hear(to, &claimed.notification.alerts);
-                }
-                assert_ne!(self.world.settle(&claimed, &outcome), Settled::Lost);
+                self.send_one(&claimed, answers_are_lost);
             }
         }
     }
 
-    fn hear(&mut self, to: &str, alerts: &[AlertNews]) {
-        for alert in alerts {
-            let of_it = (to.to_owned(), alert.container.clone());
-            let before = self.believed.insert(of_it, alert.news.is_firing());
-            if alert.news == News::Over && !self.answers_were_lost {
-                assert!(before.is_some(), "{to} never heard that this began: {alert:?}");
+    fn send_one(&mut self, claimed: &Claimed, answers_are_lost: bool) {
+        let mut reached = claimed.delivery.reached.clone();
+        let places = places_of(&claimed.delivery.to).iter().copied();
+        let (takes, refuses): (Vec<_>, Vec<_>) = places
+            .filter(|place| !claimed.delivery.reached.iter().any(|has_it| has_it == place))
+            .partition(|place| self.takes[PLACES.iter().position(|name| name == place).unwrap()]);
+        takes.iter().for_each(|place| self.hear(place, claimed));
+        let outcome = if answers_are_lost {
+            lost()
+        } else {
+            reached.extend(takes.iter().map(|place| (*place).to_owned()));
+            match (refuses.is_empty(), reached.is_empty()) {
+                (true, _) => SENT,
+                (false, true) => Outcome::Destination { detail: "404 no_service".into() },
+                (false, false) => failed(),
             }
+        };
+        let settled = self.world.settle_reached(claimed, &outcome, reached);
+        assert_ne!(settled, Settled::Lost);
+        let waited = self.world.now.since(claimed.delivery.waiting_since);
+        if settled == Settled::Dead || waited >= GIVE_UP_AFTER {
+            // What some may have heard is news to anyone, and given up as that.
+            let places = if self.answers_were_lost { &PLACES[..] } else { &refuses };
+            let given_up = places.iter().flat_map(|place| says(claimed, place));
+            self.given_up.extend(given_up.map(|(of, _)| of));
+        }
+    }
+
+    fn hear(&mut self, place: &'static str, claimed: &Claimed) {
+        let of_receiver = places_of(&claimed.delivery.to);
+        for (of, news) in says(claimed, place) {
+            if news == News::Over && !self.answers_were_lost {
+                // Each mailbox hears that it is over, be it that another heard it begin.
+                let mut of_each =
+                    of_receiver.iter().map(|place| (*place, of.1.clone(), of.2.clone()));
+                let began = of_each.any(|of| self.believed.contains_key(&of));
+                assert!(began, "that this began was never heard there: {of:?}");
+            }
+            self.believed.insert(of, news.is_firing());
         }
     }
 
     /// All are well again, and time passes.
     fn mend(&mut self) {
-        self.takes = [true; 2];
+        self.takes = [true; 3];
         self.take(&Step::Restart);
         for _ in 0..12 {
             self.send(false);
@@ -133,17 +182,22 @@ impl Fates {
     fn check(&self) {
         let open = self.world.intervals.values().filter(|one| one.end.is_none());
         let firing: BTreeSet<&str> = open.map(|one| &*one.container).collect();
-        for ((receiver, container), believed) in &self.believed {
-            let fires = firing.contains(container.as_str());
-            assert!(!believed || fires, "{receiver} believes that {container} has crashed");
+        for (of, believed) in &self.believed {
+            let fires = firing.contains(&*of.2) || self.given_up.contains(of);
+            assert!(!believed || fires, "somebody believes that it has crashed: {of:?}");
         }
-        for container in firing {
-            let knows = |receiver: &str| {
-                self.believed.get(&(receiver.to_owned(), container.to_owned())) == Some(&true)
-            };
-            assert!(RECEIVERS.into_iter().any(knows), "nobody knows of {container}");
-        }
+        let believed = self.believed.iter().filter(|(_, fires)| **fires).map(|(of, _)| of);
+        let known: BTreeSet<&str> =
+            believed.chain(&self.given_up).map(|(_, _, container)| &**container).collect();
+        assert!(firing.is_subset(&known), "of {firing:?} only {known:?} are known");
     }
+}
+
+/// What a message tells of containers, to this place.
+fn says(claimed: &Claimed, place: &'static str) -> Vec<(Of, News)> {
+    let Claimed { notification, thread, .. } = claimed;
+    let alerts = notification.alerts.iter().filter(|_| notification.notice.is_none());
+    alerts.map(|alert| ((place, thread.clone(), alert.container.clone()), alert.news)).collect()
 }
 
 proptest! {

@@ -281,6 +281,50 @@ fn who_heard_that_it_fires_and_who_heard_that_it_still_does_hear_both_of_the_end
 }
 
 #[test]
+fn who_heard_that_it_still_fires_hears_the_end_while_who_heard_it_begin_is_down() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    told(&mut world);
+    crash(&mut world, "b");
+    sent(&mut world, &gone());
+    told(&mut world);
+    world.wait(4 * 3600);
+    sent(&mut world, &gone());
+    let told_again = [told(&mut world), told(&mut world)].concat();
+    assert!(told_again.contains(&told_of("spare", "a", News::StillFiring)), "{told_again:?}");
+    world.hear("a", "RUNNING", world.now.since(at(0)).as_secs());
+    // The one message that tries it says so as well.
+    world.wait(301);
+    sent(&mut world, &gone());
+    world.wait(1);
+    assert_eq!(told(&mut world), [told_of("spare", "a", News::Over)]);
+    // The other hears it when it can.
+    mend(&mut world);
+    world.wait(301);
+    assert_eq!(told(&mut world)[0], told_of("ops", "a", News::Over));
+}
+
+#[test]
+fn what_one_mailbox_has_was_not_heard_by_a_fallback_that_refused_it() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    let claimed = world.claim();
+    world.settle_reached(&claimed[0], &failed(), vec!["one@example.com".into()]);
+    take_down(&mut world, &["ops"]);
+    world.wait(60);
+    assert!(world.claim().is_empty(), "it moves");
+    assert_eq!(sent(&mut world, &gone()), [pair("spare", "crashed")]);
+    mend(&mut world);
+    world.hear("a", "RUNNING", world.now.since(at(0)).as_secs());
+    let mut ends = Vec::new();
+    for _ in 0..4 {
+        world.wait(301);
+        ends.extend(told(&mut world).into_iter().map(|(to, _)| to));
+    }
+    assert_eq!(ends, ["last", "ops"], "`spare` never heard that it began");
+}
+
+#[test]
 fn a_fallback_that_takes_nothing_keeps_back_nothing_of_a_receiver_that_is_well() {
     let mut crashed = rule("crashed", &[State::Crashed]);
     crashed.group_by = vec!["service".into()];

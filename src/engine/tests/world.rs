@@ -25,6 +25,9 @@ pub(super) struct Hearing {
     pub(super) sure: bool,
 }
 
+/// How long a message may wait in all.
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+
 pub(crate) struct World {
     pub(super) rules: Rules,
     pub(super) now: Timestamp,
@@ -352,6 +355,17 @@ impl World {
         self.settle_so(&Settlement { reached, give_up_after, ..settlement })
     }
 
+    /// Settles an attempt by which these have it, and others of the receiver may not.
+    pub(super) fn settle_reached(
+        &mut self,
+        claimed: &Claimed,
+        outcome: &Outcome,
+        reached: Vec<String>,
+    ) -> Settled {
+        let settlement = self.ended_so(claimed, outcome, Duration::from_secs(30));
+        self.settle_so(&Settlement { reached, ..settlement })
+    }
+
     /// What became of the first of the deliveries that are settled so.
     pub(super) fn settle_so(&mut self, settlement: &Settlement) -> Settled {
         let (rules, now) = (self.rules.clone(), self.now);
@@ -372,7 +386,7 @@ impl World {
             reached: Vec::new(),
             backoff,
             pause: None,
-            give_up_after: Duration::from_secs(24 * 3600),
+            give_up_after: GIVE_UP_AFTER,
         }
     }
 
