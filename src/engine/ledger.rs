@@ -53,6 +53,12 @@ pub(super) fn group_key(rule: &Rule, alert: &Labels, receiver: &str) -> GroupKey
     GroupKey { rule: rule.name.clone(), receiver: receiver.into(), labels }
 }
 
+/// Whether the receiver of an entry was, or may have been, told something, and is there to be told more.
+fn took(rules: &Rules, entry: &Entry) -> bool {
+    let was_told = !(entry.told.is_empty() && entry.maybe.is_empty());
+    was_told && rules.has_receiver(&entry.group.receiver)
+}
+
 /// Brings an interval's ledger up to date with the interval, and its groups with the ledger; puts
 /// the interval into the draft.
 pub(super) fn refresh(
@@ -61,8 +67,13 @@ pub(super) fn refresh(
     mut interval: Interval,
 ) -> Result<(), Missing> {
     let rule = rules.get(&interval.alert.rule);
+    let tells = |entry: &Entry| rule.is_some_and(|rule| rule.tells(&entry.group.receiver));
+    // What was over by the time that the rule tells others is for those who were to hear of it.
+    let is_for_others = interval.end.is_some()
+        && interval.ledger.iter().any(|entry| tells(entry) || took(rules, entry));
     if let Some(rule) = rule
         && interval.role != Role::Part
+        && !is_for_others
     {
         for receiver in &rule.notify {
             if interval.ledger.iter().all(|entry| *entry.group.receiver != **receiver) {
@@ -84,9 +95,7 @@ pub(super) fn refresh(
     let outcome = each(&mut ledger, |entry| {
         // The end of something goes to whoever took its beginning, be it no longer asked for, so
         // long as it is there to be told.
-        let tells = rule.is_some_and(|rule| rule.tells(&entry.group.receiver));
-        let took = !(entry.told.is_empty() && entry.maybe.is_empty())
-            && rules.has_receiver(&entry.group.receiver);
+        let (tells, took) = (tells(entry), took(rules, entry));
         // What was held back and given up has been joined with what was told: that has an end.
         if (entry.told.fires() || entry.maybe.fires()) && entry.held.is_some() {
             entry.given_up.forget(|given_up| given_up.over);
