@@ -359,6 +359,22 @@ fn who_took_it(
     Ok(ready.into_iter().min().map(|(_, _, name)| name))
 }
 
+/// To whom the next message of a group goes: its receiver or, if that is no longer in the rules file, one
+/// who took the beginning of what it ends in place of that.
+pub(super) fn addressee(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    group: &GroupKey,
+) -> Result<Arc<str>, Missing> {
+    let receiver = &group.receiver;
+    if rules.has_receiver(receiver) {
+        return Ok(receiver.clone());
+    }
+    let news = draft.news_of(group)?;
+    let took_it = who_took_it(draft, rules, group, &news, (receiver, false))?;
+    Ok(took_it.unwrap_or_else(|| receiver.clone()))
+}
+
 /// Has what waits for one alone make way for what others are to hear of the same group.
 pub(super) fn make_way(
     draft: &mut Draft<'_>,

@@ -60,8 +60,9 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
     match due(&group, &pace) {
         Some(due) if due > now => group.timer = Some(earlier(group.timer, due, now)),
         Some(_) if group.news > 0 => {
+            let to = claim::addressee(draft, rules, key)?;
             let delivery = speak(&mut group, due_at, now);
-            draft.put_delivery(delivery);
+            draft.put_delivery(Delivery { to, ..delivery });
         }
         // What is to be said again is held back until then.
         Some(_) if group.firing > 0 && group.timer.is_some_and(|timer| !timer.is_due(now)) => {}

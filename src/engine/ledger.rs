@@ -53,10 +53,11 @@ pub(super) fn group_key(rule: &Rule, alert: &Labels, receiver: &str) -> GroupKey
     GroupKey { rule: rule.name.clone(), receiver: receiver.into(), labels }
 }
 
-/// Whether the receiver of an entry was, or may have been, told something, and is there to be told more.
+/// Whether anything was, or may have been, told to somebody who is there to be told more: the receiver of
+/// an entry or, in place of it, another.
 fn took(rules: &Rules, entry: &Entry) -> bool {
-    let was_told = !(entry.told.is_empty() && entry.maybe.is_empty());
-    was_told && rules.has_receiver(&entry.group.receiver)
+    let mut said = entry.told.stretches().chain(entry.maybe.stretches());
+    said.any(|told| rules.has_receiver(told.by_way_of.as_ref().unwrap_or(&entry.group.receiver)))
 }
 
 /// Brings an interval's ledger up to date with the interval, and its groups with the ledger; puts
@@ -101,7 +102,10 @@ pub(super) fn refresh(
             entry.given_up.forget(|given_up| given_up.over);
         }
         let news = if tells || (took && interval.end.is_some()) {
-            news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now)
+            let news = news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now);
+            // Others are told the end of what they heard, be whom they stood in for gone.
+            let is_there = rules.has_receiver(&entry.group.receiver);
+            news.filter(|news| is_there || news.is_end())
         } else {
             None
         };

@@ -305,6 +305,29 @@ fn who_heard_that_it_still_fires_hears_the_end_while_who_heard_it_begin_is_down(
 }
 
 #[test]
+fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_is_gone_by_then() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    assert_eq!(told(&mut world), [told_of("spare", "a", News::Firing)]);
+    let mut renamed = rule("crashed", &[State::Crashed]);
+    (renamed.group_by, renamed.notify) = (vec!["id".into()], vec!["team".into()]);
+    let fallbacks = [("team".into(), "spare".into())].into();
+    let rules = Rules::new(vec![renamed]).with_fallbacks(fallbacks);
+    world.reload(rules.with_receivers(["spare".into()]));
+    world.wait(5);
+    assert_eq!(told(&mut world), [told_of("team", "a", News::Firing)]);
+    world.hear("a", "RUNNING", world.now.since(at(0)).as_secs());
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        world.wait(301);
+        ends.extend(told(&mut world));
+    }
+    ends.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(ends, [told_of("spare", "a", News::Over), told_of("team", "a", News::Over)]);
+}
+
+#[test]
 fn what_one_mailbox_has_was_not_heard_by_a_fallback_that_refused_it() {
     let mut world = with_fallbacks();
     crash(&mut world, "a");
