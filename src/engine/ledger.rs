@@ -68,13 +68,8 @@ pub(super) fn refresh(
     mut interval: Interval,
 ) -> Result<(), Missing> {
     let rule = rules.get(&interval.alert.rule);
-    let tells = |entry: &Entry| rule.is_some_and(|rule| rule.tells(&entry.group.receiver));
-    // What was over by the time that the rule tells others is for those who were to hear of it.
-    let is_for_others = interval.end.is_some()
-        && interval.ledger.iter().any(|entry| tells(entry) || took(rules, entry));
     if let Some(rule) = rule
         && interval.role != Role::Part
-        && !is_for_others
     {
         for receiver in &rule.notify {
             if interval.ledger.iter().all(|entry| *entry.group.receiver != **receiver) {
@@ -96,7 +91,8 @@ pub(super) fn refresh(
     let outcome = each(&mut ledger, |entry| {
         // The end of something goes to whoever took its beginning, be it no longer asked for, so
         // long as it is there to be told.
-        let (tells, took) = (tells(entry), took(rules, entry));
+        let tells = rule.is_some_and(|rule| rule.tells(&entry.group.receiver));
+        let took = took(rules, entry);
         // What was held back and given up has been joined with what was told: that has an end.
         if (entry.told.fires() || entry.maybe.fires()) && entry.held.is_some() {
             entry.given_up.forget(|given_up| given_up.over);

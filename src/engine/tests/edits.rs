@@ -159,26 +159,3 @@ fn who_is_no_longer_asked_for_hears_the_end_where_it_heard_the_beginning() {
     assert_eq!(of_ops[0].notification.alerts[0].news, News::Over);
     assert_eq!(of_ops[0].thread, told[0].thread);
 }
-
-#[test]
-fn who_is_asked_for_by_now_does_not_hear_what_was_over_by_then() {
-    let rules = |notify: &[&str]| {
-        let notify = notify.iter().map(|name| (*name).to_owned()).collect();
-        Rules::new(vec![Rule { notify, ..rule("crashed", &[State::Crashed]) }])
-    };
-    let mut world = World::new(rules(&["ops"]));
-    world.hear("a", "CRASHED", 0);
-    world.wait(5);
-    world.deliver(&SENT);
-    world.hear("a", "RUNNING", 6);
-    world.hear("b", "CRASHED", 7);
-    world.wait(2);
-    world.reload(rules(&["ops", "others"]));
-    world.wait(300);
-    let told = world.claim();
-    let to = |name: &str| told.iter().find(|it| &*it.delivery.to == name).unwrap();
-    let said_to = |name: &str| said(&[(*to(name).notification).clone()]).remove(0);
-    let (a, b) = (("a".to_owned(), News::Over), ("b".to_owned(), News::Firing));
-    assert_eq!(said_to("ops"), [b.clone(), a]);
-    assert_eq!(said_to("others"), [b]);
-}

@@ -134,9 +134,12 @@ impl World {
         let first = apart.transact(keys, |snapshot| decide(&rules, snapshot, heard, now));
         assert_eq!(first, decided);
         for hand in free {
-            let made = apart.to_send(now).into_iter().filter(|id| {
-                *apart.deliveries[id].to == *hand.receiver && !before.contains_key(id)
-            });
+            // What was dropped within this very instant is made anew under its name.
+            let is_made = |id: &DeliveryId| {
+                before.get(id).is_none_or(|before| before.status == Status::Dropped)
+            };
+            let made = apart.to_send(now).into_iter();
+            let made = made.filter(|id| *apart.deliveries[id].to == *hand.receiver && is_made(id));
             let deliveries: Vec<DeliveryId> = made.collect();
             if deliveries.len() == 1 {
                 let next = [Claim { hand, deliveries }];
