@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::draft::{Draft, Missing, each};
 use super::health::{self, Route};
 use super::types::*;
-use super::{decide, group, settle, shared, suppress, timeline};
+use super::{decide, group, ledger, settle, shared, suppress, timeline};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::rules::{Labels, On, Rules};
@@ -318,32 +318,36 @@ fn on_its_way(draft: &mut Draft<'_>, delivery: Delivery, route: Route) -> Option
     None
 }
 
-/// Who heard the beginning of what this news of an entry ends, and is there to be told: the group's receiver,
-/// as none, or others in place of it. Nobody, where it is for whoever is there.
-fn takers(rules: &Rules, entry: &Entry, news: News) -> BTreeSet<Option<Arc<str>>> {
-    let said = entry.told.stretches().chain(entry.maybe.stretches());
-    let fires = said.filter(|told| news.is_end() && !told.over && !told.goes_on);
-    let takers =
-        fires.filter(|told| !entry.has_given_up_the_end_of(told)).map(|told| told.by_way_of);
-    takers.filter(|taker| taker.as_ref().is_none_or(|name| rules.has_receiver(name))).collect()
+/// Who has to hear this news of an interval, for it ends what they heard (see [`ledger::owed`]). Nobody, where
+/// it is for whoever is there.
+fn takers(
+    rules: &Rules,
+    interval: &Interval,
+    entry: &Entry,
+    news: News,
+) -> BTreeSet<Option<Arc<str>>> {
+    match news.is_end() {
+        true => ledger::owed(rules, interval, entry),
+        false => BTreeSet::new(),
+    }
 }
 
 /// Who the next message of a group is to go to and nobody else, if all its news are ends, each for those
 /// who heard the beginning: `to` before the others, and who can be told before who cannot. Where its
 /// receiver is there, that is told of its own along with all else.
-fn who_took_it(
+pub(super) fn who_took_it(
     draft: &mut Draft<'_>,
     rules: &Rules,
     group: &GroupKey,
     news: &[Arc<Interval>],
     (to, is_there): (&Arc<str>, bool),
 ) -> Result<Option<Arc<str>>, Missing> {
-    let entries = news.iter().filter_map(|it| it.ledger.iter().find(|entry| entry.group == *group));
-    let of_entries = entries.filter(|entry| entry.is_to_be_told());
     let mut all = BTreeSet::new();
-    for entry in of_entries {
+    for interval in news {
+        let entry = interval.ledger.iter().find(|entry| entry.group == *group);
+        let Some(entry) = entry.filter(|entry| entry.is_to_be_told()) else { continue };
         let Some(news) = entry.news else { continue };
-        let takers = takers(rules, entry, news);
+        let takers = takers(rules, interval, entry, news);
         if takers.is_empty() || (is_there && takers.contains(&None)) {
             return Ok(None);
         }
@@ -382,17 +386,27 @@ pub(super) fn make_way(
     group: &Group,
     waiting: &DeliveryId,
 ) -> Result<(), Missing> {
-    if group.news == 0 || rules.fallback(&group.key.receiver).is_none() {
+    if group.news == 0 {
         return Ok(());
     }
-    let now = draft.now;
     let Some(delivery) = draft.delivery(waiting)? else { return Ok(()) };
-    let is_put_off = delivery.attempts == 0 && !delivery.next_attempt.is_due(now);
-    if delivery.lease.is_none() && (is_put_off || delivery.goes_to_who_took_it()) {
-        let news = draft.news_of(&group.key)?;
-        if who_took_it(draft, rules, &group.key, &news, (&delivery.to, false))?.is_none() {
-            draft.put_delivery(delivery.moved_to(group.key.receiver.clone(), now));
+    let receiver = &group.key.receiver;
+    let is_alone = delivery.to == *receiver && rules.fallback(receiver).is_none();
+    if is_alone || delivery.lease.is_some() {
+        return Ok(());
+    }
+    // Where it goes is asked anew when it is claimed.
+    let goes_on = match health::can_be_told(draft, &delivery.to)? {
+        false => rules.has_receiver(receiver),
+        true if delivery.goes_to_who_took_it() => {
+            let news = draft.news_of(&group.key)?;
+            who_took_it(draft, rules, &group.key, &news, (&delivery.to, false))?.is_none()
         }
+        true => false,
+    };
+    if goes_on {
+        let now = draft.now;
+        draft.put_delivery(delivery.moved_to(receiver.clone(), now));
     }
     Ok(())
 }
@@ -562,7 +576,7 @@ fn compose(
                 _ => entry.news.filter(|_| entry.is_to_be_told())?,
             };
             // What others took ends in a message of its own, to them.
-            let takers = takers(rules, entry, news);
+            let takers = takers(rules, &interval, entry, news);
             let is_for_them = if takers.is_empty() { !only_ends } else { takers.contains(&to) };
             is_for_them.then_some((interval, news))
         })

@@ -70,8 +70,7 @@ pub(super) fn look(draft: &mut Draft<'_>, rules: &Rules, key: &GroupKey) -> Resu
             (repeats, until) if repeats.is_empty() => {
                 // Nobody says when an alert ends that holds them back.
                 let again = pace.group_interval.max(LOOK_AGAIN);
-                let again =
-                    now.plus(pace.repeat_interval.map_or(again, |repeat| repeat.min(again)));
+                let again = now.plus(again.min(pace.repeat_interval.unwrap_or(again)));
                 let due_at = until.map_or(again, |until| until.min(again));
                 group.timer = Some(Timer { set_at: now, due_at });
             }

@@ -1,5 +1,8 @@
 //! What was told, beside what is true: the difference is the news.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::draft::{Draft, Missing, each};
 use super::types::*;
 use super::{group, suppress, timeline};
@@ -10,11 +13,14 @@ use crate::rules::{Labels, Late, Rule, Rules};
 fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp) -> Option<News> {
     let given_up = match &interval.end {
         None => entry.given_up.fires(),
-        // Several may have been told that it fires: each of them is told, or given up, by itself.
         Some(end) => {
-            let mut fires = entry.told.stretches().filter(|told| !told.over && !told.goes_on);
-            entry.given_up.covering(interval.start, end.at).is_some()
-                && fires.all(|told| entry.has_given_up_the_end_of(&told))
+            let fires = entry.told.stretches().filter(|told| !told.over && !told.goes_on);
+            let mut for_each = fires.map(|told| has_given_up(entry, &told, end)).peekable();
+            // Several may have been told that it fires: each is told, or given up, by itself.
+            match for_each.peek() {
+                Some(_) => for_each.all(|given_up| given_up),
+                None => entry.given_up.covering(interval.start, end.at).is_some(),
+            }
         }
     };
     if given_up {
@@ -53,11 +59,29 @@ pub(super) fn group_key(rule: &Rule, alert: &Labels, receiver: &str) -> GroupKey
     GroupKey { rule: rule.name.clone(), receiver: receiver.into(), labels }
 }
 
-/// Whether anything was, or may have been, told to somebody who is there to be told more: the receiver of
-/// an entry or, in place of it, another.
-fn took(rules: &Rules, entry: &Entry) -> bool {
-    let mut said = entry.told.stretches().chain(entry.maybe.stretches());
-    said.any(|told| rules.has_receiver(told.by_way_of.as_ref().unwrap_or(&entry.group.receiver)))
+/// Who was, or may have been, told that an interval fires and has to hear of its end: who is there, and for
+/// whom that was not given up. The group's receiver is none, and who stood in for it has a name.
+pub(super) fn owed(
+    rules: &Rules,
+    interval: &Interval,
+    entry: &Entry,
+) -> BTreeSet<Option<Arc<str>>> {
+    let said = entry.told.stretches().chain(entry.maybe.stretches());
+    let fires = said.filter(|told| !told.over && !told.goes_on);
+    let owed = fires.filter(|told| {
+        let hearer = told.by_way_of.as_ref().unwrap_or(&entry.group.receiver);
+        let end = interval.end.as_ref();
+        rules.has_receiver(hearer) && !end.is_some_and(|end| has_given_up(entry, told, end))
+    });
+    owed.map(|told| told.by_way_of).collect()
+}
+
+/// Whether this end was given up for whom this was told.
+fn has_given_up(entry: &Entry, told: &Told, end: &End) -> bool {
+    entry.given_up.stretches().any(|given_up| {
+        let is_theirs = given_up.by_way_of == told.by_way_of && given_up.meets(told);
+        given_up.over && is_theirs && end.at <= given_up.until
+    })
 }
 
 /// Brings an interval's ledger up to date with the interval, and its groups with the ledger; puts
@@ -92,12 +116,12 @@ pub(super) fn refresh(
         // The end of something goes to whoever took its beginning, be it no longer asked for, so
         // long as it is there to be told.
         let tells = rule.is_some_and(|rule| rule.tells(&entry.group.receiver));
-        let took = took(rules, entry);
+        let is_owed = !owed(rules, &interval, entry).is_empty();
         // What was held back and given up has been joined with what was told: that has an end.
         if (entry.told.fires() || entry.maybe.fires()) && entry.held.is_some() {
             entry.given_up.forget(|given_up| given_up.over);
         }
-        let news = if tells || (took && interval.end.is_some()) {
+        let news = if tells || (is_owed && interval.end.is_some()) {
             let news = news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now);
             // Others are told the end of what they heard, be whom they stood in for gone.
             let is_there = rules.has_receiver(&entry.group.receiver);
@@ -106,7 +130,6 @@ pub(super) fn refresh(
             None
         };
         // Until then its group lives, so that the end is told where the beginning was.
-        let is_owed = took && (entry.told.fires() || entry.maybe.fires());
         let firing = (tells || is_owed) && begun && interval.end.is_none();
         judge(draft, rules, &interval, entry, news, firing)
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::draft::{Draft, Missing, each};
 use super::types::*;
-use super::{decide, group, health, ledger};
+use super::{decide, group, health, ledger, settle};
 use crate::clock::Timestamp;
 use crate::rules::{Field, Rules};
 
@@ -90,6 +90,14 @@ fn dead(draft: &mut Draft<'_>, id: &DeliveryId) -> Result<Result<Delivery, Stays
     })
 }
 
+/// Whom a letter is for: its group's receiver or, if it ends what another heard in place of that, the other.
+fn is_for(delivery: &Delivery) -> &Arc<str> {
+    match delivery.goes_to_who_took_it() {
+        true => &delivery.to,
+        false => &delivery.group.receiver,
+    }
+}
+
 fn retry_one(
     draft: &mut Draft<'_>,
     rules: &Rules,
@@ -99,7 +107,7 @@ fn retry_one(
         Ok(delivery) => delivery,
         Err(stays) => return Ok(Err(stays)),
     };
-    if !rules.has_receiver(&delivery.group.receiver) {
+    if !rules.has_receiver(is_for(&delivery)) {
         return Ok(Err(Stays::NoReceiver));
     }
     if delivery.is_notice() {
@@ -199,6 +207,8 @@ fn of_alert(
 /// What a letter gave up, to be known again in ledgers.
 struct GivenUp<'a> {
     receiver: &'a str,
+    /// Whom it was for, if that was another.
+    by_way_of: Option<Arc<str>>,
     stretches: HashSet<(&'a AlertKey, Timestamp, Option<Timestamp>)>,
 }
 
@@ -212,13 +222,19 @@ impl<'a> GivenUp<'a> {
             let over = (&saying.alert, told.from, Some(told.until));
             [Some(over), (!told.over).then_some((&saying.alert, told.from, None))]
         });
-        GivenUp { receiver: &delivery.group.receiver, stretches: stretches.flatten().collect() }
+        GivenUp {
+            receiver: &delivery.group.receiver,
+            by_way_of: settle::by_way_of(delivery),
+            stretches: stretches.flatten().collect(),
+        }
     }
 
     /// Whether this letter gave up this stretch. What was held back was given up by none.
     fn has(&self, alert: &AlertKey, told: &Told) -> bool {
         let until = told.over.then_some(told.until);
-        told.because.is_none() && self.stretches.contains(&(alert, told.from, until))
+        told.because.is_none()
+            && told.by_way_of == self.by_way_of
+            && self.stretches.contains(&(alert, told.from, until))
     }
 
     /// Whether an interval is what was said, so that nothing of it is anywhere else: what began and
@@ -242,8 +258,8 @@ fn wait_again(
     delivery: Delivery,
 ) -> Result<Retried, Missing> {
     let now = draft.now;
-    health::try_with(draft, &delivery.group.receiver, now)?;
-    let receiver = delivery.group.receiver.clone();
+    let receiver = is_for(&delivery).clone();
+    health::try_with(draft, &receiver, now)?;
     let keeps_its_words = delivery.doubtful || delivery.is_notice();
     // What nobody can have heard is put together anew. What may have been is said again under the
     // same id, or superseded, as after any attempt.

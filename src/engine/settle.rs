@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::draft::{Draft, Missing, each};
 use super::health::{self, Route};
 use super::types::*;
-use super::{decide, ledger, suppress};
+use super::{claim, decide, ledger, suppress};
 use crate::clock::Timestamp;
 use crate::rules::Rules;
 
@@ -404,7 +404,7 @@ fn resolve_doubt(
             if !withdrawn {
                 entry.told.add(told);
             }
-            entry.given_up = Belief::default();
+            entry.given_up.forget(|given_up| given_up.by_way_of == to);
         }
         ledger::refresh(draft, rules, interval)
     })
@@ -425,10 +425,18 @@ fn wait(
     let now = draft.now;
     delivery.failures += 1;
     let overdue = |since: Timestamp| now.since(since) >= settlement.give_up_after;
+    // What only ends what some heard is for these, be they down, and for nobody who stands in.
+    let took_it = match delivery.is_notice() {
+        true => None,
+        false => {
+            let news = draft.news_of(&delivery.group)?;
+            claim::who_took_it(draft, rules, &delivery.group, &news, (&delivery.to, false))?
+        }
+    };
     if overdue(delivery.waiting_since) {
-        let others = match delivery.goes_to_who_took_it() {
-            true => None,
-            false => health::stand_in(draft, rules, &delivery)?,
+        let others = match &took_it {
+            Some(_) => None,
+            None => health::stand_in(draft, rules, &delivery)?,
         };
         if let Some(next) = others {
             // It has as long there as it had here.
@@ -438,9 +446,9 @@ fn wait(
         }
         return bury(draft, rules, delivery, |saying| overdue(saying.waiting_since));
     }
-    let route = match delivery.goes_to_who_took_it() {
-        true => health::route_to(draft, &delivery, &delivery.to)?,
-        false => health::route(draft, rules, &delivery)?,
+    let route = match &took_it {
+        Some(other) => health::route_to(draft, &delivery, other)?,
+        None => health::route(draft, rules, &delivery)?,
     };
     let until = match route {
         Route::To(to) => {

@@ -572,13 +572,6 @@ impl Entry {
         !(self.told.is_empty() && self.maybe.is_empty() && self.given_up.is_empty())
     }
 
-    /// Whether this was told to somebody for whom its end was given up.
-    #[must_use]
-    pub fn has_given_up_the_end_of(&self, told: &Told) -> bool {
-        let mut ends = self.given_up.stretches().filter(|given_up| given_up.over);
-        ends.any(|end| end.by_way_of == told.by_way_of && end.meets(told))
-    }
-
     /// Whether there is news that is not held back.
     #[must_use]
     pub fn is_to_be_told(&self) -> bool {

@@ -327,6 +327,137 @@ fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_is_gone_by_then() {
     assert_eq!(ends, [told_of("spare", "a", News::Over), told_of("team", "a", News::Over)]);
 }
 
+/// As [`with_fallbacks`], all containers in one group.
+fn with_a_group() -> World {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.group_by = vec!["service".into()];
+    let fallbacks = [("ops".into(), "spare".into())].into();
+    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks);
+    World::new(rules.with_receivers(["spare".into()]))
+}
+
+fn hear_now(world: &mut World, container: &str, state: &str) {
+    world.hear(container, state, world.now.since(at(0)).as_secs());
+}
+
+#[test]
+fn what_is_new_does_not_wait_for_who_is_down_and_is_to_hear_an_end() {
+    let mut world = with_a_group();
+    crash(&mut world, "a");
+    assert_eq!(told(&mut world), [told_of("ops", "a", News::Firing)]);
+    hear_now(&mut world, "a", "RUNNING");
+    world.wait(301);
+    assert_eq!(sent(&mut world, &gone()), [pair("ops", "crashed")]);
+    for _ in 0..3 {
+        assert_eq!(told(&mut world), [], "that it is down is told, and nothing else");
+    }
+    hear_now(&mut world, "b", "CRASHED");
+    world.wait(1);
+    assert!(sent(&mut world, &gone()).is_empty(), "it is only moved");
+    assert_eq!(told(&mut world), [told_of("spare", "b", News::Firing)]);
+    // And so with the end of that.
+    hear_now(&mut world, "b", "RUNNING");
+    world.wait(301);
+    sent(&mut world, &gone());
+    world.wait(1);
+    assert_eq!(told(&mut world), [told_of("spare", "b", News::Over)]);
+}
+
+#[test]
+fn what_is_new_does_not_wait_for_who_once_stood_in_and_is_down() {
+    let mut world = with_a_group();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    assert_eq!(told(&mut world), [told_of("spare", "a", News::Firing)]);
+    mend(&mut world);
+    hear_now(&mut world, "a", "RUNNING");
+    world.wait(301);
+    assert!(sent(&mut world, &SENT).is_empty(), "it is only moved");
+    assert_eq!(sent(&mut world, &gone()), [pair("spare", "crashed")]);
+    // Nobody stands in for `ops` any more.
+    let rules = Rules::new(world.rules.iter().map(|rule| (**rule).clone()).collect());
+    world.reload(rules.with_receivers(["spare".into()]));
+    hear_now(&mut world, "b", "CRASHED");
+    world.wait(1);
+    assert_eq!(told(&mut world), [told_of("ops", "b", News::Firing)]);
+}
+
+#[test]
+fn the_end_of_what_a_receiver_heard_is_given_up_in_time_though_another_could_stand_in() {
+    for outcome in [gone(), failed()] {
+        let mut world = with_a_group();
+        crash(&mut world, "a");
+        told(&mut world);
+        hear_now(&mut world, "a", "RUNNING");
+        world.wait(301);
+        for _ in 0..300 {
+            for claimed in world.claim() {
+                let takes = &*claimed.delivery.to != "ops";
+                world.settle(&claimed, if takes { &SENT } else { &outcome });
+            }
+            world.wait(300);
+        }
+        let letters: Vec<_> = world.dead_letters();
+        let letters: Vec<&Delivery> = letters.iter().map(|id| &world.deliveries[id]).collect();
+        assert_eq!(letters.iter().map(|it| &*it.to).collect::<Vec<_>>(), ["ops"], "{outcome:?}");
+        assert_eq!(world.deliveries.values().filter(|it| it.status == Status::Pending).count(), 0);
+    }
+}
+
+#[test]
+fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_heard_it_begin_and_is_gone() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    told(&mut world);
+    world.wait(4 * 3600);
+    sent(&mut world, &gone());
+    let told_again = [told(&mut world), told(&mut world)].concat();
+    assert_eq!(told_again, [told_of("spare", "a", News::StillFiring)]);
+    let mut renamed = rule("crashed", &[State::Crashed]);
+    (renamed.group_by, renamed.notify) = (vec!["id".into()], vec!["team".into()]);
+    world.reload(Rules::new(vec![renamed]).with_receivers(["spare".into()]));
+    world.wait(5);
+    told(&mut world);
+    hear_now(&mut world, "a", "RUNNING");
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        world.wait(301);
+        ends.extend(told(&mut world));
+    }
+    ends.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(ends, [told_of("spare", "a", News::Over), told_of("team", "a", News::Over)]);
+    assert!(world.deliveries.values().all(|it| it.status != Status::Pending));
+}
+
+#[test]
+fn letters_of_one_end_are_each_for_whom_it_was() {
+    let mut world = with_fallbacks();
+    crash(&mut world, "a");
+    told(&mut world);
+    world.wait(4 * 3600);
+    sent(&mut world, &gone());
+    let told_again = [told(&mut world), told(&mut world)].concat();
+    assert_eq!(told_again, [told_of("spare", "a", News::StillFiring)]);
+    hear_now(&mut world, "a", "RUNNING");
+    for _ in 0..600 {
+        world.wait(300);
+        sent(&mut world, &gone());
+    }
+    let of = |world: &World, to: &str| {
+        let letters = world.dead_letters().into_iter();
+        let mut letters = letters.filter(|id| !world.deliveries[id].is_notice());
+        letters.find(|id| &*world.deliveries[id].to == to)
+    };
+    let (ops, spare) = (of(&world, "ops").unwrap(), of(&world, "spare").unwrap());
+    assert_eq!(world.retry(&spare), Ok(Retried::Waits));
+    assert_eq!(told(&mut world), [told_of("spare", "a", News::Over)]);
+    world.wait(400);
+    assert_eq!(told(&mut world), [], "nobody has put that of `ops` back");
+    assert_eq!(world.deliveries[&ops].status, Status::Dead);
+    assert_eq!(world.retry(&ops), Ok(Retried::Waits));
+    assert_eq!(told(&mut world), [told_of("ops", "a", News::Over)]);
+}
+
 #[test]
 fn what_one_mailbox_has_was_not_heard_by_a_fallback_that_refused_it() {
     let mut world = with_fallbacks();
