@@ -98,7 +98,7 @@ impl Claimed {
         for delivery in self.deliveries() {
             keys.deliveries.insert(delivery.id.clone());
             keys.receivers.insert(delivery.to.clone());
-            if !delivery.is_notice() {
+            if !delivery.stands_alone() {
                 keys.groups.insert(delivery.group.clone());
                 keys.news.insert(delivery.group.clone());
             }
@@ -178,7 +178,7 @@ fn claim_one(
 /// How many intervals these are going to speak of, about.
 fn weight(draft: &mut Draft<'_>, rules: &Rules, together: &[Delivery]) -> Result<u32, Missing> {
     let mut weight = 0u32;
-    each(together.iter().filter(|delivery| !delivery.is_notice()), |delivery| {
+    each(together.iter().filter(|delivery| !delivery.stands_alone()), |delivery| {
         let Some(group) = draft.group(&delivery.group)? else { return Ok(()) };
         let repeats = group::is_due_to_repeat(&group, rules, draft.now);
         weight = weight.saturating_add(if repeats { group.firing } else { group.news });
@@ -212,11 +212,10 @@ fn together(
         told_before.retain(is_free);
         return Ok(told_before);
     }
-    // What was refused in full words is tried by itself, what may have been heard keeps its id, and a
-    // notice is no news of a group.
+    // What was refused in full words is tried by itself, and what may have been heard keeps its id.
     let is_digestible = |delivery: &Delivery| {
         let is_fresh = delivery.digest.is_none() && !delivery.plain && !delivery.doubtful;
-        is_fresh && !delivery.is_notice()
+        is_fresh && !delivery.stands_alone()
     };
     match is_digestible(first) {
         true => free.retain(is_digestible),
@@ -235,11 +234,14 @@ fn make_ready(
     let now = draft.now;
     // Whoever held an expired lease is gone, and nobody knows how far it came.
     delivery.doubtful |= delivery.lease.is_some();
-    if !delivery.is_notice() {
+    if !delivery.stands_alone() {
         draft.want_news_of(&delivery.group);
     }
-    let route = health::route(draft, rules, &delivery)?;
-    if delivery.is_notice() {
+    let route = match delivery.is_remainder() {
+        true => health::route_to(draft, &delivery, &delivery.to)?,
+        false => health::route(draft, rules, &delivery)?,
+    };
+    if delivery.stands_alone() {
         let delivery = on_its_way(draft, delivery, route);
         return Ok(delivery.map(|delivery| Ready { delivery, group: None }));
     }
@@ -272,8 +274,7 @@ fn make_ready(
     match &delivery.notification {
         Some(frozen) if says_as(&frozen.says, &notification.says) => {
             // Where it is for another by now, it is told as it is for that one.
-            let nobody_has_it = !delivery.doubtful && delivery.reached.is_empty();
-            if delivery.failures == 0 && (nobody_has_it || delivery.instead_of().is_some()) {
+            if delivery.failures == 0 && (!delivery.doubtful || delivery.instead_of().is_some()) {
                 delivery.notification = Some(notification.into());
             } else if frozen
                 .says
@@ -422,16 +423,6 @@ fn lease_all(
     ready.sort_by(|Ready { delivery: a, .. }, Ready { delivery: b, .. }| {
         (a.waiting_since, &a.id).cmp(&(b.waiting_since, &b.id))
     });
-    // A message goes to whom it has not reached yet, and that has to be the same for all that it tells.
-    let reached = ready.first().map(|first| first.delivery.reached.clone());
-    let (mut ready, later): (Vec<Ready>, Vec<Ready>) =
-        ready.into_iter().partition(|one| Some(&one.delivery.reached) == reached.as_ref());
-    for Ready { delivery, group } in later {
-        draft.put_delivery(Delivery { lease: None, digest: None, ..delivery });
-        if let Some(group) = group {
-            draft.put_group(group);
-        }
-    }
     let ids = ready.iter().map(|one| &one.delivery.id);
     let digest = (ready.len() > 1).then(|| group::digest_id(ids));
     for Ready { delivery, group } in &mut ready {
@@ -453,9 +444,11 @@ fn lease_all(
     }
     each(&ready, |Ready { delivery, .. }| {
         // From here on it may have been heard, whatever becomes of us.
-        settle::enter(draft, rules, delivery, |entry, _, told| {
-            entry.maybe.add(told);
-        })?;
+        if !delivery.is_remainder() {
+            settle::enter(draft, rules, delivery, |entry, _, told| {
+                entry.maybe.add(told);
+            })?;
+        }
         draft.put_delivery(delivery.clone());
         Ok(())
     })?;

@@ -139,7 +139,7 @@ pub(super) fn is_due_to_repeat(group: &Group, rules: &Rules, now: Timestamp) -> 
 
 /// Makes a group's next delivery, which was to be told at `due_at` and waits from now on.
 pub(super) fn speak(group: &mut Group, due_at: Timestamp, now: Timestamp) -> Delivery {
-    let id = delivery_id(group);
+    let id = delivery_id(group, now);
     group.spoken += 1;
     group.waiting = Some(id.clone());
     group.timer = None;
@@ -165,11 +165,13 @@ pub(super) fn speak(group: &mut Group, due_at: Timestamp, now: Timestamp) -> Del
     }
 }
 
-/// The same for the same notification of the same group, and for no other: 128 bits of SHA-256.
-fn delivery_id(group: &Group) -> DeliveryId {
+/// The same for the same notification of the same group, and for no other: 128 bits of SHA-256. One that
+/// comes back begins to count anew.
+fn delivery_id(group: &Group, now: Timestamp) -> DeliveryId {
     let mut digest = Sha256::new();
     digest.update(thread(&group.key, group.opened_at));
     digest.update(group.spoken.to_le_bytes());
+    digest.update(now.as_micros().to_le_bytes());
     DeliveryId(hex(&digest.finalize()[..16]))
 }
 

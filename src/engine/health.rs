@@ -274,7 +274,7 @@ pub(super) fn enter(
         return Ok(());
     }
     // One mailbox of several that takes nothing says nothing of the others.
-    if settlement.reached.len() > delivery.reached.len() {
+    if settlement.reaches_more(delivery) {
         return came_up(draft, rules, health);
     }
     let (detail, for_good) = match &settlement.outcome {

@@ -110,7 +110,7 @@ fn retry_one(
     if !rules.has_receiver(is_for(&delivery)) {
         return Ok(Err(Stays::NoReceiver));
     }
-    if delivery.is_notice() {
+    if delivery.stands_alone() {
         return wait_again(draft, None, delivery).map(Ok);
     }
     let returned = return_news(draft, rules, &delivery)?;
@@ -260,7 +260,7 @@ fn wait_again(
     let now = draft.now;
     let receiver = is_for(&delivery).clone();
     health::try_with(draft, &receiver, now)?;
-    let keeps_its_words = delivery.doubtful || delivery.is_notice();
+    let keeps_its_words = delivery.doubtful || delivery.stands_alone();
     // What nobody can have heard is put together anew. What may have been is said again under the
     // same id, or superseded, as after any attempt.
     let notification = delivery.notification.clone().filter(|_| keeps_its_words).map(|mut said| {
@@ -269,7 +269,11 @@ fn wait_again(
         said
     });
     if let Some(group) = group {
-        draft.put_group(Group { waiting: Some(delivery.id.clone()), timer: None, ..group });
+        // One that was made for this goes on in the thread, or under the key, of what it ends.
+        let said = delivery.notification.as_ref().filter(|_| group.spoken == 0);
+        let opened_at = said.map_or(group.opened_at, |said| said.group_opened_at);
+        let waiting = Some(delivery.id.clone());
+        draft.put_group(Group { opened_at, waiting, timer: None, ..group });
     }
     draft.put_delivery(Delivery {
         status: Status::Pending,

@@ -30,6 +30,13 @@ pub struct Settlement {
     pub give_up_after: Duration,
 }
 
+impl Settlement {
+    /// Whether more of the receiver's addresses have it than had it before.
+    pub(super) fn reaches_more(&self, delivery: &Delivery) -> bool {
+        self.reached.len() > delivery.reached.len()
+    }
+}
+
 /// What came of one attempt. The texts are in the place's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -162,7 +169,8 @@ pub fn give_up(
 
 fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<bool, Missing> {
     let Some(mut delivery) = draft.delivery(id)? else { return Ok(false) };
-    if let Some(receiver) = delivery.instead_of().filter(|name| rules.has_receiver(name)).cloned() {
+    let first = delivery.instead_of().filter(|name| rules.has_receiver(name));
+    if let Some(receiver) = first.filter(|_| !delivery.is_remainder()).cloned() {
         // Who stood in is gone: it is for whom it always was.
         let now = draft.now;
         draft.put_delivery(delivery.moved_to(receiver, now));
@@ -212,8 +220,9 @@ fn settle_one(
     mut delivery: Delivery,
 ) -> Result<Settled, Missing> {
     let now = draft.now;
+    let is_remainder = delivery.is_remainder();
+    let reaches_more = settlement.reaches_more(&delivery);
     delivery.lease = None;
-    let reaches_more = settlement.reached.len() > delivery.reached.len();
     delivery.reached = settlement.reached.clone();
     let detail = settlement.outcome.detail().map(str::to_owned);
     draft.put_attempt(Attempt {
@@ -227,24 +236,18 @@ fn settle_one(
     if detail.is_some() {
         delivery.last_error = detail;
     }
-    let refused = !matches!(&settlement.outcome, Outcome::Sent { .. } | Outcome::Unknown { .. });
-    if refused && !reaches_more {
-        resolve_doubt(draft, rules, &delivery, false)?;
-    } else {
-        delivery.doubtful = true;
+    let is_sent = matches!(settlement.outcome, Outcome::Sent { .. });
+    if !is_remainder && (is_sent || reaches_more) {
+        told(draft, rules, &delivery, &settlement.outcome)?;
+    } else if !is_remainder {
+        let refused = !matches!(settlement.outcome, Outcome::Unknown { .. });
+        match refused {
+            true => resolve_doubt(draft, rules, &delivery, false)?,
+            false => delivery.doubtful = true,
+        }
     }
     match &settlement.outcome {
-        Outcome::Sent { handle, .. } => {
-            resolve_doubt(draft, rules, &delivery, true)?;
-            health::note_missed(draft, &delivery)?;
-            health::note_told(draft, &delivery)?;
-            // A digest is no message of the group's own, and another place's is none here.
-            let is_its_own = delivery.instead_of().is_none() && delivery.digest.is_none();
-            let handle = handle.as_ref().filter(|_| is_its_own);
-            if let (Some(handle), Some(group)) = (handle, draft.group(&delivery.group)?) {
-                draft.put_group(Group { handle: Some(handle.clone()), ..group });
-            }
-            go_on(draft, rules, &delivery)?;
+        Outcome::Sent { .. } => {
             draft.put_delivery(Delivery { status: Status::Sent, ended_at: Some(now), ..delivery });
             Ok(Settled::Sent)
         }
@@ -262,13 +265,34 @@ fn settle_one(
     }
 }
 
+/// Enters that a receiver was told, be it at one of its addresses, and lets its group go on.
+fn told(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    delivery: &Delivery,
+    outcome: &Outcome,
+) -> Result<(), Missing> {
+    resolve_doubt(draft, rules, delivery, true)?;
+    health::note_missed(draft, delivery)?;
+    health::note_told(draft, delivery)?;
+    // A digest is no message of the group's own, and another place's is none here.
+    let is_its_own = delivery.instead_of().is_none() && delivery.digest.is_none();
+    if let Outcome::Sent { handle: Some(handle), .. } = outcome
+        && is_its_own
+        && let Some(group) = draft.group(&delivery.group)?
+    {
+        draft.put_group(Group { handle: Some(handle.clone()), ..group });
+    }
+    go_on(draft, rules, delivery)
+}
+
 /// Has a delivery wait as it did before it was claimed, since nothing of it was sent. If all that it says
 /// is new it is put together anew; else it stays frozen, with the time that each part has waited.
 fn put_back(draft: &mut Draft<'_>, delivery: Delivery) -> Settled {
     let is_new =
         |saying: &Saying| !saying.doubtful && saying.waiting_since == delivery.waiting_since;
     let mut says = delivery.notification.iter().flat_map(|notification| &notification.says);
-    let is_first = delivery.attempts <= 1 && !delivery.doubtful && !delivery.is_notice();
+    let is_first = delivery.attempts <= 1 && !delivery.doubtful && !delivery.stands_alone();
     let (notification, digest) = match is_first && says.all(is_new) {
         true => (None, None),
         false => (delivery.notification.clone(), delivery.digest.clone()),
@@ -426,12 +450,13 @@ fn wait(
     delivery.failures += 1;
     let overdue = |since: Timestamp| now.since(since) >= settlement.give_up_after;
     // What only ends what some heard is for these, be they down, and for nobody who stands in.
-    let took_it = match delivery.is_notice() {
-        true => None,
-        false => {
-            let news = draft.news_of(&delivery.group)?;
-            claim::who_took_it(draft, rules, &delivery.group, &news, (&delivery.to, false))?
-        }
+    let took_it = if delivery.is_remainder() {
+        Some(delivery.to.clone())
+    } else if delivery.is_notice() {
+        None
+    } else {
+        let news = draft.news_of(&delivery.group)?;
+        claim::who_took_it(draft, rules, &delivery.group, &news, (&delivery.to, false))?
     };
     if overdue(delivery.waiting_since) {
         let others = match &took_it {
@@ -476,13 +501,16 @@ fn bury(
     delivery: Delivery,
     give_up: impl Fn(&Saying) -> bool,
 ) -> Result<Settled, Missing> {
-    enter(draft, rules, &delivery, |entry, saying, told| {
-        if give_up(saying) {
-            entry.given_up.forget(|before| before.by_way_of == told.by_way_of);
-            entry.given_up.add(told);
-        }
-    })?;
-    go_on(draft, rules, &delivery)?;
+    // The receiver of what is left of one was told.
+    if !delivery.is_remainder() {
+        enter(draft, rules, &delivery, |entry, saying, told| {
+            if give_up(saying) {
+                entry.given_up.forget(|before| before.by_way_of == told.by_way_of);
+                entry.given_up.add(told);
+            }
+        })?;
+        go_on(draft, rules, &delivery)?;
+    }
     let ended_at = Some(draft.now);
     draft.put_delivery(Delivery { status: Status::Dead, ended_at, lease: None, ..delivery });
     Ok(Settled::Dead)

@@ -722,7 +722,8 @@ pub struct Delivery {
     pub doubtful: bool,
     /// Whether it is to be worded plainly, since the full wording was refused.
     pub plain: bool,
-    /// Which of the receiver's addresses have it already.
+    /// Which of the receiver's addresses have it already: if any has, its receiver is told, and it waits
+    /// for the others alone.
     pub reached: Vec<String>,
     /// The last failure, in the place's own words.
     pub last_error: Option<String>,
@@ -760,8 +761,20 @@ impl Delivery {
         says.take(1).any(|saying| saying.to_who_took_it)
     }
 
-    /// The same for another receiver, which is to be tried at once, in full words. Whoever has it
-    /// already, of whichever receiver, does not get it again.
+    /// Whether its receiver is told, and what is left is to tell those of its addresses that do not have
+    /// it: nobody else waits for that.
+    #[must_use]
+    pub fn is_remainder(&self) -> bool {
+        !self.reached.is_empty()
+    }
+
+    /// Whether it says what it said when it was made, and belongs to no group by now.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        self.is_notice() || self.is_remainder()
+    }
+
+    /// The same for another receiver, which is to be tried at once, in full words.
     #[must_use]
     pub fn moved_to(self, receiver: Arc<str>, now: Timestamp) -> Delivery {
         Delivery {

@@ -118,26 +118,18 @@ fn a_digest_that_would_say_something_else_is_another() {
 }
 
 #[test]
-fn what_is_new_is_told_to_those_whom_the_digest_had_reached_before() {
+fn a_digest_that_some_have_goes_to_the_others_as_it_was() {
     let mut world = world();
     let first = digest(&mut world);
-    let settlement = Settlement {
-        deliveries: first.deliveries().map(|delivery| delivery.id.clone()).collect(),
-        token: first.delivery.lease.clone().unwrap().token,
-        outcome: failed(),
-        reached: vec!["one@example.com".into()],
-        backoff: Duration::from_secs(30),
-        pause: None,
-        give_up_after: Duration::from_secs(DAY),
-    };
-    world.settle_so(&settlement);
+    world.settle_reached(&first, &failed(), vec!["one@example.com".into()]);
     world.hear("a", "RUNNING", 10);
     world.wait(30);
     let rest = claimed(&mut world);
-    assert_eq!((containers(&rest), rest.delivery.reached.len()), (vec!["b", "c"], 1));
-    let changed = claimed(&mut world);
-    assert_eq!(changed.notification.alerts[0].container, "a");
-    assert!(changed.delivery.reached.is_empty());
+    assert_eq!((rest.id(), containers(&rest)), (first.id(), vec!["a", "b", "c"]));
+    assert_eq!(rest.delivery.reached, ["one@example.com"]);
+    world.settle_reached(&rest, &SENT, vec!["one@example.com".into()]);
+    world.wait(300);
+    assert_eq!(claimed(&mut world).notification.alerts[0].news, News::Over);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::world::{GIVE_UP_AFTER, World, at};
 use super::{SENT, failed, lost, rule};
+use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event::State;
 use crate::rules::Rules;
@@ -75,8 +76,8 @@ struct Fates {
     takes: [bool; 3],
     /// Whether somebody may have heard what nobody knows of: it is told who stands in as well.
     answers_were_lost: bool,
-    /// Whether it fires, as it was last told.
-    believed: BTreeMap<Of, bool>,
+    /// Whether it fires, as the last message says, whenever that came.
+    believed: BTreeMap<Of, (Timestamp, bool)>,
     /// What was given up that would have told them otherwise.
     given_up: BTreeSet<Of>,
 }
@@ -164,7 +165,9 @@ impl Fates {
                 let began = of_each.any(|of| self.believed.contains_key(&of));
                 assert!(began, "that this began was never heard there: {of:?}");
             }
-            self.believed.insert(of, news.is_firing());
+            let says = (claimed.notification.made_at, news.is_firing());
+            let believed = self.believed.entry(of).or_insert(says);
+            *believed = if believed.0 > says.0 { *believed } else { says };
         }
     }
 
@@ -182,11 +185,11 @@ impl Fates {
     fn check(&self) {
         let open = self.world.intervals.values().filter(|one| one.end.is_none());
         let firing: BTreeSet<&str> = open.map(|one| &*one.container).collect();
-        for (of, believed) in &self.believed {
+        for (of, (_, believed)) in &self.believed {
             let fires = firing.contains(&*of.2) || self.given_up.contains(of);
             assert!(!believed || fires, "somebody believes that it has crashed: {of:?}");
         }
-        let believed = self.believed.iter().filter(|(_, fires)| **fires).map(|(of, _)| of);
+        let believed = self.believed.iter().filter(|(_, (_, fires))| *fires).map(|(of, _)| of);
         let known: BTreeSet<&str> =
             believed.chain(&self.given_up).map(|(_, _, container)| &**container).collect();
         assert!(firing.is_subset(&known), "of {firing:?} only {known:?} are known");

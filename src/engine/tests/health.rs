@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{World, at};
-use super::{SENT, failed, rule, said};
+use super::{SENT, failed, lost, rule, said};
 use crate::engine::*;
 use crate::event::State;
 use crate::rules::{RECEIVER_DOWN, Rules};
@@ -459,23 +459,23 @@ fn letters_of_one_end_are_each_for_whom_it_was() {
 }
 
 #[test]
-fn what_one_mailbox_has_was_not_heard_by_a_fallback_that_refused_it() {
-    let mut world = with_fallbacks();
+fn what_may_have_been_heard_was_not_by_a_fallback_that_refused_it() {
+    let mut world = with_a_group();
     crash(&mut world, "a");
     let claimed = world.claim();
-    world.settle_reached(&claimed[0], &failed(), vec!["one@example.com".into()]);
+    world.settle(&claimed[0], &lost());
     take_down(&mut world, &["ops"]);
     world.wait(60);
     assert!(world.claim().is_empty(), "it moves");
     assert_eq!(sent(&mut world, &gone()), [pair("spare", "crashed")]);
     mend(&mut world);
-    world.hear("a", "RUNNING", world.now.since(at(0)).as_secs());
+    hear_now(&mut world, "a", "RUNNING");
     let mut ends = Vec::new();
     for _ in 0..4 {
         world.wait(301);
         ends.extend(told(&mut world).into_iter().map(|(to, _)| to));
     }
-    assert_eq!(ends, ["last", "ops"], "`spare` never heard that it began");
+    assert_eq!(ends, ["ops"], "`spare` never heard that it began");
 }
 
 #[test]
@@ -695,22 +695,67 @@ fn what_took_too_long_goes_to_who_takes_it_and_not_to_and_fro() {
         crash(&mut world, "a");
         let claimed = world.claim();
         take_down(&mut world, down);
-        assert_eq!(world.settle_in_part(&claimed[0], Duration::ZERO), becomes);
+        assert_eq!(world.give_up(&claimed[0], &lost()), becomes);
     }
 }
 
 #[test]
-fn who_has_it_does_not_get_it_again_by_way_of_a_fallback() {
-    let mut world = with_fallbacks();
+fn what_one_mailbox_has_is_told_and_waits_for_the_others_alone() {
+    let mut world = with_a_group();
     crash(&mut world, "a");
     let claimed = world.claim();
-    let day = Duration::from_secs(86_400);
-    world.settle_in_part(&claimed[0], day);
+    world.settle_reached(&claimed[0], &failed(), vec!["one@example.com".into()]);
+    hear_now(&mut world, "b", "CRASHED");
+    world.wait(300);
+    let (rest, new): (Vec<_>, Vec<_>) =
+        world.claim().into_iter().partition(|it| it.delivery.is_remainder());
+    assert_eq!(said(&[(*new[0].notification).clone()]), [[("b".into(), News::Firing)]]);
+    assert_eq!((rest[0].id(), &rest[0].notification), (claimed[0].id(), &claimed[0].notification));
+    assert_eq!(rest[0].thread, claimed[0].thread);
+    world.settle(&new[0], &SENT);
+    world.settle_reached(&rest[0], &failed(), rest[0].delivery.reached.clone());
+    // It ends for those who have it as for the others.
+    hear_now(&mut world, "a", "RUNNING");
+    world.wait(300);
+    let ended = world.claim().into_iter().find(|it| !it.delivery.is_remainder()).unwrap();
+    assert!(ended.delivery.reached.is_empty());
+    world.settle(&ended, &SENT);
+    // Nothing is told twice once it is given up.
+    for _ in 0..300 {
+        world.wait(300);
+        for claimed in world.claim().iter().filter(|it| it.delivery.is_remainder()) {
+            world.settle_reached(claimed, &failed(), claimed.delivery.reached.clone());
+        }
+    }
+    let letters = world.dead_letters();
+    assert_eq!((letters.len(), &letters[0]), (1, claimed[0].id()));
+}
+
+#[test]
+fn what_one_mailbox_has_goes_to_no_other_receiver_since_it_was_told() {
+    let mut world = with_a_group();
+    crash(&mut world, "a");
+    let claimed = world.claim();
+    world.settle_reached(&claimed[0], &failed(), vec!["one@example.com".into()]);
     take_down(&mut world, &["ops"]);
-    world.wait(60);
-    assert!(world.claim().is_empty(), "it moves");
-    let there = world.claim();
-    assert_eq!((&*there[0].delivery.to, there[0].delivery.reached.len()), ("spare", 1));
+    for _ in 0..3 {
+        world.wait(60);
+        assert!(world.claim().is_empty());
+    }
+    assert!(world.deliveries.values().all(|delivery| &*delivery.to == "ops"));
+}
+
+#[test]
+fn who_refused_full_words_gets_plain_ones_though_others_took_them() {
+    let mut world = with_a_group();
+    crash(&mut world, "a");
+    let claimed = world.claim();
+    let refused = Outcome::Message { detail: "no html".into() };
+    world.settle_reached(&claimed[0], &refused, vec!["one@example.com".into()]);
+    let plain = world.claim();
+    assert_eq!((plain[0].id(), plain[0].delivery.plain), (claimed[0].id(), true));
+    let settled = world.settle_reached(&plain[0], &refused, plain[0].delivery.reached.clone());
+    assert_eq!(settled, Settled::Dead);
 }
 
 #[test]

@@ -319,8 +319,43 @@ fn a_letter_that_some_have_is_put_back_for_the_others() {
     world.hear("a", "CRASHED", 0);
     world.wait(5);
     let first = world.claim();
-    assert_eq!(world.settle_in_part(&first[0], Duration::ZERO), Settled::Dead);
+    let reached = || vec!["one@example.com".into()];
+    world.settle_reached(&first[0], &failed(), reached());
+    world.wait(30);
+    let rest = world.claim();
+    let refused = Outcome::Message { detail: "never".into() };
+    world.settle_reached(&rest[0], &refused, reached());
+    let plain = world.claim();
+    assert_eq!(world.settle_reached(&plain[0], &refused, reached()), Settled::Dead);
     let letter = world.dead_letters().pop().unwrap();
     assert_eq!(world.retry(&letter), Ok(Retried::Waits));
     assert_eq!(world.claim()[0].delivery.reached, ["one@example.com"]);
+}
+
+#[test]
+fn an_end_that_was_given_up_is_told_in_the_thread_of_the_beginning() {
+    let mut world = crashed();
+    world.hear("a", "CRASHED", 0);
+    world.wait(5);
+    let began = world.claim();
+    world.settle(&began[0], &SENT);
+    world.hear("a", "RUNNING", 10);
+    world.wait(300);
+    let never = Outcome::Message { detail: "never".into() };
+    world.deliver(&never);
+    world.deliver(&never);
+    world.wait(600);
+    assert!(world.groups.is_empty());
+    let letter = world.dead_letters().remove(0);
+    assert_eq!(world.retry(&letter), Ok(Retried::Waits));
+    let ended = world.claim();
+    assert_eq!(ended[0].notification.alerts[0].news, News::Over);
+    assert_eq!(ended[0].thread, began[0].thread);
+    world.settle(&ended[0], &SENT);
+    // What comes then is another message of it.
+    world.hear("b", "CRASHED", 1000);
+    world.wait(300);
+    let next = world.claim();
+    assert!(![began[0].id(), ended[0].id()].contains(&next[0].id()));
+    assert_eq!(world.deliveries.len(), 3);
 }

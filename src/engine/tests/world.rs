@@ -217,7 +217,7 @@ impl World {
             assert!(self.groups.contains_key(&entry.group), "news without a group: {entry:?}");
         }
         for delivery in self.deliveries.values() {
-            if delivery.status == Status::Pending && !delivery.is_notice() {
+            if delivery.status == Status::Pending && !delivery.stands_alone() {
                 assert_eq!(self.groups[&delivery.group].waiting.as_ref(), Some(&delivery.id));
             }
         }
@@ -295,6 +295,8 @@ impl World {
         // An expired lease does not free what this very process still sends.
         let sent = || self.in_flight.iter().flat_map(Claimed::deliveries);
         ids.retain(|id| sent().all(|delivery| delivery.id != *id));
+        // As the store has it.
+        ids.sort_by_key(|id| (self.deliveries[id].waiting_since, id.clone()));
         ids
     }
 
@@ -316,7 +318,8 @@ impl World {
                 self.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now)).pop()
             })
             .collect();
-        for saying in claimed.iter().flat_map(said).flat_map(|said| said.says) {
+        let news = claimed.iter().filter(|claimed| !claimed.delivery.is_remainder());
+        for saying in news.flat_map(said).flat_map(|said| said.says) {
             if matches!(saying.news, News::Firing | News::StillFiring) {
                 let held = self.held(&self.intervals[&saying.interval]);
                 assert_eq!(held, None, "{saying:?} is told all the same");
@@ -349,13 +352,10 @@ impl World {
         self.settle_so(&settlement)
     }
 
-    /// Settles an attempt by which `one@example.com` has it and others may not; it may wait for so long
-    /// in all.
-    pub(super) fn settle_in_part(&mut self, claimed: &Claimed, give_up_after: Duration) -> Settled {
-        let unknown = Outcome::Unknown { detail: "two: connection reset".into() };
-        let settlement = self.ended_so(claimed, &unknown, Duration::from_secs(30));
-        let reached = vec!["one@example.com".into()];
-        self.settle_so(&Settlement { reached, give_up_after, ..settlement })
+    /// Settles an attempt after which it has waited for long enough.
+    pub(super) fn give_up(&mut self, claimed: &Claimed, outcome: &Outcome) -> Settled {
+        let settlement = self.ended_so(claimed, outcome, Duration::from_secs(30));
+        self.settle_so(&Settlement { give_up_after: Duration::ZERO, ..settlement })
     }
 
     /// Settles an attempt by which these have it, and others of the receiver may not.
