@@ -122,7 +122,18 @@ pub(super) fn refresh(
             entry.given_up.forget(|given_up| given_up.over);
         }
         let news = if tells || (is_owed && interval.end.is_some()) {
-            let news = news(&interval, entry, rule.is_none_or(|rule| rule.send_resolved), now);
+            let send_resolved = rule.is_none_or(|rule| rule.send_resolved);
+            let is_gone =
+                |told: &Told| told.by_way_of.as_ref().is_some_and(|name| !rules.has_receiver(name));
+            // What another heard who is gone is news to those who are there.
+            let news = match entry.told.stretches().any(|told| is_gone(&told)) {
+                false => news(&interval, entry, send_resolved, now),
+                true => {
+                    let mut heard = entry.clone();
+                    heard.told.forget(is_gone);
+                    news(&interval, &heard, send_resolved, now)
+                }
+            };
             // Others are told the end of what they heard, be whom they stood in for gone.
             let is_there = rules.has_receiver(&entry.group.receiver);
             news.filter(|news| is_there || news.is_end())
@@ -130,7 +141,8 @@ pub(super) fn refresh(
             None
         };
         // Until then its group lives, so that the end is told where the beginning was.
-        let firing = (tells || is_owed) && begun && interval.end.is_none();
+        let fires_for_them = tells || entry.told.fires() || entry.maybe.fires();
+        let firing = fires_for_them && begun && interval.end.is_none();
         judge(draft, rules, &interval, entry, news, firing)
     });
     interval.ledger = ledger;

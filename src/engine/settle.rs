@@ -371,10 +371,7 @@ fn resolve_doubt(
         by_alert.entry(&saying.alert).or_default().push(saying);
     }
     // Each hears it for itself: who stands in does not hear it for whom the group tells, nor the other way.
-    let counts_for = |before: &Told| {
-        let is_gone = |other: &Arc<str>| !rules.has_receiver(other);
-        before.by_way_of == to || before.by_way_of.as_ref().is_some_and(is_gone)
-    };
+    let counts_for = |before: &Told| before.by_way_of == to;
     let is_overtaken = |interval: &Interval, before: &Told| {
         let mut says = by_alert.get(&interval.alert).into_iter().flatten();
         let overtakes = |saying: &&Saying| {

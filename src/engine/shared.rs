@@ -70,15 +70,24 @@ pub(super) fn refresh(draft: &mut Draft<'_>, rules: &Rules) -> Result<(), Missin
         }
         // Who was heard of before a silence is part of it.
         let lead = quiet.and_then(|rule| rule.hold).unwrap_or_default();
-        let Shared { from, wholes: before, parts } = draft.shared(&alert, changed.from(), lead)?;
+        let Shared { from, wholes, mut parts } = draft.shared(&alert, changed.from(), lead)?;
         let now = draft.now;
         let Some(rule) = rule else {
-            let open = before.into_iter().filter(|whole| whole.end.is_none());
+            let open = wholes.into_iter().filter(|whole| whole.end.is_none());
             return each(open, |whole| {
                 let end = End { at: now, heard_at: now, cause: Cause::RuleRemoved, event: None };
                 ledger::refresh(draft, rules, Interval { end: Some(end), due: None, ..whole })
             });
         };
+        // What ended with the rule of its name before, or of another kind, stays as it ended.
+        let ended_with = |whole: &Interval| {
+            let end = whole.end.as_ref().filter(|end| end.cause == Cause::RuleRemoved);
+            end.map(|end| end.heard_at)
+        };
+        let since = wholes.iter().filter_map(ended_with).max();
+        parts.retain(|part| since.is_none_or(|since| part.heard_at > since));
+        let before = wholes.into_iter().filter(|whole| ended_with(whole).is_none());
+        let before: Vec<Interval> = before.collect();
         let derived = match quiet {
             Some(rule) => silences(rule, &parts, from, now),
             None => derive(rule, &before, &parts, now),

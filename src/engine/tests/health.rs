@@ -7,7 +7,7 @@ use super::world::{World, at};
 use super::{SENT, failed, lost, rule, said};
 use crate::engine::*;
 use crate::event::State;
-use crate::rules::{RECEIVER_DOWN, Rules};
+use crate::rules::{RECEIVER_DOWN, Rule, Rules};
 
 /// One rule that tells `ops` of each container by itself, for which `spare` stands in, and for that
 /// `last`.
@@ -908,4 +908,49 @@ fn one_that_asked_to_be_left_alone_is_so_across_a_restart_and_nobody_stands_in_f
     assert!(world.claim().is_empty());
     world.wait(95);
     assert_eq!(sent(&mut world, &SENT), [pair("ops", "crashed"), pair("ops", "crashed")]);
+}
+
+#[test]
+fn what_another_heard_who_is_gone_is_news_to_who_is_there() {
+    let mut world = with_a_group();
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    crash(&mut world, "b");
+    for _ in 0..3 {
+        world.wait(301);
+        told(&mut world);
+    }
+    let alone = Rules::new(world.rules.iter().map(|rule| (**rule).clone()).collect());
+    world.reload(alone);
+    mend(&mut world);
+    hear_now(&mut world, "a", "RUNNING");
+    let mut told_now = Vec::new();
+    for _ in 0..3 {
+        world.wait(301);
+        told_now.extend(told(&mut world));
+    }
+    let both = vec![("b".to_owned(), News::Firing), ("a".to_owned(), News::BeganAndEnded)];
+    assert_eq!(told_now, [("ops".to_owned(), both)]);
+}
+
+#[test]
+fn who_was_gone_for_a_while_hears_the_end_in_the_thread_of_the_beginning() {
+    let rules = |notify: &str| {
+        let notify = vec![notify.to_owned()];
+        Rules::new(vec![Rule { notify, ..rule("crashed", &[State::Crashed]) }])
+    };
+    let mut world = World::new(rules("ops"));
+    crash(&mut world, "a");
+    let began = world.claim();
+    world.settle(&began[0], &SENT);
+    world.reload(rules("team"));
+    world.wait(400);
+    told(&mut world);
+    world.reload(rules("ops"));
+    world.wait(400);
+    hear_now(&mut world, "a", "RUNNING");
+    world.wait(301);
+    let ended = world.claim().into_iter().find(|it| &*it.delivery.to == "ops").unwrap();
+    assert_eq!(ended.notification.alerts[0].news, News::Over);
+    assert_eq!(ended.thread, began[0].thread);
 }

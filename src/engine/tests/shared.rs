@@ -7,7 +7,7 @@ use super::{SENT, rule, said};
 use crate::clock::Timestamp;
 use crate::engine::*;
 use crate::event::State;
-use crate::rules::{Field, Resolve, Rules, Threshold};
+use crate::rules::{Field, Resolve, Rule, Rules, Threshold};
 
 fn storm() -> World {
     let mut storm = rule("storm", &[State::Crashed]);
@@ -204,4 +204,34 @@ fn what_was_told_is_not_told_again_when_others_turn_out_to_have_held_it_up() {
     world.hear("b", "CRASHED", 0);
     world.wait(3600);
     assert!(world.deliver(&SENT).is_empty());
+}
+
+#[test]
+fn what_a_rule_of_another_kind_told_ends_with_that_and_is_not_derived_anew() {
+    for count_first in [true, false] {
+        let outage = rule("outage", &[State::Crashed]);
+        let outage = Rule { per: vec![Field::Application], ..outage };
+        let threshold = Some(Threshold { count: 2, within: Duration::from_secs(600) });
+        let counted = Rule { threshold, ..outage.clone() };
+        let (before, after) = if count_first { (counted, outage) } else { (outage, counted) };
+        let mut world = World::new(Rules::new(vec![before]));
+        world.wait(10);
+        for (container, seconds) in [("a", 0), ("b", 1)] {
+            world.hear(container, "CRASHED", seconds);
+        }
+        world.wait(5);
+        assert_eq!(world.deliver(&SENT).len(), 1);
+        // As at a start: those of the other kind end first.
+        world.reload(Rules::default());
+        let since = world.now;
+        world.reload(Rules::new(vec![Rule { since, ..after }]));
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            told.extend(world.deliver(&SENT));
+            world.wait(400);
+        }
+        assert_eq!(said(&told).len(), 1, "{told:?}");
+        let alert = &told[0].alerts[0];
+        assert_eq!((alert.news, alert.cause), (News::Over, Some(Cause::RuleRemoved)));
+    }
 }
