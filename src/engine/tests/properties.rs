@@ -73,7 +73,10 @@ pub(super) fn rules() -> Rules {
         inhibit("hung", "quiet", &[]),
         inhibit("quiet", "flapping", &["id"]),
     ];
-    Rules::new(all).with_inhibits(inhibits).with_fallbacks(fallbacks())
+    Rules::new(all)
+        .with_inhibits(inhibits)
+        .with_fallbacks(fallbacks())
+        .with_receivers(["spare".into()])
 }
 
 /// For one of them another stands in.
@@ -120,7 +123,10 @@ fn edited() -> Rules {
     let mut all = vec![crashed, down];
     all.extend(rules.iter().skip(2).map(|rule| (**rule).clone()));
     let inhibits = vec![inhibit("outage", "stuck", &["application"])];
-    Rules::new(all).with_inhibits(inhibits).with_fallbacks(fallbacks())
+    Rules::new(all)
+        .with_inhibits(inhibits)
+        .with_fallbacks(fallbacks())
+        .with_receivers(["spare".into()])
 }
 
 /// Payloads of a small fleet over two days, close together and hours apart, with ties.
