@@ -54,6 +54,9 @@ pub struct Down {
     pub probe: Timer,
     /// Whether one does.
     pub is_tried: bool,
+    /// The delivery that tells its fallback.
+    #[serde(default)]
+    pub notice: Option<DeliveryId>,
     /// Who was told of it: its fallback, or who stood in for that. They are told when it is back.
     pub told: Option<Arc<str>>,
     /// What was told to its fallback instead, the first twenty of it.
@@ -314,22 +317,26 @@ fn failed(
     match &mut health.down {
         Some(down) => (down.probe, down.is_tried, down.reason) = (probe, false, reason),
         None if is_down || for_long => {
-            let down = Down {
+            health.down = Some(Down {
                 since: now,
                 reason,
                 probe,
                 is_tried: false,
+                notice: None,
                 told: None,
                 missed: Vec::new(),
                 missed_in_all: 0,
-            };
-            if let Some(fallback) = rules.fallback(&health.receiver) {
-                let delivery = tell(draft, fallback, &health.receiver, &down, None)?;
-                draft.put_delivery(delivery);
-            }
-            health.down = Some(down);
+            });
         }
         None => {}
+    }
+    // It may have been down before it had a fallback.
+    if let Some(down) = health.down.as_mut().filter(|down| down.notice.is_none())
+        && let Some(fallback) = rules.fallback(&health.receiver)
+    {
+        let delivery = tell(draft, fallback, &health.receiver, down, None)?;
+        down.notice = Some(delivery.id.clone());
+        draft.put_delivery(delivery);
     }
     draft.put_health(health);
     Ok(())
@@ -342,10 +349,9 @@ fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), M
     if let Some(down) = &health.down {
         let back_at = Some(draft.now);
         // Whoever heard that it is down, be it in place of the fallback, hears that it is back.
-        if let Some(heard) = who_heard(draft, rules, &health.receiver, down)? {
-            let fallback = rules.fallback(&health.receiver).unwrap_or(&heard);
-            let delivery = tell(draft, fallback, &health.receiver, down, back_at)?;
-            draft.put_delivery(Delivery { to: heard, ..delivery });
+        if let Some(Hearer { to, teller }) = who_heard(draft, rules, down)? {
+            let delivery = tell(draft, &teller, &health.receiver, down, back_at)?;
+            draft.put_delivery(Delivery { to, ..delivery });
         }
         // Whoever reads there learns what went elsewhere.
         if down.missed_in_all > 0 {
@@ -360,27 +366,33 @@ fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), M
     Ok(())
 }
 
-/// Who heard that a receiver is down, or may have. If nobody has yet, nobody is told of it any more.
-fn who_heard(
-    draft: &mut Draft<'_>,
-    rules: &Rules,
-    receiver: &Arc<str>,
-    down: &Down,
-) -> Result<Option<Arc<str>>, Missing> {
+/// Who heard that a receiver is down, or may have, and in whose name it was told: that of its fallback then.
+struct Hearer {
+    to: Arc<str>,
+    teller: Arc<str>,
+}
+
+/// If nobody has heard of it yet, nobody is told of it any more.
+fn who_heard(draft: &mut Draft<'_>, rules: &Rules, down: &Down) -> Result<Option<Hearer>, Missing> {
+    let notice = match &down.notice {
+        Some(notice) => draft.delivery(notice)?,
+        None => None,
+    };
+    let hearer = |to: &Arc<str>| {
+        let teller = notice.as_ref().map_or(to, |notice| &notice.group.receiver).clone();
+        Some(Hearer { to: to.clone(), teller })
+    };
     if let Some(told) = &down.told {
-        return Ok(Some(told.clone()).filter(|told| rules.has_receiver(told)));
+        return Ok(hearer(told).filter(|_| rules.has_receiver(told)));
     }
-    let Some(fallback) = rules.fallback(receiver) else { return Ok(None) };
-    let first = group::speak(&mut speaker(fallback, receiver, down), down.since, down.since).id;
-    let Some(delivery) = draft.delivery(&first)? else { return Ok(None) };
-    if delivery.status != Status::Pending {
+    let Some(notice) = notice.as_ref().filter(|it| it.status == Status::Pending) else {
         return Ok(None);
-    }
-    if delivery.lease.is_some() || delivery.doubtful {
-        return Ok(Some(delivery.to));
+    };
+    if notice.lease.is_some() || notice.doubtful {
+        return Ok(hearer(&notice.to));
     }
     let (status, ended_at) = (Status::Superseded, Some(draft.now));
-    draft.put_delivery(Delivery { status, ended_at, ..delivery });
+    draft.put_delivery(Delivery { status, ended_at, ..notice.clone() });
     Ok(None)
 }
 

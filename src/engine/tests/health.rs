@@ -676,7 +676,10 @@ fn take_down(world: &mut World, receivers: &[&str]) {
     for receiver in receivers {
         let (reason, missed, missed_in_all) = ("404".into(), Vec::new(), 0);
         let (is_tried, told) = (false, None);
-        let down = Some(Down { since, reason, probe, is_tried, told, missed, missed_in_all });
+        // Whoever was to be told of it was.
+        let notice = Some(DeliveryId("notice".into()));
+        let down =
+            Some(Down { since, reason, probe, is_tried, notice, told, missed, missed_in_all });
         let receiver: Arc<str> = (*receiver).into();
         let health =
             Health { down, failures: 1, failing_since: since, ..Health::well(receiver.clone()) };
@@ -953,4 +956,90 @@ fn who_was_gone_for_a_while_hears_the_end_in_the_thread_of_the_beginning() {
     let ended = world.claim().into_iter().find(|it| &*it.delivery.to == "ops").unwrap();
     assert_eq!(ended.notification.alerts[0].news, News::Over);
     assert_eq!(ended.thread, began[0].thread);
+}
+
+/// As [`with_a_group`], with this fallback of `ops`, if it has one.
+fn falling_back_to(fallback: Option<&str>) -> Rules {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.group_by = vec!["service".into()];
+    let fallbacks = fallback.map(|name| (Arc::from("ops"), Arc::from(name)));
+    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks.into_iter().collect());
+    rules.with_receivers(["spare".into(), "other".into()])
+}
+
+/// The notices that are told now: to whom, under which thread, and whether the receiver is back.
+fn notices(world: &mut World) -> Vec<(String, String, bool)> {
+    let claimed = world.claim();
+    for claimed in &claimed {
+        world.settle(claimed, &SENT);
+    }
+    let notices = claimed.iter().filter_map(|it| Some((it, it.notification.notice.as_ref()?)));
+    let mut notices: Vec<_> = notices
+        .filter(|(it, _)| &*it.delivery.to != "ops")
+        .map(|(it, notice)| {
+            (it.delivery.to.to_string(), it.thread.clone(), notice.back_at.is_some())
+        })
+        .collect();
+    notices.sort();
+    notices
+}
+
+#[test]
+fn that_a_receiver_is_back_is_told_where_it_was_told_that_it_is_down_whoever_stands_in_by_now() {
+    let mut world = World::new(falling_back_to(Some("spare")));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    let down = notices(&mut world);
+    assert_eq!(down.len(), 1);
+    world.reload(falling_back_to(Some("other")));
+    mend(&mut world);
+    hear_now(&mut world, "b", "CRASHED");
+    world.wait(301);
+    sent(&mut world, &SENT);
+    let back: Vec<_> =
+        down.iter().map(|(to, thread, _)| (to.clone(), thread.clone(), true)).collect();
+    assert_eq!(notices(&mut world), back);
+}
+
+#[test]
+fn that_a_receiver_is_down_is_not_told_once_it_is_back_whoever_stands_in_by_now() {
+    let mut world = World::new(falling_back_to(Some("spare")));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    world.reload(falling_back_to(None));
+    mend(&mut world);
+    world.wait(1);
+    // What moved to `spare` is for `ops` again.
+    for _ in 0..3 {
+        let claimed = world.claim();
+        let (ops, others): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|it| &*it.delivery.to == "ops");
+        others.iter().for_each(|it| drop(world.settle(it, &Outcome::Unsent)));
+        ops.iter().for_each(|it| drop(world.settle(it, &SENT)));
+        world.wait(1);
+    }
+    assert_eq!(notices(&mut world), []);
+}
+
+#[test]
+fn a_fallback_that_is_new_is_told_of_a_receiver_that_is_down_already() {
+    let mut world = World::new(falling_back_to(None));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    world.reload(falling_back_to(Some("spare")));
+    mend(&mut world);
+    world.wait(300);
+    sent(&mut world, &gone());
+    let down = notices(&mut world);
+    assert_eq!(
+        down.iter().map(|(to, _, back)| (&**to, *back)).collect::<Vec<_>>(),
+        [("spare", false)]
+    );
+    mend(&mut world);
+    hear_now(&mut world, "b", "CRASHED");
+    world.wait(301);
+    sent(&mut world, &SENT);
+    let back: Vec<_> =
+        down.iter().map(|(to, thread, _)| (to.clone(), thread.clone(), true)).collect();
+    assert_eq!(notices(&mut world), back);
 }

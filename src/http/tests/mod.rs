@@ -391,6 +391,7 @@ impl Store for FakeStore {
 
     fn receivers(&self) -> BoxFuture<'_, Result<Vec<ReceiverRow>, StoreError>> {
         let down = Down {
+            notice: None,
             since: Timestamp::from_micros(1_000_000),
             reason: "404 no_service".into(),
             probe: Timer {
