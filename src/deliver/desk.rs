@@ -81,6 +81,7 @@ impl Desk {
                 until: clock::now().plus(self.receiver.timeout + MARGIN),
             },
             shows: Shows {
+                digests: self.receiver.kind.takes_digests(),
                 states: self.receiver.kind.shows_states(),
                 // It holds each of them to fire until it is told of its end.
                 all_alerts: matches!(self.receiver.kind, ReceiverKind::Alertmanager { .. }),

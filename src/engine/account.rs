@@ -116,7 +116,11 @@ pub fn held_back(
             match group.and_then(|group| group.timer) {
                 // It is due, and waits to be sent.
                 _ if group.is_some_and(|group| group.waiting.is_some()) => None,
-                Some(timer) => Some(Reason::until("not due to repeat", Some(timer.due_at))),
+                // Where there is news, it is for that.
+                Some(timer) => {
+                    let until = group.filter(|group| group.news == 0).map(|_| timer.due_at);
+                    Some(Reason::until("not due to repeat", until))
+                }
                 // The rule does not tell this receiver any more, but for its end.
                 None => Some(Reason::new("rule removed")),
             }

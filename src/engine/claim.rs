@@ -44,6 +44,8 @@ pub struct Shows {
     pub states: bool,
     /// Every alert by itself, and not [`ALERTS`] at most.
     pub all_alerts: bool,
+    /// Several messages in one.
+    pub digests: bool,
 }
 
 /// What is to be claimed.
@@ -158,7 +160,7 @@ fn claim_one(
     room: &mut Option<u32>,
 ) -> Result<Option<Claimed>, Missing> {
     let Claim { hand, deliveries } = claim;
-    let together = together(draft, &hand.receiver, deliveries)?;
+    let together = together(draft, hand, deliveries)?;
     let weight = weight(draft, rules, &together)?;
     if room.is_some_and(|room| room < weight) {
         return Ok(None);
@@ -190,7 +192,7 @@ fn weight(draft: &mut Draft<'_>, rules: &Rules, together: &[Delivery]) -> Result
 /// Those of these deliveries for a receiver that go in one message with the first that is due and free.
 fn together(
     draft: &mut Draft<'_>,
-    receiver: &Arc<str>,
+    hand: &Hand,
     ids: &[DeliveryId],
 ) -> Result<Vec<Delivery>, Missing> {
     let now = draft.now;
@@ -201,13 +203,14 @@ fn together(
         free.extend(draft.delivery(id)?.filter(|delivery| {
             let is_due = delivery.next_attempt.is_due(now);
             // It may have gone to another since it was found.
-            let is_here = delivery.to == *receiver && delivery.status == Status::Pending;
+            let is_here = delivery.to == hand.receiver && delivery.status == Status::Pending;
             is_here && is_free(delivery) && is_due
         }));
         Ok(())
     })?;
     let Some(first) = free.first() else { return Ok(free) };
-    if let Some(digest) = first.digest.clone() {
+    // It may have been one that takes them when it was told in one.
+    if let Some(digest) = first.digest.clone().filter(|_| hand.shows.digests) {
         let mut told_before = draft.of_digest(&digest)?;
         told_before.retain(is_free);
         return Ok(told_before);

@@ -180,7 +180,8 @@ fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<
         "there is no receiver {:?} in the rules file any more",
         delivery.group.receiver
     ));
-    bury(draft, rules, delivery, |_| true)?;
+    // What fires still is told should the receiver be back, as is what ends it.
+    bury(draft, rules, delivery, |saying| !saying.news.is_firing())?;
     Ok(true)
 }
 

@@ -647,7 +647,7 @@ fn who_shows_every_alert_is_told_of_each_and_of_those_beyond_without_payloads() 
     let id = world.to_send(world.now).remove(0);
     let lease = Lease { token: "t".into(), until: at(60) };
     let receiver = world.deliveries[&id].to.clone();
-    let hand = Hand { receiver, lease, shows: Shows { states: false, all_alerts: true } };
+    let hand = Hand { receiver, lease, shows: Shows { all_alerts: true, ..Shows::default() } };
     let next = [Claim { hand, deliveries: vec![id] }];
     let (rules, now) = (world.rules.clone(), world.now);
     let claimed = world.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now));

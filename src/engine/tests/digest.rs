@@ -187,3 +187,24 @@ fn what_waited_too_long_leaves_the_digest() {
     assert_eq!(containers(&rest[0]), ["b", "c"]);
     assert_ne!(rest[0].id(), first.id());
 }
+
+#[test]
+fn what_was_told_in_a_digest_goes_apart_to_who_takes_none_by_now() {
+    let mut world = world();
+    let first = digest(&mut world);
+    world.settle(&first, &failed());
+    world.wait(30);
+    let (rules, now) = (world.rules.clone(), world.now);
+    let mut apart = Vec::new();
+    for (number, delivery) in first.deliveries().enumerate() {
+        let lease = Lease { token: number.to_string(), until: now.plus(Duration::from_secs(60)) };
+        let hand = Hand { receiver: "ops".into(), lease, shows: Shows::default() };
+        let next = [Claim { hand, deliveries: vec![delivery.id.clone()] }];
+        apart.extend(
+            world.transact(Keys::default(), |snapshot| claim(&rules, snapshot, &next, now)),
+        );
+    }
+    let ids: Vec<&DeliveryId> = apart.iter().map(Claimed::id).collect();
+    assert_eq!(ids, first.deliveries().map(|delivery| &delivery.id).collect::<Vec<_>>());
+    assert!(apart.iter().all(|claimed| claimed.notification.digest.is_none()));
+}

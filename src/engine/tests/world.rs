@@ -305,7 +305,7 @@ impl World {
         self.last_token += 1;
         let until = self.now.plus(Duration::from_secs(60));
         let lease = Lease { token: self.last_token.to_string(), until };
-        Hand { receiver, lease, shows: Shows { states: true, all_alerts: false } }
+        Hand { receiver, lease, shows: Shows { states: true, all_alerts: false, digests: true } }
     }
 
     fn claim_each(&mut self, messages: &[Vec<DeliveryId>]) -> Vec<Claimed> {
