@@ -67,7 +67,11 @@ fn told(
         }
         Err(error) => {
             answered(&error)?;
-            (format!("{name} did not take the test notification: {}", advice(&error)), false)
+            let verdict = match error.reached() {
+                [] => "did not take the test notification",
+                _ => "took the test notification in part",
+            };
+            (format!("{name} {verdict}: {}", advice(&error)), false)
         }
     };
     output::note(verdict);
@@ -162,7 +166,10 @@ fn advice(error: &SendError) -> &'static str {
         SendError::Unknown { .. } => {
             "whether it arrived is not known; in service it would be tried again"
         }
-        SendError::Message { .. } => "it refuses the message, which a plainer one may mend",
+        SendError::Message { reached, .. } if reached.is_empty() => {
+            "it refuses the message, which a plainer one may mend"
+        }
+        SendError::Message { .. } => "the others refuse the message, which a plainer one may mend",
         SendError::Destination { .. } => {
             "it will take nothing until its address or its credentials are put right"
         }

@@ -105,7 +105,8 @@ impl Desk {
             Ok(Err(SendError::Unknown { detail, reached: claimed.delivery.reached.clone() }))
         });
         let answer = answer.unwrap_or_else(|_| {
-            Err(SendError::Message { detail: "tocsin broke down over this message".into() })
+            let detail = "tocsin broke down over this message".into();
+            Err(SendError::Message { detail, reached: Vec::new() })
         });
         let settlement = self.judge(&claimed, answer);
         self.bell.metrics.attempt(&self.receiver.name, settlement.outcome.word());
@@ -150,20 +151,17 @@ impl Desk {
         let delivery = &claimed.delivery;
         let jitter = fastrand::f64();
         let mut reached = delivery.reached.clone();
-        let mut also_reached = |addresses: Vec<String>| {
-            for address in addresses {
-                if !reached.contains(&address) {
-                    reached.push(address);
-                }
+        for address in answer.as_ref().err().into_iter().flat_map(SendError::reached) {
+            if !reached.contains(address) {
+                reached.push(address.clone());
             }
-        };
+        }
         let (mut backoff, mut pause) = (retry::backoff(delivery.failures, jitter), None);
         let outcome = match answer {
             Ok(accepted) => {
                 Outcome::Sent { complaint: accepted.complaint, handle: accepted.handle }
             }
-            Err(SendError::Transient { detail, retry_after, reached: now_reached }) => {
-                also_reached(now_reached);
+            Err(SendError::Transient { detail, retry_after, .. }) => {
                 if let Some(retry_after) = retry_after {
                     // Longer than it may wait at all makes no difference; and of what asks for nothing, or
                     // by another clock, there is no end.
@@ -174,11 +172,8 @@ impl Desk {
                 }
                 Outcome::Transient { detail }
             }
-            Err(SendError::Unknown { detail, reached: now_reached }) => {
-                also_reached(now_reached);
-                Outcome::Unknown { detail }
-            }
-            Err(SendError::Message { detail }) => Outcome::Message { detail },
+            Err(SendError::Unknown { detail, .. }) => Outcome::Unknown { detail },
+            Err(SendError::Message { detail, .. }) => Outcome::Message { detail },
             Err(SendError::Destination { detail }) => {
                 backoff = retry::probe_after(jitter);
                 Outcome::Destination { detail }

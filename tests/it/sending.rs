@@ -121,3 +121,25 @@ fn send_to_one_mailbox_of_two_is_no_success() {
     assert!(stderr.contains("in part: refused for bob@example.com: 550 5.1.1"), "{stderr}");
     assert_eq!(server.mails().len(), 1);
 }
+
+#[test]
+fn send_advises_plainer_words_only_where_they_may_mend_it() {
+    for (script, answer, advice) in [
+        (
+            json!({"DATA": ["554 5.6.0 no html"]}),
+            "alice@example.com: 554 5.6.0 no html\n",
+            "oncall took the test notification in part: the others refuse the message, which a \
+             plainer one may mend\n",
+        ),
+        (
+            json!({"RCPT alice@example.com": ["550 no"], "RCPT bob@example.com": ["550 no"]}),
+            "alice@example.com: 550 no; bob@example.com: 550 no\n",
+            "oncall did not take the test notification: it will take nothing until its address or \
+             its credentials are put right\n",
+        ),
+    ] {
+        let server = MailServer::new(&script);
+        let (code, stdout, stderr) = send(&mail(&server, smtp_faults::GOOD), "oncall");
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (1, answer, advice));
+    }
+}

@@ -121,16 +121,47 @@ fn one_bad_mailbox_does_not_stop_the_other() {
 }
 
 #[test]
-fn a_mail_that_nobody_takes_is_a_dead_letter() {
-    let no = ["550 5.1.1 no such user", "550 5.1.1 no such user"];
+fn mailboxes_of_which_none_is_there_are_told_to_the_fallback() {
+    let no = ["550 5.1.1 no such user"];
     let server =
         MailServer::new(&json!({"RCPT alice@example.com": no, "RCPT bob@example.com": no}));
+    let fallback = "    fallback: console\n  console: { console: {} }";
+    let (_place, tocsin) = telling(&rules(&server.url(GOOD), fallback), &server.certificate());
+    tocsin.hear(&crash("web-1"));
+    let delivery = tocsin.wait_for("/api/deliveries?status=sent", |deliveries| {
+        let mut deliveries = deliveries.as_array().unwrap().iter();
+        deliveries.find(|delivery| delivery["rule"] == "crashed").cloned()
+    });
+    assert_eq!(delivery["receiver"], "console", "{delivery:#}");
+    let error = delivery["last_error"].as_str().unwrap();
+    assert!(error.contains("bob@example.com: 550 5.1.1 no such user"), "{error}");
+    assert_eq!(server.recipients(), BOTH, "nobody is asked in vain");
+}
+
+#[test]
+fn who_refuses_a_mail_that_others_have_gets_it_in_plain_words() {
+    let server = MailServer::new(&json!({"DATA": ["554 5.6.0 no html"]}));
+    let (_place, tocsin) = telling(&rules(&server.url(GOOD), ""), &server.certificate());
+    tocsin.hear(&crash("web-1"));
+    let delivery = tocsin.wait_for_delivery("oncall", "sent");
+    assert_eq!(delivery["attempts"], 2, "{delivery:#}");
+    assert_eq!(delivery["last_error"], "alice@example.com: 554 5.6.0 no html");
+    let mails = server.mails();
+    assert_eq!(by_recipient(&mails), BOTH, "each once");
+    let html: Vec<bool> = mails.iter().map(|mail| mail.text.contains("text/html")).collect();
+    assert_eq!(html, [true, false]);
+}
+
+#[test]
+fn a_mail_that_nobody_takes_is_a_dead_letter() {
+    let no = ["554 5.6.0 no"; 4];
+    let server = MailServer::new(&json!({"DATA": no}));
     let (_place, tocsin) = telling(&rules(&server.url(GOOD), ""), &server.certificate());
     tocsin.hear(&crash("web-1"));
     let delivery = tocsin.wait_for_delivery("oncall", "dead");
     assert_eq!(delivery["attempts"], 2, "as it is, and plainly");
     let error = delivery["last_error"].as_str().unwrap();
-    assert!(error.contains("bob@example.com: 550 5.1.1 no such user"), "{error}");
+    assert!(error.contains("bob@example.com: 554 5.6.0 no"), "{error}");
     assert_eq!(server.mails().len(), 0);
 }
 

@@ -112,6 +112,8 @@ pub enum SendError {
     Message {
         /// The place's own words.
         detail: String,
+        /// The addresses that have it now all the same.
+        reached: Vec<String>,
     },
     /// Nothing will be taken here until someone mends it.
     #[error("{detail}")]
@@ -128,6 +130,21 @@ impl SendError {
 
     fn unknown(detail: impl Into<String>) -> SendError {
         SendError::Unknown { detail: detail.into(), reached: Vec::new() }
+    }
+
+    fn message(detail: impl Into<String>) -> SendError {
+        SendError::Message { detail: detail.into(), reached: Vec::new() }
+    }
+
+    /// The addresses that have it now.
+    #[must_use]
+    pub fn reached(&self) -> &[String] {
+        match self {
+            SendError::Transient { reached, .. }
+            | SendError::Unknown { reached, .. }
+            | SendError::Message { reached, .. } => reached,
+            SendError::Destination { .. } => &[],
+        }
     }
 }
 

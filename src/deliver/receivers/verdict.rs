@@ -54,7 +54,7 @@ pub(super) fn judge(answer: &Answer, reading: Reading) -> Result<Accepted, SendE
     match (says, answer.status) {
         (Says::Taken, _) => Ok(Accepted::with_answer(words, answer.status)),
         (Says::Transient, _) => transient(detail),
-        (Says::Message, _) => Err(SendError::Message { detail }),
+        (Says::Message, _) => Err(SendError::message(detail)),
         (Says::Destination, _) => Err(SendError::Destination { detail }),
         (Says::Stranger(expected), _) => {
             transient(format!("not from {expected}; a proxy may be in the way: {detail}"))
@@ -67,7 +67,7 @@ pub(super) fn judge(answer: &Answer, reading: Reading) -> Result<Accepted, SendE
         (Says::Nothing, 401 | 402 | 403 | 404 | 405 | 407 | 410) => {
             Err(SendError::Destination { detail })
         }
-        (Says::Nothing, 400..500) => Err(SendError::Message { detail }),
+        (Says::Nothing, 400..500) => Err(SendError::message(detail)),
         (Says::Nothing, _) => transient(detail),
     }
 }

@@ -48,7 +48,7 @@ const SMTP: [(u32, (&str, &str)); 14] = [
     (60, (MAIL, "reset")),
     (50, ("RCPT", "450 4.2.1 greylisted")),
     (30, ("RCPT", "452 4.5.3 too many")),
-    (30, ("RCPT", "550 5.1.1 no such user")),
+    (4, ("RCPT", "550 5.1.1 no such user")),
     (6, ("RCPT", "hang")),
     (30, ("RCPT", "reset")),
     (30, ("AUTH", "454 4.7.0 not now")),
@@ -58,7 +58,7 @@ const SMTP: [(u32, (&str, &str)); 14] = [
 
 /// How what refuses a message for good begins. A second time, in plain words, that makes it a dead
 /// letter; all else is tried again.
-pub const FOR_GOOD: [&str; 3] = ["400", "550", "554"];
+pub const FOR_GOOD: [&str; 2] = ["400", "554"];
 
 /// When the server has the whole mail.
 const MAIL: &str = "DATA";

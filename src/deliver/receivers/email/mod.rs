@@ -18,6 +18,10 @@ use lettre::message::Mailbox;
 
 use self::smtp::{Judgement, Server};
 use super::{Accepted, Envelope, SendError, Sender};
+use crate::engine::DeliveryId;
+
+/// Of how many mails it is kept at most who refused them.
+const REFUSED: usize = 1_000;
 
 /// Mailboxes behind an SMTP server.
 pub(super) struct Email {
@@ -30,7 +34,13 @@ pub(super) struct Email {
     /// When a mailbox was last tried and did not take the mail. Who takes long to fail is tried after
     /// those whom that may cost their turn.
     failed: Mutex<HashMap<String, Instant>>,
+    /// Who refused a mail that is to be tried again for others, and in which words: it would be asked
+    /// in vain. Lost with the program, that costs one question more.
+    refused: Mutex<HashMap<DeliveryId, Judged>>,
 }
+
+/// What came of a mail for each of some mailboxes.
+type Judged = Vec<(String, Judgement)>;
 
 /// What is wrong, and at which key. An empty URL is not: it says that the receiver is off.
 pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static str, String)> {
@@ -106,6 +116,7 @@ impl Email {
             to: to.iter().map(|to| mailbox(to)).collect::<Result<_, _>>()?,
             timeout: timeout.mul_f32(0.9),
             failed: Mutex::default(),
+            refused: Mutex::default(),
         })
     }
 
@@ -115,7 +126,7 @@ impl Email {
         mailboxes.sort_by_key(|to| failed.get(to.as_ref() as &str));
     }
 
-    fn note(&self, judged: &[(String, Judgement)]) {
+    fn note(&self, judged: &Judged) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         for (mailbox, judgement) in judged {
             match judgement {
@@ -125,13 +136,32 @@ impl Email {
             };
         }
     }
+
+    /// Who refused a mail for good when it was last tried.
+    fn take_refused(&self, id: &DeliveryId) -> Judged {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.remove(id).unwrap_or_default()
+    }
+
+    /// Keeps of a mail that is to be tried again who refused it for good.
+    fn keep_refused(&self, id: &DeliveryId, mut judged: Judged) {
+        judged.retain(|(_, it)| matches!(it, Judgement::Refused(_) | Judgement::Mailbox(_)));
+        if judged.is_empty() {
+            return;
+        }
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        // Some are of mails that are tried no more.
+        if refused.len() >= REFUSED {
+            refused.clear();
+        }
+        refused.insert(id.clone(), judged);
+    }
 }
 
 impl Sender for Email {
     fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
         async move {
-            let bytes = mail::bytes(envelope, &self.from, &self.to)
-                .map_err(|detail| SendError::Message { detail })?;
+            let bytes = mail::bytes(envelope, &self.from, &self.to).map_err(SendError::message)?;
             // Others may have it of another receiver, for which this one stands in.
             let (before, mut missing): (Vec<_>, Vec<_>) = self
                 .to
@@ -139,36 +169,45 @@ impl Sender for Email {
                 .map(|to| &to.email)
                 .partition(|to| is_among(to.as_ref(), &envelope.reached));
             let before: Vec<String> = before.into_iter().map(ToString::to_string).collect();
-            if missing.is_empty() {
-                return conclude(&before, Vec::new());
-            }
+            let mut judged = self.take_refused(&envelope.id);
+            missing.retain(|to| judged.iter().all(|(refused, _)| refused != to.as_ref() as &str));
             self.sort(&mut missing);
-            let judged =
-                self.server.deliver(&bytes, &self.from.email, &missing, self.timeout).await;
-            self.note(&judged);
-            conclude(&before, judged)
+            let now = self.server.deliver(&bytes, &self.from.email, &missing, self.timeout).await;
+            self.note(&now);
+            judged.extend(now);
+            let concluded = conclude(&before, &judged, envelope.message.plain);
+            if let Err(SendError::Transient { .. } | SendError::Unknown { .. }) = &concluded {
+                self.keep_refused(&envelope.id, judged);
+            }
+            concluded
         }
         .boxed()
     }
 }
 
-/// What it all came to, from what it came to for each mailbox that was tried now.
-fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accepted, SendError> {
+/// What it all came to, from what it came to for each mailbox that it had not reached before.
+fn conclude(before: &[String], judged: &Judged, plain: bool) -> Result<Accepted, SendError> {
     let mut reached = before.to_vec();
     let (mut refused, mut delayed, mut lost, mut closed) = (vec![], vec![], vec![], vec![]);
     let mut answer = String::new();
+    let mut is_of_the_mail = false;
     for (mailbox, judgement) in judged {
+        let of_mailbox = |words: &String| format!("{mailbox}: {words}");
         match judgement {
             Judgement::Reached(words) => {
-                answer = words;
-                reached.push(mailbox);
+                answer.clone_from(words);
+                reached.push(mailbox.clone());
             }
-            Judgement::Refused(words) => refused.push(format!("{mailbox}: {words}")),
+            Judgement::Refused(words) => {
+                is_of_the_mail = true;
+                refused.push(of_mailbox(words));
+            }
+            Judgement::Mailbox(words) => refused.push(of_mailbox(words)),
             Judgement::Transient(words) | Judgement::Untried(words) => {
-                delayed.push(format!("{mailbox}: {words}"))
+                delayed.push(of_mailbox(words))
             }
-            Judgement::Unknown(words) => lost.push(format!("{mailbox}: {words}")),
-            Judgement::Destination(words) => closed.push(words),
+            Judgement::Unknown(words) => lost.push(of_mailbox(words)),
+            Judgement::Destination(words) => closed.push(words.clone()),
         }
     }
     // What is to be tried again for some is over for these, and nothing else says so.
@@ -190,8 +229,13 @@ fn conclude(before: &[String], judged: Vec<(String, Judgement)>) -> Result<Accep
         let detail = and_complaint(delayed);
         return Err(SendError::Transient { detail, retry_after: None, reached });
     }
+    // Where other mailboxes have it, plain words are still tried; once they were, it is a complaint.
+    if is_of_the_mail && (!plain || reached.is_empty()) {
+        return Err(SendError::Message { detail: refused.join("; "), reached });
+    }
+    // No mailbox takes anything: not the next mail either.
     if reached.is_empty() {
-        return Err(SendError::Message { detail: refused.join("; ") });
+        return Err(SendError::Destination { detail: refused.join("; ") });
     }
     Ok(Accepted { answer, complaint, handle: None })
 }

@@ -42,8 +42,10 @@ enum Security {
 pub(super) enum Judgement {
     /// Accepted.
     Reached(String),
-    /// Refused for good.
+    /// This mail was refused for good; another may be taken.
     Refused(String),
+    /// Any mail to this recipient is refused for good.
+    Mailbox(String),
     /// Not now.
     Transient(String),
     /// The mail was sent, and the answer lost.
@@ -175,8 +177,8 @@ impl Server {
 
     /// Each judgement's words in a line, without what they repeat of the credentials.
     fn in_a_line(&self, mut judgement: Judgement) -> Judgement {
-        use Judgement::{Destination, Reached, Refused, Transient, Unknown, Untried};
-        let (Reached(words) | Refused(words) | Transient(words) | Unknown(words)
+        use Judgement::{Destination, Mailbox, Reached, Refused, Transient, Unknown, Untried};
+        let (Reached(words) | Refused(words) | Mailbox(words) | Transient(words) | Unknown(words)
         | Destination(words) | Untried(words)) = &mut judgement;
         let hide = |words: String, secret: &String| words.replace(secret, "***");
         *words = in_a_line(&self.secrets.iter().fold(std::mem::take(words), hide));
@@ -221,13 +223,16 @@ fn judge(done: Result<String, (Phase, Failure)>) -> Judgement {
     match done {
         Ok(words) => Judgement::Reached(words),
         Err((_, Failure::Setup(words))) => Judgement::Destination(words),
-        Err((_, Failure::Recipient(words))) => Judgement::Refused(words),
+        Err((_, Failure::Recipient(words))) => Judgement::Mailbox(words),
         Err((Phase::End, Failure::Lost(words))) => Judgement::Unknown(words),
         // "Too many recipients" (RFC 5321 §4.5.3.1.10).
         Err((Phase::Rcpt, Failure::Reply(552, words))) => Judgement::Transient(words),
         // Authentication is required, too weak, or wrong (RFC 4954 §6).
         Err((_, Failure::Reply(530 | 534 | 535 | 538, words))) => Judgement::Destination(words),
-        Err((Phase::Connect | Phase::Auth, Failure::Reply(500.., words))) => {
+        Err((Phase::Rcpt, Failure::Reply(500.., words))) => Judgement::Mailbox(words),
+        // At MAIL, who sends is refused, unless it is that the mail is too long (RFC 1870 §6.1).
+        Err((Phase::Mail, Failure::Reply(552, words))) => Judgement::Refused(words),
+        Err((Phase::Connect | Phase::Auth | Phase::Mail, Failure::Reply(500.., words))) => {
             Judgement::Destination(words)
         }
         Err((_, Failure::Reply(500.., words))) => Judgement::Refused(words),

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base64::Engine;
 use insta::assert_snapshot;
 
@@ -197,23 +200,59 @@ fn reached(words: &str) -> Judgement {
 }
 
 fn concluded(before: &[&str], judged: &[(&str, Judgement)]) -> Result<Accepted, SendError> {
+    concluded_of(false, before, judged)
+}
+
+fn concluded_of(
+    plain: bool,
+    before: &[&str],
+    judged: &[(&str, Judgement)],
+) -> Result<Accepted, SendError> {
     let before: Vec<String> = before.iter().map(|mailbox| (*mailbox).to_owned()).collect();
     let judged = judged.iter().map(|(to, judgement)| ((*to).to_owned(), judgement.clone()));
-    conclude(&before, judged.collect())
+    conclude(&before, &judged.collect(), plain)
 }
 
 #[test]
 fn one_bad_mailbox_does_not_stop_the_others() {
-    let refused = Judgement::Refused("550 no such user".into());
+    let refused = Judgement::Mailbox("550 no such user".into());
     let done = concluded(&[], &[("a", reached("250 queued")), ("b", refused.clone())]).unwrap();
     assert_eq!(done.answer, "250 queued");
     assert_eq!(done.complaint.as_deref(), Some("refused for b: 550 no such user"));
     // Also where the other one had it from an earlier attempt.
-    assert!(concluded(&["a"], &[("b", refused.clone())]).is_ok());
+    assert!(concluded(&["a"], &[("b", refused)]).is_ok());
+}
+
+#[test]
+fn mailboxes_of_which_none_takes_anything_are_the_destinations_trouble() {
+    let refused = Judgement::Mailbox("550 no such user".into());
+    let nobody = [("a", refused.clone()), ("b", refused)];
+    let detail = "a: 550 no such user; b: 550 no such user";
+    assert_eq!(concluded(&[], &nobody), Err(SendError::Destination { detail: detail.into() }));
+    let [a, _] = nobody;
+    let later = concluded(&[], &[a, ("b", Judgement::Transient("451 later".into()))]);
+    assert!(matches!(later, Err(SendError::Transient { .. })), "{later:?}");
+}
+
+#[test]
+fn who_refuses_the_mail_gets_plain_words_though_others_have_it() {
+    let judged = [
+        ("a", reached("250 queued")),
+        ("b", Judgement::Refused("554 no html".into())),
+        ("c", Judgement::Mailbox("550 no such user".into())),
+    ];
     assert_eq!(
-        concluded(&[], &[("a", refused.clone()), ("b", refused)]),
-        Err(SendError::Message { detail: "a: 550 no such user; b: 550 no such user".into() })
+        concluded_of(false, &[], &judged),
+        Err(SendError::Message {
+            detail: "b: 554 no html; c: 550 no such user".into(),
+            reached: vec!["a".into()],
+        })
     );
+    let done = concluded_of(true, &["a"], &judged[1..]).unwrap();
+    let complaint = "refused for b: 554 no html; c: 550 no such user";
+    assert_eq!(done.complaint.as_deref(), Some(complaint));
+    let nobody = concluded_of(true, &[], &judged[1..]);
+    assert_eq!(nobody, Err(SendError::message(&complaint["refused for ".len()..])));
 }
 
 #[test]
@@ -252,7 +291,7 @@ fn a_closed_door_is_the_destinations_unless_someone_got_in() {
 
 #[test]
 fn who_is_refused_is_named_though_others_are_tried_again() {
-    let refused = || ("a", Judgement::Refused("550 no such user".into()));
+    let refused = || ("a", Judgement::Mailbox("550 no such user".into()));
     let later = || ("b", Judgement::Transient("451 later".into()));
     let words = |judged: &[(&str, Judgement)]| concluded(&[], judged).unwrap_err().to_string();
     let expected = "b: 451 later; refused for a: 550 no such user";
@@ -281,6 +320,32 @@ async fn who_was_not_tried_is_tried_first_the_next_time() {
     envelope.reached = reached;
     assert!(email.send(&envelope).await.is_err());
     assert_eq!(server.asked("RCPT TO:<bob").len(), 1);
+}
+
+#[tokio::test]
+async fn who_refused_a_mail_is_not_asked_again_while_it_is_tried_for_others() {
+    let bob_is_full = Arc::new(AtomicBool::new(true));
+    let is_full = bob_is_full.clone();
+    let server = Scripted::new(move |asked| match asked {
+        "RCPT TO:<alice@example.com>" => Some("550 no such user"),
+        "RCPT TO:<bob@example.com>" if is_full.load(Ordering::Relaxed) => Some("452 full"),
+        _ => None,
+    });
+    let to = ["alice@example.com".to_owned(), "bob@example.com".to_owned()];
+    let email = Email::new(&server.url(), "a@example.com", &to, Duration::from_secs(5)).unwrap();
+    let one = envelope(message(Vec::new()));
+    for _ in 0..3 {
+        let error = email.send(&one).await.unwrap_err();
+        let words = "bob@example.com: 452 full; refused for alice@example.com: 550 no such user";
+        assert_eq!(error.to_string(), words);
+    }
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 1);
+    bob_is_full.store(false, Ordering::Relaxed);
+    let complaint = email.send(&one).await.unwrap().complaint;
+    assert_eq!(complaint.as_deref(), Some("refused for alice@example.com: 550 no such user"));
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 1);
+    email.send(&one).await.unwrap();
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 2, "kept no longer than it is of use");
 }
 
 #[tokio::test]
