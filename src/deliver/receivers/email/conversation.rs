@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -27,6 +27,8 @@ const REPLY: usize = 64 * 1024;
 /// A connection to a server, and what was said on it.
 pub(super) struct Conversation {
     stream: AsyncNetworkStream,
+    /// The address of this end.
+    pub(super) here: IpAddr,
     /// What the server said that was not taken for a reply yet.
     heard: Vec<u8>,
 }
@@ -51,8 +53,9 @@ impl Conversation {
                 Ok(Ok(stream)) => {
                     // The end of a mail is not to wait for what acknowledges the rest of it.
                     let _ = stream.set_nodelay(true);
+                    let here = stream.local_addr()?.ip();
                     let stream = AsyncNetworkStream::use_existing_tokio1(Box::new(stream));
-                    return Ok(Conversation { stream, heard: Vec::new() });
+                    return Ok(Conversation { stream, here, heard: Vec::new() });
                 }
                 Ok(Err(error)) => error,
                 Err(_) => io::Error::new(io::ErrorKind::TimedOut, no_answer_within(share)),

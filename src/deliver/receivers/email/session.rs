@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -86,10 +86,18 @@ impl Session {
         let addresses: Vec<SocketAddr> = found.map_err(|_| deadline.passed())??;
         let conversation = deadline.bound(Conversation::connect(&addresses, deadline.at)).await?;
         let mut session = Session { conversation, deadline, offers: Vec::new() };
+        let in_the_clear = tls.is_none();
         if let Some(tls) = tls {
             session.encrypt(tls).await?;
         }
-        let greeting = deadline.bound(session.conversation.reply()).await?;
+        let greeting = deadline.bound(session.conversation.reply()).await;
+        let greeting = greeting.map_err(|failure| match failure {
+            // Who waits for TLS to begin does not greet.
+            Failure::Lost(words) if in_the_clear => Failure::Lost(format!(
+                "{words}; where TLS begins at once, the URL has to begin with smtps://"
+            )),
+            failure => failure,
+        })?;
         expect(greeting, &DONE)?;
         session.hello().await?;
         Ok(session)
@@ -108,7 +116,7 @@ impl Session {
 
     /// Says who it is that sends, as PLAIN (RFC 4616) or else LOGIN has it.
     pub(super) async fn authenticate(&mut self, user: &str, password: &str) -> Result<(), Failure> {
-        let Some(mechanisms) = self.offered("AUTH") else {
+        let Some(mechanisms) = self.offered("AUTH").filter(|them| !them.is_empty()) else {
             let words = "the server offers no AUTH here, and the URL has a user and a password; take \
                          them out, or name the port at which it does";
             return Err(Failure::Setup(words.into()));
@@ -172,7 +180,8 @@ impl Session {
 
     /// Says who is there, and hears what the server offers.
     async fn hello(&mut self) -> Result<(), Failure> {
-        let hello = self.ask(&format!("EHLO {}", ClientId::default()), &DONE).await?;
+        let name = full_name(ClientId::default(), self.conversation.here);
+        let hello = self.ask(&format!("EHLO {name}"), &DONE).await?;
         self.offers = hello.lines.iter().skip(1).map(|line| line.to_ascii_uppercase()).collect();
         Ok(())
     }
@@ -195,6 +204,16 @@ impl Session {
     async fn encrypt(&mut self, tls: TlsParameters) -> Result<(), Failure> {
         let encrypted = timeout_at(self.deadline.at, self.conversation.encrypt(tls)).await;
         encrypted.map_err(|_| self.deadline.passed())?.map_err(|error| Failure::of_tls(&error))
+    }
+}
+
+/// How a machine with this name and this address calls itself: a name is to be whole, and many servers
+/// refuse one that is not; where it is not known, the address stands for it (RFC 5321 §4.1.4).
+fn full_name(name: ClientId, here: IpAddr) -> ClientId {
+    match (name, here.to_canonical()) {
+        (ClientId::Domain(name), _) if name.contains('.') => ClientId::Domain(name),
+        (_, IpAddr::V4(address)) => ClientId::Ipv4(address),
+        (_, IpAddr::V6(address)) => ClientId::Ipv6(address),
     }
 }
 
@@ -274,4 +293,22 @@ fn tls_error(error: &SmtpError) -> Option<&rustls::Error> {
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_whole_name_is_called_by_its_address() {
+        for (name, here, called) in [
+            ("mail.example.com", "192.0.2.1", "mail.example.com"),
+            ("vm", "192.0.2.1", "[192.0.2.1]"),
+            ("vm", "::ffff:192.0.2.1", "[192.0.2.1]"),
+            ("vm", "2001:db8::1", "[IPv6:2001:db8::1]"),
+        ] {
+            let name = full_name(ClientId::Domain(name.into()), here.parse().unwrap());
+            assert_eq!(name.to_string(), called);
+        }
+    }
 }

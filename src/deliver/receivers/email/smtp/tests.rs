@@ -188,6 +188,7 @@ async fn keywords_of_a_server_know_no_case() {
 async fn who_cannot_get_in_is_told_what_is_offered() {
     for (offers, words) in [
         ("250-mail\r\n250 SIZE", "the server offers no AUTH here"),
+        ("250-mail\r\n250 AUTH", "the server offers no AUTH here"),
         (
             "250-mail\r\n250-AUTH CRAM-MD5\r\n250 AUTH=NTLM",
             "the server offers AUTH by CRAM-MD5, NTLM alone, and tocsin knows PLAIN and LOGIN",
@@ -226,6 +227,15 @@ async fn who_asks_for_tls_of_a_server_that_begins_in_the_clear_is_told_how_to_be
     let judged = Server::parse(&url).unwrap().deliver(b"a", &to, &[&to], LONG).await;
     let Judgement::Destination(words) = &judged[0].1 else { panic!("{judged:?}") };
     assert!(words.contains("does not speak TLS here") && words.contains("smtp://"), "{words}");
+}
+
+#[tokio::test]
+async fn who_begins_in_the_clear_where_no_greeting_comes_is_told_that_tls_may_be_waited_for() {
+    let server = when("", HANG);
+    let judged = delivered(&server, &[ALICE], Duration::from_millis(100)).await;
+    let words =
+        "no answer within 0.1 s; where TLS begins at once, the URL has to begin with smtps://";
+    assert_eq!(judged, [Judgement::Untried(words.into())]);
 }
 
 #[tokio::test]
