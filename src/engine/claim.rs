@@ -633,19 +633,18 @@ fn compose(
                 Err(Missing) => missing = true,
             }
         }
-        match of_alert.members(draft) {
-            Ok(members) => {
-                news.members_in_all = count(members.len());
-                news.members = members.iter().take(MEMBERS).map(|id| id.to_string()).collect();
-            }
-            Err(Missing) => missing = true,
-        }
+        let members = of_alert.members(draft).unwrap_or_else(|Missing| {
+            missing = true;
+            Vec::new()
+        });
+        news.members_in_all = count(members.len());
+        news.members = members.iter().take(MEMBERS).map(|id| id.to_string()).collect();
         match before_gap(draft, rules, interval) {
             Ok(event) => news.before = event.map(|event| event.payload.value().clone()),
             Err(Missing) => missing = true,
         }
         if shows.states && full.is_empty() {
-            match states_of(draft, &interval.container) {
+            match states_of(draft, members.first().unwrap_or(&interval.container)) {
                 Ok(of_the_first) => states = of_the_first,
                 Err(Missing) => missing = true,
             }

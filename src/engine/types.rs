@@ -858,8 +858,9 @@ pub struct Notification {
     /// What is told of each alert, the firing first, then by start: at most [`ALERTS`]; for receivers
     /// that show every alert all, those beyond without members and payloads.
     pub alerts: Vec<AlertNews>,
-    /// The states of the first alert's container until this was put together, by time, as far as the
-    /// last [`RECENT`] events tell them; for receivers that show them, and empty for all others.
+    /// The states of the first alert's container, or of its first member, until this was put together,
+    /// by time, as far as the last [`RECENT`] events tell them; for receivers that show them, and empty
+    /// for all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<StateSince>,
     /// Every interval this speaks of, with what it says of it, for the ledger.

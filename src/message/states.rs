@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use super::text::{count, duration, one_line, shorten, time};
+use super::text::{count, duration, time};
+use super::words::name;
 use crate::clock::Timestamp;
-use crate::engine::{News, Notification};
-use crate::event::State;
+use crate::engine::{AlertNews, News, Notification, StateSince};
+use crate::event::{self, State};
 
 /// How many are said in words: the last ones. The others are counted.
 const SAID: usize = 8;
-
-/// No name out of an event takes more room than this.
-const NAME: usize = 120;
 
 /// The states of one container over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +45,7 @@ impl States {
         let now = notification.made_at;
         let began = (alert.news != News::Withdrawn).then_some(alert.started_at);
         let known = &notification.states;
+        let began_in = began.and_then(|began| began_in(known, began, alert));
         let ends = known.iter().skip(1).filter_map(|next| next.since).chain([now]);
         let stretches: Vec<Stretch> = known
             .iter()
@@ -55,10 +54,7 @@ impl States {
             .map(|(index, (known_since, until))| {
                 let (state, from) = (known_since.state.clone(), known_since.since);
                 let last = index + 1 == known.len();
-                // What begins as one state ends belongs to the next.
-                let within =
-                    |at: &Timestamp| from.is_none_or(|from| from <= *at) && (*at < until || last);
-                let began = began.filter(within);
+                let began = began.filter(|_| began_in == Some(index));
                 let line = line(&state, from, until, last, began, now);
                 Stretch { state, from, until, alert_began: began.is_some(), line }
             })
@@ -66,8 +62,9 @@ impl States {
         if stretches.is_empty() {
             return None;
         }
+        let container = alert.members.first().unwrap_or(&alert.container);
         Some(States {
-            heading: format!("The states of container {}:", name(&alert.container)),
+            heading: format!("The states of container {}:", name(container)),
             stretches,
             alert: began.map(|began| (began, alert.ended_at.unwrap_or(now))),
         })
@@ -100,8 +97,15 @@ impl States {
     }
 }
 
-fn name(text: &str) -> String {
-    shorten(&one_line(text), NAME).into_owned()
+/// In which of these states an alert began at this time. Of several that began with it, it is the one
+/// that its event tells of; else the last, since what begins as one state ends belongs to the next.
+fn began_in(known: &[StateSince], at: Timestamp, alert: &AlertNews) -> Option<usize> {
+    let told = alert.event.as_ref().and_then(|event| event::from_value(event).ok());
+    let is_told = |known: &StateSince| {
+        known.since == Some(at) && told.as_ref().is_some_and(|event| event.state == known.state)
+    };
+    let had_begun = |known: &StateSince| known.since.is_none_or(|since| since <= at);
+    known.iter().position(is_told).or_else(|| known.iter().rposition(had_begun))
 }
 
 fn length(length: Duration) -> String {

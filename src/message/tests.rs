@@ -454,6 +454,15 @@ fn without_application_payload_or_links_it_still_reads_well() {
 }
 
 #[test]
+fn a_container_whose_id_cannot_be_seen_is_quoted() {
+    let text = words_of(alert(" \u{1}", News::Firing));
+    assert!(text.contains("container \" \\u{1}\"\n"), "{text}");
+    let both = [" ", "c1"].map(|id| alert(id, News::Firing));
+    let text = words(&notification(both.to_vec()));
+    assert!(text.contains("  \" \" · started"), "{text}");
+}
+
+#[test]
 fn the_plain_wording_is_short() {
     let alerts = (0..20).map(|number| alert(&format!("c{number}"), News::Firing)).collect();
     let message =

@@ -55,8 +55,11 @@ pub(super) fn built_in(notification: &Notification, context: &Context<'_>) -> Me
     }
 }
 
+/// A name in one line. One in which nothing can be seen is quoted.
 pub(super) fn name(text: &str) -> String {
-    shorten(&one_line(text), NAME).into_owned()
+    let line = one_line(text);
+    let line = if line.is_empty() && !text.is_empty() { format!("{text:?}") } else { line };
+    shorten(&line, NAME).into_owned()
 }
 
 pub(super) fn status(notification: &Notification) -> Status {
@@ -152,7 +155,7 @@ impl Place {
 
 /// The name, if it says anything.
 fn named(text: &str) -> Option<String> {
-    Some(name(text)).filter(|name| !name.is_empty())
+    Some(name(text)).filter(|_| !one_line(text).is_empty())
 }
 
 impl std::fmt::Display for Place {
@@ -215,12 +218,12 @@ fn members(alert: &AlertNews, named: usize) -> String {
 /// The id as it stands in a list: long ones short, unless two of those shown would look the same.
 fn listed_id(id: &str, shown: &[AlertNews]) -> String {
     if id.chars().count() <= FULL_ID {
-        return one_line(id);
+        return name(id);
     }
     let short: String = id.chars().take(SHORT_ID).collect();
     let alike =
         shown.iter().any(|other| other.container != id && other.container.starts_with(&short));
-    if alike { name(id) } else { one_line(&short) }
+    if alike { name(id) } else { name(&short) }
 }
 
 /// What is told of one alert alone.

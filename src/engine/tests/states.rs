@@ -35,6 +35,19 @@ fn they_are_told_by_time_whatever_order_they_were_heard_in() {
 }
 
 #[test]
+fn of_several_containers_they_are_those_of_the_first_that_is_named() {
+    let mut crashed = rule("crashed", &[State::Crashed]);
+    crashed.per = vec![Field::Application];
+    let mut world = World::new(Rules::new(vec![crashed]));
+    world.now = at(60);
+    for (container, second) in [("a", 10), ("b", 20), ("c", 30)] {
+        world.hear(container, "CRASHED", second);
+    }
+    world.wait(5);
+    assert_eq!(states(&mut world), [(Some(10), state("CRASHED"))]);
+}
+
+#[test]
 fn what_it_was_in_before_is_known_from_the_first_event() {
     let mut world = crashed();
     world.take(&[json!({"id": "a", "state": "CRASHED", "prev_state": "RUNNING",

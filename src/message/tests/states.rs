@@ -53,6 +53,22 @@ fn where_the_alert_began_within_a_state_the_time_is_said() {
 }
 
 #[test]
+fn of_states_that_began_in_one_instant_the_alert_began_in_the_one_that_its_event_tells_of() {
+    let at_once = [(Some("14:01:00"), "RUNNING"), (Some("14:02:00"), "CRASHED")];
+    let at_once = [&at_once[..], &[(Some("14:02:00"), "STARTING")]].concat();
+    let states = States::of(&with_states(alert("c1", News::Firing), &at_once)).unwrap();
+    assert_eq!(states.picture(), "RUNNING, then CRASHED (the alert began), then STARTING");
+}
+
+#[test]
+fn the_states_are_said_to_be_of_the_first_of_several_containers() {
+    let members = vec!["c1".to_owned(), "c2".to_owned()];
+    let several = AlertNews { members, members_in_all: 14, ..alert("c14", News::Firing) };
+    let states = States::of(&with_states(several, &CRASHED)).unwrap();
+    assert_eq!(states.heading, "The states of container c1:");
+}
+
+#[test]
 fn what_had_not_happened_began_nowhere() {
     let states = States::of(&with_states(alert("c1", News::Withdrawn), &CRASHED)).unwrap();
     assert_eq!(states.alert, None);

@@ -79,7 +79,10 @@ fn svg(states: &States, mark: &str) -> String {
     }
     if let Some((from, until)) = states.alert {
         let at = |at| x_of(at, &states.stretches, &places);
-        let (from, until) = (at(from), at(until));
+        // Of several states that began with it, it is the one that is said.
+        let said = states.stretches.iter().zip(&places).find(|(it, _)| it.alert_began);
+        let said = said.filter(|(it, _)| it.from == Some(from)).map(|(_, (x, _))| *x);
+        let (from, until) = (said.unwrap_or_else(|| at(from)), at(until));
         let (line, arrow) = ((until - from).max(2.0), from.clamp(6.0, width as f32 - 6.0));
         let (left, right) = (arrow - 6.0, arrow + 6.0);
         svg.push_str(&format!(
@@ -185,6 +188,16 @@ mod tests {
         assert_eq!(pixel(&png, 400, 20).as_deref(), Some("#d32f2f"));
         assert_eq!((pixel(&png, 100, 56), pixel(&png, 300, 56)), (None, Some("#d32f2f".into())));
         assert_eq!(pixel(&png, 280, 3).as_deref(), Some("#d32f2f"), "the arrow");
+    }
+
+    #[test]
+    fn of_states_that_began_in_one_instant_the_mark_is_at_the_one_in_which_the_alert_began() {
+        let mut stretches = vec![stretch("RUNNING", Some(0), 30), stretch("CRASHED", Some(30), 30)];
+        stretches[1].alert_began = true;
+        stretches.push(stretch("STARTING", Some(30), 60));
+        let crashed = places(&stretches)[1].0;
+        let svg = svg(&states(stretches, Some((30, 60))), "#d32f2f");
+        assert!(svg.contains(&format!("<rect x=\"{crashed:.1}\" y=\"54\"")), "{svg}");
     }
 
     #[test]
