@@ -95,7 +95,6 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
     Envelope {
         id: DeliveryId(id.clone()),
         thread: format!("{id}-thread"),
-        created_at: now,
         message: Message {
             rule: "test".into(),
             severity: Severity::Info,

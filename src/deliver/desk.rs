@@ -128,7 +128,6 @@ impl Desk {
         let envelope = Envelope {
             id: claimed.id().clone(),
             thread: claimed.thread.clone(),
-            created_at: delivery.created_at,
             message: message::word(&claimed.notification, &self.bell.templates, &context),
             notification: claimed.notification.clone(),
             handle: claimed.handle.clone(),

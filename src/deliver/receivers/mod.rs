@@ -27,7 +27,6 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use self::address::is_here;
 use self::http::{OverHttp, Place};
-use crate::clock::Timestamp;
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{DeliveryId, Notification};
 use crate::message::Message;
@@ -47,8 +46,6 @@ pub struct Envelope {
     pub id: DeliveryId,
     /// Names the thread: the same for all that one group says while it lives.
     pub thread: String,
-    /// When the delivery was made.
-    pub created_at: Timestamp,
     /// What there is to tell, for places that take data.
     pub notification: Arc<Notification>,
     /// The same in words.

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Place};
 use super::*;
+use crate::clock::Timestamp;
 use crate::engine::{AlertNews, Cause, News};
 use crate::message::{Body, Section, Status};
 use crate::rules::{On, Severity};
@@ -123,7 +124,6 @@ pub(super) fn envelope(message: Message) -> Envelope {
     Envelope {
         id: DeliveryId("d-17".into()),
         thread: "t-9".into(),
-        created_at: at("2015-11-20T14:02:01Z"),
         notification: notification(&[alert("c1", News::Firing)]).into(),
         message,
         handle: None,

@@ -4,10 +4,10 @@ use lettre::Message as Mail;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 
-use super::super::{Envelope, digest};
+use super::super::{Envelope, digest, markup};
 use super::picture;
 use crate::message::text::{one_line, shorten};
-use crate::message::{Body, Message, States};
+use crate::message::{Body, Message, Section, States};
 use crate::rules::Severity;
 
 /// Longer subjects are cut by the clients anyway.
@@ -21,21 +21,26 @@ pub(super) fn bytes(
     from: &Mailbox,
     to: &[Mailbox],
 ) -> Result<Vec<u8>, String> {
-    let message = &bounded(&envelope.message);
+    let message = &harmless(&envelope.message);
     let domain = from.email.domain();
-    // The root is no mail that was ever sent: all mails of the thread refer to it, the first too,
-    // so that they are siblings even where one of them is lost.
-    let root = format!("<{}@{domain}>", id(&envelope.thread));
     let list = format!("<{}.tocsin.{domain}>", slug(&message.rule));
     // What looks like an encoded word (RFC 2047) would be read as what it encodes.
     let subject = one_line(&message.topic).replace("=?", "= ?");
     let mut mail = Mail::builder()
         .from(from.clone())
         .subject(shorten(&subject, SUBJECT))
-        .date(envelope.created_at.as_system_time())
-        .message_id(Some(format!("<{}@{domain}>", id(&envelope.id.0))))
-        .in_reply_to(root.clone())
-        .references(root)
+        // When its words were frozen, and not when there came to be something to say: where it waited
+        // long for its first attempt, it would stand among the mails of that day.
+        .date(envelope.notification.made_at.as_system_time())
+        .message_id(Some(format!("<{}@{domain}>", id(&envelope.id.0))));
+    // A digest is a thread by itself, and answers nothing.
+    if envelope.thread != envelope.id.0 {
+        // The root is no mail that was ever sent: all mails of the thread refer to it, the first too,
+        // so that they are siblings even where one of them is lost.
+        let root = format!("<{}@{domain}>", id(&envelope.thread));
+        mail = mail.in_reply_to(root.clone()).references(root);
+    }
+    mail = mail
         .raw_header(header("Auto-Submitted", "auto-generated"))
         .raw_header(header("X-Auto-Response-Suppress", "All"))
         .raw_header(header("List-Id", &list));
@@ -75,14 +80,37 @@ pub(super) fn bytes(
     Ok(mail.formatted())
 }
 
-/// The message with no more of a template's words than there is room for. What else it says is below
-/// them, and is never long.
-fn bounded(message: &Message) -> Message {
-    let mut message = message.clone();
-    if let Body::Custom(text) = &mut message.body {
-        *text = shorten(text, BODY).into_owned();
+/// The message with nothing in it that mail programs would make a link of, but for where to read more,
+/// and with no more of a template's words than there is room for. What else it says is below them, and
+/// is never long.
+fn harmless(message: &Message) -> Message {
+    let all = |lines: &[String]| lines.iter().map(|line| markup::unlinked(line)).collect();
+    let body = match &message.body {
+        Body::Custom(text) => {
+            let text = markup::disarmed(message, &shorten(text, BODY), markup::unlinked);
+            Body::Custom(text)
+        }
+        Body::Sections(sections) => {
+            let section = |section: &Section| Section {
+                heading: markup::unlinked(&section.heading),
+                lines: all(&section.lines),
+            };
+            Body::Sections(sections.iter().map(section).collect())
+        }
+    };
+    let mut states = message.states.clone();
+    if let Some(states) = &mut states {
+        states.heading = markup::unlinked(&states.heading);
+        states.stretches.iter_mut().for_each(|it| it.line = markup::unlinked(&it.line));
     }
-    message
+    Message {
+        title: markup::unlinked(&message.title),
+        body,
+        states,
+        notes: all(&message.notes),
+        remarks: all(&message.remarks),
+        ..message.clone()
+    }
 }
 
 /// A boundary that is always the same for this mail: lettre's own are random, and these bytes are

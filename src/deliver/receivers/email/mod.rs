@@ -23,6 +23,9 @@ use crate::engine::DeliveryId;
 /// Of how many mails it is kept at most who refused them.
 const REFUSED: usize = 1_000;
 
+/// A longer name of a mailbox might make a line of more than 998 octets (RFC 5322 §2.1.1), in characters.
+const NAME: usize = 200;
+
 /// Mailboxes behind an SMTP server.
 pub(super) struct Email {
     server: Server,
@@ -68,7 +71,10 @@ pub(super) fn validate(url: &str, from: &str, to: &[String]) -> Vec<(&'static st
     let mut seen: Vec<String> = Vec::new();
     for to in to {
         match mailbox(to).map(|to| to.email.to_string()) {
-            Err(error) => errors.push(("to", error)),
+            Err(error) => {
+                let error = format!("{error}; several are a list: [a@example.com, b@example.com]");
+                errors.push(("to", error));
+            }
             Ok(address) if is_among(&address, &seen) => {
                 let error = format!(
                     "names {address} more than once, who would get each mail as often; name it once"
@@ -95,6 +101,10 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
         )
     };
     let mut mailbox: Mailbox = text.parse().map_err(wrong)?;
+    if mailbox.name.as_ref().is_some_and(|name| name.chars().count() > NAME) {
+        let address = mailbox.email;
+        return Err(format!("{address} has a name of more than {NAME} characters; shorten it"));
+    }
     if !mailbox.email.domain().is_ascii() {
         let domain = idna::domain_to_ascii(mailbox.email.domain());
         let domain = domain.map_err(|_| wrong(AddressError::InvalidDomain))?;

@@ -30,7 +30,7 @@ fn a_mail_has_text_and_html_and_every_header_once() {
     assert_snapshot!(bytes(message).replace("\r\n", "\n"), @r#"
     From: tocsin <alerts@example.com>
     Subject: [critical] crashed: toto/hello-python
-    Date: Fri, 20 Nov 2015 14:02:01 +0000
+    Date: Fri, 20 Nov 2015 14:02:07 +0000
     Message-ID: <d-17@example.com>
     In-Reply-To: <t-9@example.com>
     References: <t-9@example.com>
@@ -127,7 +127,34 @@ fn the_thread_is_one_for_all_that_a_group_says() {
     assert_eq!(value("References"), "<t-9@example.com>");
     assert_eq!(value("Message-ID"), "<d-17@example.com>");
     assert_eq!(value("Subject"), "[critical] crashed: toto/hello-python");
-    assert_eq!(value("Date"), "Fri, 20 Nov 2015 14:02:01 +0000");
+    assert_eq!(value("Date"), "Fri, 20 Nov 2015 14:02:07 +0000", "when it was put into words");
+}
+
+#[test]
+fn a_mail_that_is_a_thread_by_itself_answers_none() {
+    let envelope = Envelope { thread: "d-17".into(), ..envelope(message(Vec::new())) };
+    let from = mailbox("alerts@example.com").unwrap();
+    let mail = mail::bytes(&envelope, &from, std::slice::from_ref(&from)).unwrap();
+    let mail = String::from_utf8(mail).unwrap();
+    assert!(mail.contains("Message-ID: <d-17@example.com>"), "{mail}");
+    assert!(!mail.contains("In-Reply-To") && !mail.contains("References"), "{mail}");
+}
+
+#[test]
+fn nothing_of_an_event_becomes_a_link_in_a_mail() {
+    let evil = "http://evil.example/?a=b www.evil.example";
+    let mut message = message(vec![section(evil, &[evil])]);
+    (message.title, message.notes) = (evil.into(), vec![evil.into()]);
+    let heading = evil.into();
+    message.states = Some(States { heading, ..states() });
+    let mail = bytes(message).replace("=\r\n", "");
+    assert!(!mail.contains("http://evil") && !mail.contains("www.evil"), "{mail}");
+    assert!(mail.contains("https://wiki.example.com/crashed"), "{mail}");
+    let custom = Message {
+        body: Body::Custom("see https://wiki.example.com/own".into()),
+        ..super::super::tests::message(Vec::new())
+    };
+    assert!(bytes(custom).contains("see https://wiki.example.com/own"));
 }
 
 #[test]
@@ -193,6 +220,19 @@ fn who_sends_is_named_in_ascii() {
     let wrong = |from: &str| validate("", from, &["al@example.com".into()]);
     assert!(matches!(&wrong("bübe@example.com")[..], [("from", _)]));
     assert_eq!(wrong("al@bücher.example"), []);
+}
+
+#[test]
+fn what_is_wrong_with_a_mailbox_says_how_to_write_it() {
+    let wrong = |from: &str, to: &str| validate("", from, &[to.to_owned()]);
+    let [("to", words)] = &wrong("a@example.com", "b@example.com, c@example.com")[..] else {
+        panic!()
+    };
+    assert!(words.ends_with("; several are a list: [a@example.com, b@example.com]"), "{words}");
+    let long = format!("{} <a@example.com>", "n".repeat(NAME + 1));
+    let [("from", words), ("to", _)] = &wrong(&long, &long)[..] else { panic!() };
+    assert!(words.contains("has a name of more than 200 characters"), "{words}");
+    assert_eq!(wrong(&long[1..], &long[1..]), []);
 }
 
 fn reached(words: &str) -> Judgement {
@@ -408,7 +448,7 @@ fn the_states_are_a_picture_and_the_same_in_words() {
     assert_snapshot!(words, @r#"
     From: tocsin <alerts@example.com>
     Subject: [critical] crashed: toto/hello-python
-    Date: Fri, 20 Nov 2015 14:02:01 +0000
+    Date: Fri, 20 Nov 2015 14:02:07 +0000
     Message-ID: <d-17@example.com>
     In-Reply-To: <t-9@example.com>
     References: <t-9@example.com>
