@@ -23,6 +23,10 @@ use crate::engine::DeliveryId;
 /// Of how many mails it is kept at most who refused them.
 const REFUSED: usize = 1_000;
 
+/// For how long who refused a mail is not asked for it again: by then someone may have mended that, and
+/// put it back among what waits.
+const REFUSED_FOR: Duration = Duration::from_secs(3600);
+
 /// A longer name of a mailbox might make a line of more than 998 octets (RFC 5322 §2.1.1), in characters.
 const NAME: usize = 200;
 
@@ -37,9 +41,9 @@ pub(super) struct Email {
     /// When a mailbox was last tried and did not take the mail. Who takes long to fail is tried after
     /// those whom that may cost their turn.
     failed: Mutex<HashMap<String, Instant>>,
-    /// Who refused a mail that is to be tried again for others, and in which words: it would be asked
-    /// in vain. Lost with the program, that costs one question more.
-    refused: Mutex<HashMap<DeliveryId, Judged>>,
+    /// Who refused a mail that is to be tried again for others, in which words, and since when: it would
+    /// be asked in vain. Lost with the program, that costs one question more.
+    refused: Mutex<HashMap<DeliveryId, (Instant, Judged)>>,
 }
 
 /// What came of a mail for each of some mailboxes.
@@ -147,14 +151,15 @@ impl Email {
         }
     }
 
-    /// Who refused a mail for good when it was last tried.
-    fn take_refused(&self, id: &DeliveryId) -> Judged {
+    /// Who refused a mail for good, and since when.
+    fn take_refused(&self, id: &DeliveryId) -> (Instant, Judged) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.remove(id).unwrap_or_default()
+        let known = refused.remove(id).filter(|(since, _)| since.elapsed() < REFUSED_FOR);
+        known.unwrap_or_else(|| (Instant::now(), Vec::new()))
     }
 
     /// Keeps of a mail that is to be tried again who refused it for good.
-    fn keep_refused(&self, id: &DeliveryId, mut judged: Judged) {
+    fn keep_refused(&self, id: &DeliveryId, since: Instant, mut judged: Judged) {
         judged.retain(|(_, it)| matches!(it, Judgement::Refused(_) | Judgement::Mailbox(_)));
         if judged.is_empty() {
             return;
@@ -164,7 +169,7 @@ impl Email {
         if refused.len() >= REFUSED {
             refused.clear();
         }
-        refused.insert(id.clone(), judged);
+        refused.insert(id.clone(), (since, judged));
     }
 }
 
@@ -179,7 +184,7 @@ impl Sender for Email {
                 .map(|to| &to.email)
                 .partition(|to| is_among(to.as_ref(), &envelope.reached));
             let before: Vec<String> = before.into_iter().map(ToString::to_string).collect();
-            let mut judged = self.take_refused(&envelope.id);
+            let (since, mut judged) = self.take_refused(&envelope.id);
             missing.retain(|to| judged.iter().all(|(refused, _)| refused != to.as_ref() as &str));
             self.sort(&mut missing);
             let now = self.server.deliver(&bytes, &self.from.email, &missing, self.timeout).await;
@@ -187,7 +192,7 @@ impl Sender for Email {
             judged.extend(now);
             let concluded = conclude(&before, &judged, envelope.message.plain);
             if let Err(SendError::Transient { .. } | SendError::Unknown { .. }) = &concluded {
-                self.keep_refused(&envelope.id, judged);
+                self.keep_refused(&envelope.id, since, judged);
             }
             concluded
         }

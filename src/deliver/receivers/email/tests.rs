@@ -380,12 +380,17 @@ async fn who_refused_a_mail_is_not_asked_again_while_it_is_tried_for_others() {
         assert_eq!(error.to_string(), words);
     }
     assert_eq!(server.asked("RCPT TO:<alice").len(), 1);
+    for (since, _) in email.refused.lock().unwrap().values_mut() {
+        *since = since.checked_sub(REFUSED_FOR).unwrap();
+    }
+    email.send(&one).await.unwrap_err();
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 2, "it may be there by then");
     bob_is_full.store(false, Ordering::Relaxed);
     let complaint = email.send(&one).await.unwrap().complaint;
     assert_eq!(complaint.as_deref(), Some("refused for alice@example.com: 550 no such user"));
-    assert_eq!(server.asked("RCPT TO:<alice").len(), 1);
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 2);
     email.send(&one).await.unwrap();
-    assert_eq!(server.asked("RCPT TO:<alice").len(), 2, "kept no longer than it is of use");
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 3, "kept no longer than it is of use");
 }
 
 #[tokio::test]
