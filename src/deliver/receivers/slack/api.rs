@@ -1,7 +1,7 @@
 //! Slack by a bot: the first message of a group opens a thread, what follows goes into it, and the
 //! first message is edited where it would not be true any more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -61,16 +61,14 @@ const DESTINATION: [&str; 26] = [
     "two_factor_setup_required",
 ];
 
-/// What `error` says where Slack asks to be left alone.
-const LIMITED: [&str; 2] = ["ratelimited", "rate_limited"];
-
 /// What `error` says where the message that a thread hangs on is gone, be it with its channel, or takes
 /// no more replies.
-const GONE: [&str; 6] = [
+const GONE: [&str; 7] = [
     "message_not_found",
     "thread_not_found",
     "channel_not_found",
     "cannot_reply_to_message",
+    "restricted_action_non_threadable_channel",
     "restricted_action_thread_locked",
     "thread_locked",
 ];
@@ -90,15 +88,13 @@ struct Thread {
     configured: String,
     channel: String,
     ts: String,
-    /// Whether it says that all is over.
-    over: bool,
+    /// Whether it says that all is over; `None` where that is not known, since an edit failed.
+    over: Option<bool>,
 }
 
 /// An answer that was not the one hoped for.
 struct Refusal {
     error: SendError,
-    /// Slack asks to be left alone.
-    limited: bool,
     /// The thread's first message is not there any more, or nothing can be said below it.
     gone: bool,
 }
@@ -123,24 +119,25 @@ impl SlackApi {
         let request = Request::json(&url, body).authorized(self.authorization.clone());
         let answer = match http::post(request, timeout).await {
             Ok(answer) => answer,
-            Err(error) => return Err(Refusal { error, limited: false, gone: false }),
+            Err(error) => return Err(Refusal { error, gone: false }),
         };
         let said = answer.json();
         match verdict::judge(&answer, read(&answer)) {
             Ok(accepted) => Ok((accepted, said)),
             Err(error) => {
-                let said = |errors: &[&str]| {
-                    said["error"].as_str().is_some_and(|error| errors.contains(&error))
-                };
-                let limited = answer.status == 429 || said(&LIMITED);
-                Err(Refusal { error, limited, gone: said(&GONE) })
+                let gone = said["error"].as_str().is_some_and(|error| GONE.contains(&error));
+                Err(Refusal { error, gone })
             }
         }
     }
 
-    /// Has the first message say what is true now. It may be done again, and so comes first: an
-    /// attempt that fails between the two has told nobody anything twice.
-    async fn edit(&self, thread: &Thread, payload: &Value) -> Result<(), Refusal> {
+    /// Has the first message say what is true now.
+    async fn edit(
+        &self,
+        thread: &Thread,
+        payload: &Value,
+        timeout: Duration,
+    ) -> Result<(), Refusal> {
         let mut body = payload.clone();
         body["channel"] = json!(thread.channel);
         body["ts"] = json!(thread.ts);
@@ -148,8 +145,7 @@ impl SlackApi {
             // Else those that it has would stay.
             body["blocks"] = json!([]);
         }
-        // Whatever becomes of it, there is time left to tell the message itself.
-        self.call("chat.update", &body, self.timeout / 2).await.map(drop)
+        self.call("chat.update", &body, timeout).await.map(drop)
     }
 
     async fn post(
@@ -157,6 +153,7 @@ impl SlackApi {
         payload: &Value,
         thread: Option<&Thread>,
         alarm: bool,
+        timeout: Duration,
     ) -> Result<(Accepted, Value), Refusal> {
         let mut body = payload.clone();
         body["channel"] = json!(thread.map_or(&self.channel, |thread| &thread.channel));
@@ -165,10 +162,15 @@ impl SlackApi {
             // Who reads the channel does not read its threads.
             body["reply_broadcast"] = json!(alarm);
         }
-        self.call("chat.postMessage", &body, self.timeout).await
+        self.call("chat.postMessage", &body, timeout).await
     }
 
+    /// The edit comes last, so that the first message says nothing that was not told. Whatever becomes
+    /// of it, the message is told, and is not to be told again.
     async fn tell(&self, envelope: &Envelope) -> Result<Accepted, SendError> {
+        let began = Instant::now();
+        // Short of the attempt's own time, past which nobody would know that it was told.
+        let left = || self.timeout.saturating_sub(began.elapsed()) / 2;
         let payload = blocks::payload(&envelope.message);
         let over = is_over(&envelope.notification);
         let alarm = envelope.notification.firing > 0;
@@ -176,31 +178,33 @@ impl SlackApi {
         let mut thread: Option<Thread> = handle
             .and_then(|handle| serde_json::from_str(handle).ok())
             .filter(|thread: &Thread| thread.configured == self.channel);
-        let mut complaint = None;
-        if let Some(first) = thread.as_mut().filter(|first| first.over != over) {
-            match self.edit(first, &payload).await {
-                Ok(()) => first.over = over,
-                Err(refusal) if refusal.gone => thread = None,
-                Err(refusal) if refusal.limited => return Err(refusal.error),
-                // It is told below all the same: it is worth more than the edit, which may fail each time.
-                Err(Refusal { error, .. }) => {
-                    complaint = Some(format!("the first message was not edited: {error}"));
-                }
-            }
-        }
-        let mut posted = self.post(&payload, thread.as_ref(), alarm).await;
+        let mut posted = self.post(&payload, thread.as_ref(), alarm, self.timeout).await;
         if thread.is_some() && posted.as_ref().is_err_and(|refusal| refusal.gone) {
             thread = None;
-            posted = self.post(&payload, None, alarm).await;
+            posted = self.post(&payload, None, alarm, self.timeout).await;
         }
-        let (accepted, said) = posted.map_err(|refusal| refusal.error)?;
+        let (mut accepted, mut said) = posted.map_err(|refusal| refusal.error)?;
+        if let Some(first) = thread.as_mut().filter(|first| first.over != Some(over)) {
+            let mut edited = self.edit(first, &payload, left()).await;
+            first.over = edited.is_ok().then_some(over);
+            if edited.as_ref().is_err_and(|refusal| refusal.gone) {
+                // Below what is gone nobody may have seen it.
+                edited = self.post(&payload, None, alarm, left()).await.map(|anew| {
+                    (accepted, said) = anew;
+                    thread = None;
+                });
+            }
+            accepted.complaint =
+                edited.err().map(|it| format!("the first message was not edited: {}", it.error));
+        }
         let thread = thread.or_else(|| {
             let text = |key: &str| Some(said[key].as_str()?.to_owned());
             let configured = self.channel.clone();
+            let over = Some(over);
             Some(Thread { configured, channel: text("channel")?, ts: text("ts")?, over })
         });
         let handle = thread.and_then(|thread| serde_json::to_string(&thread).ok());
-        Ok(Accepted { complaint, handle, ..accepted })
+        Ok(Accepted { handle, ..accepted })
     }
 }
 
