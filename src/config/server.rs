@@ -108,8 +108,7 @@ pub(super) fn server(node: Option<&Node>, secrets: Secrets<'_>, report: &Report)
             Err(error) => report.wrong(place, format!("\"listen\" {error}")),
         }
     }
-    server.external_url =
-        fields.web_url("external_url").map(|url| url.trim_end_matches('/').to_owned());
+    server.external_url = external_url(&mut fields, report);
     server.open = fields.bool("open").unwrap_or_default();
     server.receive_tokens = receive_tokens(&mut fields, secrets, report);
     server.receive_rate = fields.rate("receive_rate");
@@ -118,6 +117,17 @@ pub(super) fn server(node: Option<&Node>, secrets: Secrets<'_>, report: &Report)
     server.tls = fields.get("tls").and_then(|node| tls(node, secrets.folder, report));
     fields.finish(&[]);
     server
+}
+
+fn external_url(fields: &mut Fields<'_>, report: &Report) -> Option<String> {
+    let url = fields.web_url("external_url")?;
+    if url.contains(['?', '#']) {
+        let place = fields.get("external_url")?.place;
+        let words = "\"external_url\" must have no ? and no #: paths are added to it";
+        report.wrong(place, words);
+        return None;
+    }
+    Some(url.trim_end_matches('/').to_owned())
 }
 
 fn receive_tokens(

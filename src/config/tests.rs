@@ -327,6 +327,14 @@ fn each_bad_file_gets_one_clear_sentence() {
             "rules.yaml:1:25: \"external_url\" must be a URL like https://host/path",
         ),
         (
+            "server: { external_url: \"https://x/?a=b\" }",
+            "rules.yaml:1:25: \"external_url\" must have no ? and no #: paths are added to it",
+        ),
+        (
+            "server: { external_url: \"https://x/#a\" }",
+            "rules.yaml:1:25: \"external_url\" must have no ? and no #: paths are added to it",
+        ),
+        (
             "receivers: { a: {} }",
             "rules.yaml:1:14: receiver \"a\" needs a kind: console, slack, slack_api, email, \
              webhook, pagerduty, teams, discord, telegram, ntfy, alertmanager",
