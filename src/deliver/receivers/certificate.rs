@@ -1,4 +1,5 @@
-//! What is wrong with the certificate of the other side, in words that say what to do about it.
+//! What is wrong with the certificate of the other side, in words that say what to do about it; and
+//! whether it has any.
 
 use std::error::Error;
 use std::io;
@@ -34,15 +35,28 @@ pub(super) fn refused(error: &(dyn Error + 'static)) -> Option<String> {
     Some(words.to_owned())
 }
 
+/// Whether it is about an answer in something else than TLS.
+pub(super) fn is_no_tls(error: &(dyn Error + 'static)) -> bool {
+    matches!(of_tls(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
 /// What was found to be wrong with a certificate, wherever beneath the error that is said.
 fn rejected<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
-    if let Some(rustls::Error::InvalidCertificate(rejected)) = error.downcast_ref() {
-        return Some(rejected);
+    match of_tls(error)? {
+        rustls::Error::InvalidCertificate(rejected) => Some(rejected),
+        _ => None,
+    }
+}
+
+/// The error of TLS, wherever beneath the error it is.
+fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
     }
     // The source of such an error is that of the error within.
     let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let within = within.map(|error| error as &'a (dyn Error + 'static));
-    within.or_else(|| error.source()).and_then(rejected)
+    within.or_else(|| error.source()).and_then(of_tls)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::address::{is_here, percent_decoded};
 use super::outbound::{Lookup, LookupError};
 use super::verdict::{self, Reading};
-use super::{Accepted, Envelope, SendError, Sender, no_answer_within, with_causes};
+use super::{Accepted, Envelope, SendError, Sender, certificate, no_answer_within, with_causes};
 use crate::clock::{self, Timestamp};
 
 /// How much of an answer is read, in bytes. Slack, Discord and Telegram answer with the message
@@ -80,12 +80,18 @@ pub(super) struct OverHttp<P> {
 impl<P: Place> Sender for OverHttp<P> {
     fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
         async move {
-            let mut accepted = Accepted::default();
+            let mut accepted = None;
             for request in self.place.requests(envelope, clock::now()) {
-                let answer = post(request, self.timeout).await?;
-                accepted = verdict::judge(&answer, self.place.read(&answer))?;
+                let answer = post(request, self.timeout).await;
+                let judged =
+                    answer.and_then(|answer| verdict::judge(&answer, self.place.read(&answer)));
+                accepted = match (judged, accepted) {
+                    // Some of it was heard, whatever is wrong with the rest.
+                    (Err(error), Some(_)) => return Err(SendError::unknown(error.to_string())),
+                    (judged, _) => Some(judged?),
+                };
             }
-            Ok(accepted)
+            Ok(accepted.unwrap_or_default())
         }
         .boxed()
     }
@@ -130,7 +136,7 @@ impl Request {
     }
 
     /// What may be secret of it: the token, what is secret of the body, and of the URL the
-    /// password, the end of its path, and whatever looks random.
+    /// password or a user without one, the end of its path, and whatever looks random.
     fn secrets(&self) -> Vec<String> {
         let header = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer "));
@@ -138,8 +144,10 @@ impl Request {
         let end = parts().next_back().filter(|end| !ENDS.contains(end));
         let random = |part: &&str| part.contains(char::is_numeric) || part.len() >= 16;
         let parts = parts().filter(random).chain(end);
-        let values = self.url.query().into_iter().flat_map(|query| query.split(['&', '=']).skip(1));
-        let parts = parts.chain(values).chain(self.url.password()).map(str::to_owned);
+        let pairs = self.url.query().into_iter().flat_map(|query| query.split('&'));
+        let values = pairs.flat_map(|pair| pair.split('=').skip(usize::from(pair.contains('='))));
+        let login = self.url.password().unwrap_or(self.url.username());
+        let parts = parts.chain(values).chain([login]).map(str::to_owned);
         // As they were before they were encoded for the URL, and as they are sent.
         let decoded = |part: String| [percent_decoded(&part).unwrap_or_default(), part];
         let sent = self.basic();
@@ -154,9 +162,11 @@ impl Request {
 
     /// The user and the password of the URL, as reqwest sends them (RFC 7617).
     fn basic(&self) -> Option<String> {
-        let password = self.url.password()?;
+        let (user, password) = (self.url.username(), self.url.password());
+        let is_sent = !user.is_empty() || password.is_some();
         let decoded = |part| percent_decoded(part).unwrap_or_default();
-        Some(STANDARD.encode(format!("{}:{}", decoded(self.url.username()), decoded(password))))
+        let login = format!("{}:{}", decoded(user), decoded(password.unwrap_or_default()));
+        is_sent.then(|| STANDARD.encode(login))
     }
 }
 
@@ -174,7 +184,10 @@ pub(super) fn bearer(token: &str) -> Result<HeaderValue, String> {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
+    /// As far as it came.
     pub(super) body: String,
+    /// Why that is not all of it, where it is not.
+    pub(super) cut: Option<SendError>,
     /// What is secret of the request that it answers.
     pub(super) secrets: Vec<String>,
 }
@@ -197,6 +210,7 @@ impl Answer {
 ///
 /// The errors never hold the URL, which is a secret.
 pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, SendError> {
+    let began = Instant::now();
     let secrets = request.secrets();
     let Request { url, headers, body, .. } = request;
     let request = client(&url)?.post(url).headers(headers).body(body).timeout(timeout);
@@ -204,18 +218,23 @@ pub(super) async fn post(request: Request, timeout: Duration) -> Result<Answer, 
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), clock::now());
     let mut body = Vec::new();
-    while body.len() < ANSWER {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            // Only of a success the body says whether it is one.
-            Err(error) if response.status().is_success() => return Err(lost(error, timeout)),
-            Err(_) => break,
+    let read = async {
+        while body.len() < ANSWER
+            && let Some(chunk) = response.chunk().await?
+        {
+            body.extend_from_slice(&chunk);
         }
-    }
+        Ok(())
+    };
+    // Whoever waits for the whole attempt would not hear of the status of an answer without an end.
+    let left = timeout.saturating_sub(began.elapsed()) / 2;
+    let cut = match tokio::time::timeout(left, read).await {
+        Ok(read) => read.err().map(|error| lost(error, timeout)),
+        Err(_) => Some(SendError::unknown(format!("{status}, but the answer did not end"))),
+    };
     body.truncate(ANSWER);
     let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Answer { status, retry_after, body, secrets })
+    Ok(Answer { status, retry_after, body, cut, secrets })
 }
 
 /// The client for this address, built when it is first needed: it loads the machine's certificates.
@@ -251,6 +270,11 @@ fn lost(error: reqwest::Error, timeout: Duration) -> SendError {
     }
     if let Some(refused) = refused(&error) {
         return SendError::Destination { detail: refused.to_string() };
+    }
+    if certificate::is_no_tls(&error) {
+        return SendError::transient(
+            "cannot connect: it does not speak TLS; is it http://, or another port?",
+        );
     }
     if error.is_connect() {
         return SendError::transient(format!("cannot connect: {}", with_causes(&error)));
@@ -297,8 +321,13 @@ pub(super) fn seconds(given: f64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
     use reqwest::dns::{Name, Resolve, Resolving};
 
+    use super::super::tests::{class, envelope, message};
     use super::*;
 
     #[test]
@@ -338,6 +367,12 @@ mod tests {
             ("https://x/s/notify", "cannot notify", "cannot notify"),
             ("https://x/bot123:s3cret/sendMessage", "no s3cret", "no ***"),
             ("https://x/w?v=1&sig=s-ecret", "of sig=s-ecret", "of sig=***"),
+            ("https://x/w?s-ecret", "of w?s-ecret", "of w?***"),
+            ("https://x/w?v=1&s-ecret", "of v=1&s-ecret", "of v=1&***"),
+            ("https://x/w?format=1&channel=2", "no channel", "no channel"),
+            ("https://to-ken@x/", "not to-ken", "not ***"),
+            ("https://to-ken@x/", "not Basic dG8ta2VuOg==", "not Basic ***"),
+            ("https://little:pa-ssword@x/", "not for little", "not for little"),
             ("https://u:pa-ssword@x/", "not pa-ssword", "not ***"),
             ("https://u:pa%2Fssword@x/", "not pa%2Fssword or pa/ssword", "not *** or ***"),
             ("https://u:pa-ssword@x/", "not Basic dTpwYS1zc3dvcmQ=", "not Basic ***"),
@@ -369,6 +404,86 @@ mod tests {
             assert!(!error.contains("s3cr"), "{error}");
         }
         assert!(bearer("xoxb-1-a_b.c~/+=").is_ok_and(|value| value.is_sensitive()));
+    }
+
+    /// The address of a place that answers each request so, and then says and closes nothing.
+    fn answering(answers: &[&'static str]) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let answers = answers.to_vec();
+        thread::spawn(move || {
+            // Each is kept open until the test ends.
+            let mut kept = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                stream.write_all(answer.as_bytes()).unwrap();
+                kept.push(stream);
+            }
+            thread::park();
+        });
+        url.parse().unwrap()
+    }
+
+    /// A place that takes what it answers any 2xx to, and is told in this many requests.
+    struct Any(Url, usize);
+
+    impl Place for Any {
+        fn request(&self, _: &Envelope, _: Timestamp) -> Request {
+            Request::json(&self.0, &Value::Null)
+        }
+
+        fn requests(&self, envelope: &Envelope, now: Timestamp) -> Vec<Request> {
+            vec![self.request(envelope, now); self.1]
+        }
+
+        fn read(&self, answer: &Answer) -> Reading {
+            Reading::of_text(answer, verdict::Says::Nothing)
+        }
+    }
+
+    async fn told(answers: &[&'static str]) -> Result<Accepted, SendError> {
+        let place = Any(answering(answers), answers.len());
+        let envelope = envelope(message(Vec::new()));
+        OverHttp { place, timeout: Duration::from_secs(1) }.send(&envelope).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_counts_by_its_status() {
+        for (answer, class_of_it, words) in [
+            ("HTTP/1.1 200 X\r\ncontent-length: 99\r\n\r\nfine", "accepted", ""),
+            ("HTTP/1.1 403 X\r\ncontent-length: 99\r\n\r\nno", "destination", "403 no"),
+            ("HTTP/1.1 429 X\r\ncontent-length: 99\r\n\r\n", "transient", "429, without a word"),
+        ] {
+            let told = told(&[answer]).await;
+            assert_eq!(class(&told), class_of_it, "{told:?}");
+            let said = told.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(said, words);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_in_part_may_have_been_heard_whatever_is_wrong_with_the_rest() {
+        let taken = "HTTP/1.1 200 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        for (refused, words) in [
+            ("HTTP/1.1 503 X\r\ncontent-length: 2\r\n\r\nno", "503 no"),
+            ("HTTP/1.1 413 X\r\ncontent-length: 2\r\n\r\nno", "413 no"),
+            ("HTTP/1.1 403 X\r\ncontent-length: 2\r\n\r\nno", "403 no"),
+        ] {
+            assert_eq!(told(&[taken, refused]).await, Err(SendError::unknown(words)));
+            assert_ne!(class(&told(&[refused]).await), "unknown");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_does_not_speak_tls_is_told_as_such() {
+        let mut url = answering(&["HTTP/1.1 400 Bad Request\r\n\r\n"]);
+        url.set_host(Some("localhost")).unwrap();
+        let url = Url::parse(&url.as_str().replace("http:", "https:")).unwrap();
+        let answer = post(Request::json(&url, &Value::Null), Duration::from_secs(5)).await;
+        let error = answer.err().unwrap();
+        assert_eq!(class(&Err(error.clone())), "transient");
+        assert!(error.to_string().starts_with("cannot connect: it does not speak TLS"), "{error}");
     }
 
     #[tokio::test]

@@ -56,9 +56,11 @@ pub(super) fn judge(answer: &Answer, reading: Reading) -> Result<Accepted, SendE
         (Says::Transient, _) => transient(detail),
         (Says::Message, _) => Err(SendError::message(detail)),
         (Says::Destination, _) => Err(SendError::Destination { detail }),
-        (Says::Stranger(expected), _) => {
-            transient(format!("not from {expected}; a proxy may be in the way: {detail}"))
-        }
+        // Of half an answer it cannot be said whose it is.
+        (Says::Stranger(expected), _) => match &answer.cut {
+            Some(lost) => Err(lost.clone()),
+            None => transient(format!("not from {expected}; a proxy may be in the way: {detail}")),
+        },
         (Says::Nothing, 200..300) => Ok(Accepted::with_answer(words, answer.status)),
         (Says::Nothing, 300..400) => transient(format!("redirects are not followed: {detail}")),
         // 408 and 425 ask for another try as well (RFC 9110 §15.5.9, RFC 8470 §5.2).
@@ -124,6 +126,15 @@ mod tests {
         assert_eq!(says(429, "\n slow\u{1b} down \nand more"), Err(expected));
         assert_eq!(says(429, "").unwrap_err().to_string(), "429, without a word");
         assert!(says(429, &"x".repeat(4_000)).unwrap_err().to_string().len() < 400);
+    }
+
+    #[test]
+    fn of_half_an_answer_that_had_to_be_whole_nobody_knows_whether_it_was_a_success() {
+        let lost = SendError::unknown("the answer was lost");
+        let answer = Answer { cut: Some(lost.clone()), ..answer(200, "{\"ok\":") };
+        let judged = |says| judge(&answer, Reading::of_text(&answer, says));
+        assert_eq!(judged(Says::Stranger("Slack")), Err(lost));
+        assert_eq!(class(&judged(Says::Nothing)), "accepted");
     }
 
     #[test]
