@@ -193,10 +193,11 @@ impl Message {
         self.notes.iter().chain(&self.remarks).map(String::as_str)
     }
 
-    /// The same without where to read more: what is left may be of events, and has to be escaped.
+    /// The same without what there is to know of the message itself, and without where to read more:
+    /// what is left may be of events, and has to be escaped, and cut where it is too long.
     #[must_use]
-    pub fn without_links(&self) -> Message {
-        Message { runbook_url: None, link: None, ..self.clone() }
+    pub fn without_closing(&self) -> Message {
+        Message { remarks: Vec::new(), runbook_url: None, link: None, ..self.clone() }
     }
 
     /// All of it but the title, as text in lines.

@@ -169,13 +169,13 @@ fn annotations(
     let (summary, mut description) = match &message.body {
         // No container is behind it: what is to be said of it is the message.
         _ if notification.notice.is_some() => {
-            (message.title.clone(), message.without_links().body_text())
+            (message.title.clone(), message.without_closing().body_text())
         }
         _ if !in_full => (message.title.clone(), told.lines.join("\n")),
         Body::Custom(text) => (told.heading, text.clone()),
         Body::Sections(_) => (told.heading, told.lines.join("\n")),
     };
-    if notification.notice.is_none() && !message.remarks.is_empty() {
+    if !message.remarks.is_empty() {
         // Before all else, for a template may write more than there is room for.
         description = format!("{}\n\n{description}", message.remarks.join("\n"));
     }

@@ -72,9 +72,10 @@ impl Place for Discord {
 fn payload(message: &Message) -> Value {
     let mentions = json!({"parse": []});
     if message.plain {
-        let links = links(message);
-        let text = escape(&message.without_links().text(), CONTENT - links.chars().count() - 2);
-        let content = format!("{text}\n\n{links}");
+        let closing = closing(message);
+        let room = CONTENT - closing.chars().count() - 2;
+        let text = escape(&message.without_closing().text(), room);
+        let content = format!("{text}\n\n{closing}");
         return json!({"content": content, "allowed_mentions": mentions});
     }
     let mut embed = json!({
@@ -89,28 +90,28 @@ fn payload(message: &Message) -> Value {
 }
 
 fn description(message: &Message) -> String {
-    let links = links(message);
-    let escape = |line: &str| escape(line, LINE);
-    let mut lines = Vec::new();
-    match &message.body {
-        Body::Custom(text) => lines.extend(text.lines().map(|line| {
-            let whole = markup::disarmed(message, line, |text| self::escape(text, usize::MAX));
-            if whole.chars().count() <= LINE { whole } else { escape(line) }
-        })),
+    let closing = closing(message);
+    let room = DESCRIPTION - closing.chars().count() - 1;
+    let what_happened = match &message.body {
+        Body::Custom(_) => {
+            markup::fitting(message, &message.without_closing().body_text(), room, escape)
+        }
         Body::Sections(sections) => {
+            let escape = |line: &str| escape(line, LINE);
+            let mut lines = Vec::new();
             for section in sections {
                 lines.push(format!("**{}**", escape(&section.heading)));
                 lines.extend(section.lines.iter().map(|line| format!("• {}", escape(line))));
             }
+            lines.extend(message.notes.iter().map(|note| escape(note)));
+            markup::whole_lines(&lines, room)
         }
-    }
-    lines.extend(message.below().map(escape));
-    markup::whole_lines(&lines, DESCRIPTION - links.chars().count() - 1) + "\n" + &links
+    };
+    format!("{what_happened}\n{closing}")
 }
 
-fn links(message: &Message) -> String {
-    let link = |address: &str| format!("<{address}>");
-    markup::links(message, LINK, link, |address| escape(address, LINK))
+fn closing(message: &Message) -> String {
+    markup::closing(message, LINK, |address| format!("<{address}>"), escape)
 }
 
 fn escape(text: &str, limit: usize) -> String {

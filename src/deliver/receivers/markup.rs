@@ -3,6 +3,9 @@
 use crate::message::text::{SHORTENED, one_line};
 use crate::message::{Body, Message};
 
+/// How much of a message there may be to know of the message itself, by what the place counts.
+pub(super) const REMARKS: usize = 600;
+
 /// The text with what `entity` gives for a character in its place, if it gives anything; in at most
 /// `limit` characters, without cutting an entity. Says so where it is cut.
 pub(super) fn escape(text: &str, limit: usize, entity: fn(char) -> &'static str) -> String {
@@ -122,25 +125,52 @@ pub(super) fn web_link(url: &str, limit: usize) -> Option<&str> {
     (web && clean && url.chars().count() <= limit).then_some(url)
 }
 
-/// Where to read more, a line each: as `link` has an address that may stand as one, and any other, such
-/// as one that is too long, in the words that `disarm` makes of it.
-pub(super) fn links(
+/// What closes a message, and is not cut with the rest of it: what there is to know of the message
+/// itself, in at most [`REMARKS`], and where to read more, a line each. As `link` has an address that
+/// may stand as one, and all else, such as one that is too long, as `disarm` makes words of so much.
+pub(super) fn closing(
     message: &Message,
     limit: usize,
     link: impl Fn(&str) -> String,
-    disarm: impl Fn(&str) -> String,
+    disarm: impl Fn(&str, usize) -> String,
 ) -> String {
-    let lines = message.links().map(|(name, url)| {
-        let words = web_link(url, limit).map_or_else(|| disarm(&one_line(url)), &link);
+    let links = message.links().map(|(name, url)| {
+        let words = web_link(url, limit).map_or_else(|| disarm(&one_line(url), limit), &link);
         format!("{name}: {words}")
     });
-    lines.collect::<Vec<String>>().join("\n")
+    let links = links.collect::<Vec<String>>().join("\n");
+    let remarks = disarm(&message.remarks.join("\n"), REMARKS);
+    let parts = [remarks, links].into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<String>>().join("\n\n")
+}
+
+/// The text of a message in at most `limit` characters, as [`disarmed`]; addresses in it are left alone
+/// where nothing has to be cut.
+pub(super) fn fitting(
+    message: &Message,
+    text: &str,
+    limit: usize,
+    disarm: impl Fn(&str, usize) -> String,
+) -> String {
+    let whole = disarmed(message, text, |text| disarm(text, usize::MAX));
+    if whole.chars().count() <= limit { whole } else { disarm(text, limit) }
+}
+
+/// A line in parts of at most `limit` characters.
+pub(super) fn parts(line: &str, limit: usize) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest.take()?;
+        let Some((end, _)) = line.char_indices().nth(limit) else { return Some(line) };
+        rest = Some(&line[end..]);
+        Some(&line[..end])
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deliver::receivers::tests::message;
+    use crate::deliver::receivers::tests::{self, envelope, message};
 
     #[test]
     fn no_entity_is_cut() {
@@ -186,6 +216,47 @@ mod tests {
         );
         let built_in = message(Vec::new());
         assert_eq!(disarmed(&built_in, text, unlinked), unlinked(text));
+    }
+
+    #[test]
+    fn what_there_is_to_know_of_a_message_is_not_cut_off_with_the_words_of_a_rule() {
+        let late = "told 34 min late";
+        let message = Message {
+            body: Body::Custom("some line of a template\n".repeat(2_000)),
+            remarks: vec![late.into()],
+            ..message(Vec::new())
+        };
+        for plain in [false, true] {
+            let envelope = envelope(Message { plain, ..message.clone() });
+            for (place, told) in tests::all_told(&envelope) {
+                let told = told.to_string();
+                assert!(told.contains(SHORTENED) && told.contains(late), "{place}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn most_of_what_a_place_takes_may_be_one_line_of_a_rules_own_words() {
+        let body = Body::Custom("x".repeat(60_000));
+        let envelope = envelope(Message { body, ..message(Vec::new()) });
+        for (place, told) in tests::all_told(&envelope) {
+            let told = told.to_string().matches('x').count();
+            let least = match place {
+                "discord" | "telegram" | "ntfy" | "text" => 3_000,
+                "slack" => 5_000,
+                _ => 10_000,
+            };
+            assert!(told >= least, "{place}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_all_of_its_parts() {
+        for (line, expected) in
+            [("", vec![""]), ("äb", vec!["äb"]), ("äbcde", vec!["äb", "cd", "e"])]
+        {
+            assert_eq!(parts(line, 2).collect::<Vec<&str>>(), expected);
+        }
     }
 
     #[test]

@@ -104,17 +104,17 @@ fn payload(message: &Message) -> Value {
 /// What happened and where to read more, of which ntfy makes links by itself; of nothing else.
 fn text(message: &Message, limit: usize) -> String {
     let shorten = |text: &str, limit| shorten_by(text, limit, json_bytes).into_owned();
-    let links = markup::links(message, LINK, str::to_owned, |address| {
-        shorten(&markup::unlinked(address), LINK)
+    let closing = markup::closing(message, LINK, str::to_owned, |text, limit| {
+        shorten(&markup::unlinked(text), limit)
     });
-    let body = message.without_links().body_text();
+    let body = message.without_closing().body_text();
     let body = markup::disarmed(message, &body, markup::unlinked);
-    if links.is_empty() {
+    if closing.is_empty() {
         return shorten(&body, limit);
     }
-    let used: usize = "\n\n".chars().chain(links.chars()).map(json_bytes).sum();
+    let used: usize = "\n\n".chars().chain(closing.chars()).map(json_bytes).sum();
     let body = shorten(&body, limit.saturating_sub(used));
-    shorten(&format!("{body}\n\n{links}"), limit)
+    shorten(&format!("{body}\n\n{closing}"), limit)
 }
 
 /// How many bytes a character takes in JSON.

@@ -9,6 +9,7 @@ use super::http::{Answer, Place, Request};
 use super::verdict::{Reading, Says, is_page};
 use super::{Envelope, markup};
 use crate::clock::Timestamp;
+use crate::message::Message;
 use crate::message::text::{one_line, shorten};
 use crate::rules::Severity;
 
@@ -21,6 +22,9 @@ const SUMMARY: usize = 1_024;
 const NAME: usize = 255;
 const DETAILS: usize = 30_000;
 const LINK: usize = 2_000;
+
+/// The same of a link in the details, which has a place of its own as well.
+const DETAILS_LINK: usize = 500;
 
 /// An integration of PagerDuty. Its key is secret, so there is no `Debug`.
 pub(super) struct PagerDuty {
@@ -101,7 +105,7 @@ fn event(envelope: &Envelope) -> Value {
         "group": application,
         "class": message.rule,
         "custom_details": {
-            "details": shorten(&message.body_text(), limit),
+            "details": details(message, limit),
             "firing": notification.firing.max(notification.firing_in_group),
             "resolved": notification.resolved,
         },
@@ -115,6 +119,14 @@ fn event(envelope: &Envelope) -> Value {
     });
     event["links"] = links.collect();
     event
+}
+
+fn details(message: &Message, limit: usize) -> String {
+    let shorten = |text: &str, limit| shorten(text, limit).into_owned();
+    let closing = markup::closing(message, DETAILS_LINK, str::to_owned, shorten);
+    let room = limit - closing.chars().count() - 2;
+    let body = shorten(&message.without_closing().body_text(), room);
+    if closing.is_empty() { body } else { format!("{body}\n\n{closing}") }
 }
 
 #[cfg(test)]

@@ -93,10 +93,19 @@ fn rich(message: &Message) -> Vec<Value> {
         "size": "large",
         "color": colour(message),
     });
-    let mut lines = Lines::default();
+    let remarks = shorten(&message.remarks.join("\n"), markup::REMARKS).into_owned();
+    let remarks: Vec<Value> =
+        remarks.lines().map(|remark| block(run(remark, "default"), false)).collect();
+    let mut lines = Lines { bytes: json!(remarks).to_string().len(), ..Lines::default() };
     lines.add(title, false);
     match &message.body {
-        Body::Custom(text) => text.lines().for_each(|text| lines.add(run(text, "default"), true)),
+        Body::Custom(text) => {
+            for line in text.lines() {
+                let mut parts = markup::parts(line, LINE).map(|part| run(part, "default"));
+                lines.add(parts.next().unwrap_or_default(), true);
+                parts.for_each(|part| lines.go_on(part));
+            }
+        }
         Body::Sections(sections) => {
             for section in sections {
                 lines.add(run(&section.heading, "bolder"), false);
@@ -106,10 +115,11 @@ fn rich(message: &Message) -> Vec<Value> {
             }
         }
     }
-    for note in message.below() {
+    for note in &message.notes {
         lines.add(run(note, "default"), false);
     }
     let mut blocks = lines.finish();
+    blocks.extend(remarks);
     // What is no button; there is room left for two of those.
     for (name, url) in message.links().filter(|(_, url)| markup::web_link(url, LINK).is_none()) {
         let address = markup::unlinked(&one_line(url));
@@ -121,7 +131,11 @@ fn rich(message: &Message) -> Vec<Value> {
 
 /// One text block, for the case that the runs were refused: there, Markdown has to be disarmed.
 fn plain(message: &Message) -> Vec<Value> {
-    let text = markup::escape(&message.text(), PLAIN, markup::markdown);
+    let escape = |text: &str, limit| markup::escape(text, limit, markup::markdown);
+    let closing = markup::closing(message, TITLE, |link| escape(link, TITLE), escape);
+    let room = PLAIN - closing.chars().count() - 2;
+    let text = format!("{}\n\n{closing}", escape(&message.without_closing().text(), room));
+    let text = text.trim_end();
     // A single line break is none in Markdown.
     vec![json!({"type": "TextBlock", "text": text.replace('\n', "\n\n"), "wrap": true})]
 }
@@ -133,6 +147,11 @@ fn colour(message: &Message) -> &'static str {
         Severity::Warning => "warning",
         Severity::Info => "accent",
     }
+}
+
+fn block(run: Value, close: bool) -> Value {
+    let spacing = if close { "none" } else { "medium" };
+    json!({"type": "RichTextBlock", "inlines": [run], "spacing": spacing})
 }
 
 fn run(text: &str, weight: &str) -> Value {
@@ -151,17 +170,28 @@ impl Lines {
     /// Adds a line, which may be close to the one before.
     fn add(&mut self, run: Value, close: bool) {
         let empty = run["text"].as_str().is_none_or(|text| text.trim().is_empty());
-        let spacing = if close { "none" } else { "medium" };
-        let block = json!({"type": "RichTextBlock", "inlines": [run], "spacing": spacing});
-        let bytes = block.to_string().len() + 1;
-        if empty || self.full {
-            return;
-        }
-        self.full = self.bytes + bytes > CARD - 2 * LINK;
-        if !self.full {
-            self.bytes += bytes;
+        let block = block(run, close);
+        if !empty && self.takes(&block) {
             self.blocks.push(block);
         }
+    }
+
+    /// Adds to the line that was added last.
+    fn go_on(&mut self, run: Value) {
+        if self.takes(&run)
+            && let Some(runs) = self.blocks.last_mut().and_then(|it| it["inlines"].as_array_mut())
+        {
+            runs.push(run);
+        }
+    }
+
+    fn takes(&mut self, json: &Value) -> bool {
+        let bytes = json.to_string().len() + 1;
+        self.full |= self.bytes + bytes > CARD - 2 * LINK;
+        if !self.full {
+            self.bytes += bytes;
+        }
+        !self.full
     }
 
     fn finish(mut self) -> Vec<Value> {

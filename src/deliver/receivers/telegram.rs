@@ -98,15 +98,14 @@ fn payload(message: &Message) -> Value {
     // Telegram makes links, mentions and commands of text by itself.
     let title = shorten_by(&markup::unlinked(&message.title), TITLE, char::len_utf16).into_owned();
     let bold: usize = title.chars().map(char::len_utf16).sum();
-    // Where to read more is worth more than all that is read here.
-    let links = markup::links(message, LINK, str::to_owned, |address| {
-        shorten_by(&markup::unlinked(address), LINK, char::len_utf16).into_owned()
+    let closing = markup::closing(message, LINK, str::to_owned, |text, limit| {
+        shorten_by(&markup::unlinked(text), limit, char::len_utf16).into_owned()
     });
-    let body = message.without_links().body_text();
+    let body = message.without_closing().body_text();
     let body = markup::disarmed(message, &body, markup::unlinked);
-    let used = bold + links.chars().map(char::len_utf16).sum::<usize>() + 4;
+    let used = bold + closing.chars().map(char::len_utf16).sum::<usize>() + 4;
     let body = shorten_by(&body, limit.saturating_sub(used), char::len_utf16).into_owned();
-    let text = [title, body, links]
+    let text = [title, body, closing]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<String>>()

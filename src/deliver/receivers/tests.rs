@@ -120,6 +120,24 @@ pub(super) fn told(place: &impl Place, envelope: &Envelope) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
+/// What each place whose messages people read is told over HTTP, by its name.
+pub(super) fn all_told(envelope: &Envelope) -> Vec<(&'static str, Value)> {
+    let url = || "https://x.example.com/topic".parse().unwrap();
+    let api = telegram::API.parse().unwrap();
+    let telegram = telegram::Telegram::new(&api, "1:a", "5").unwrap_or_else(|it| panic!("{it}"));
+    let ntfy = ntfy::Ntfy::new(url(), None).unwrap_or_else(|it| panic!("{it}"));
+    let pagerduty = pagerduty::PagerDuty { enqueue: url(), routing_key: secret("key") };
+    vec![
+        ("slack", told(&slack::Slack { url: url(), blocks: true }, envelope)),
+        ("text", told(&slack::Slack { url: url(), blocks: false }, envelope)),
+        ("pagerduty", told(&pagerduty, envelope)),
+        ("teams", told(&teams::Teams { url: url() }, envelope)),
+        ("discord", told(&discord::Discord::new(url()), envelope)),
+        ("telegram", told(&telegram, envelope)),
+        ("ntfy", told(&ntfy, envelope)),
+    ]
+}
+
 pub(super) fn envelope(message: Message) -> Envelope {
     Envelope {
         id: DeliveryId("d-17".into()),

@@ -26,7 +26,7 @@ pub(super) fn payload(message: &Message) -> Value {
     // Neither `link_names` nor `parse` is ever set: with them, names in data would call people.
     if message.plain {
         return json!({
-            "text": escape(&message.text(), TEXT),
+            "text": text(message, escape),
             // Else names in data could be bold.
             "mrkdwn": false,
             "unfurl_links": false,
@@ -45,16 +45,16 @@ pub(super) fn payload(message: &Message) -> Value {
 /// The JSON to post where blocks are not known: the text has to say all of it. Such places read it as
 /// Markdown, which is disarmed but for where to read more.
 pub(super) fn text_only(message: &Message) -> Value {
-    let links = message.links().map(|(name, url)| {
-        format!("{name}: {}", address(url).unwrap_or_else(|| disarmed(url, LINK)))
-    });
-    let links = links.collect::<Vec<String>>().join("\n");
-    let room = TEXT - links.chars().count() - 2;
-    let text = message.without_links().text();
-    let whole = markup::disarmed(message, &text, |text| disarmed(text, usize::MAX));
-    let fits = whole.chars().count() <= room;
-    let text = if fits { whole } else { disarmed(&text, room) };
-    json!({"text": if links.is_empty() { text } else { format!("{text}\n\n{links}") }})
+    json!({"text": text(message, disarmed)})
+}
+
+/// All of it as text.
+fn text(message: &Message, disarm: fn(&str, usize) -> String) -> String {
+    let link = |url: &str| address(url).unwrap_or_else(|| disarm(url, LINK));
+    let closing = markup::closing(message, LINK, link, disarm);
+    let room = TEXT - closing.chars().count() - 2;
+    let text = markup::fitting(message, &message.without_closing().text(), room, disarm);
+    if closing.is_empty() { text } else { format!("{text}\n\n{closing}") }
 }
 
 /// The text as Mattermost and Rocket.Chat show it as it is, in at most `limit` characters.
@@ -204,21 +204,26 @@ impl Packed {
         }
         self.blocks.push(Texts { heading, lines: String::new() });
         for line in lines {
-            let line = literal(&line);
-            let line = shorten(&line, SECTION - 1);
-            let length = line.chars().count() + 1;
-            let begins = self.blocks.last().is_none_or(|it| it.characters() + length > SECTION);
-            let fits = if begins { self.begin(length) } else { self.takes(length) };
-            if !fits {
-                return;
-            }
-            if begins {
-                self.blocks.push(Texts::default());
-            }
-            if let Some(block) = self.blocks.last_mut() {
-                block.add(&line);
+            for part in markup::parts(&literal(&line), SECTION - 1) {
+                if !self.add_line(part) {
+                    return;
+                }
             }
         }
+    }
+
+    /// Adds a line, no longer than a section, if it fits.
+    fn add_line(&mut self, line: &str) -> bool {
+        let length = line.chars().count() + 1;
+        let begins = self.blocks.last().is_none_or(|it| it.characters() + length > SECTION);
+        let fits = if begins { self.begin(length) } else { self.takes(length) };
+        if fits && begins {
+            self.blocks.push(Texts::default());
+        }
+        if let Some(block) = self.blocks.last_mut().filter(|_| fits) {
+            block.add(line);
+        }
+        fits
     }
 
     /// Whether there is room for another block with so many characters, which are taken.

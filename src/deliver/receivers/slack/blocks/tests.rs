@@ -212,7 +212,7 @@ fn a_rules_own_words_have_their_links_where_blocks_are_not_known() {
     let text = "c_1: https://grafana.example.com/d/a-b_c?x=1 *now*";
     let told = text_only(&Message {
         body: Body::Custom(text.into()),
-        ..message(Vec::new()).without_links()
+        ..message(Vec::new()).without_closing()
     });
     let told = told["text"].as_str().unwrap();
     let (_, body) = told.split_once("\n\n").unwrap();
