@@ -160,6 +160,7 @@ pub fn word(notification: &Notification, templates: &Templates, context: &Contex
             // The template is given all of these, and says of them what it wants.
             message.notes.clear();
             (message.runbook_url, message.link) = (None, None);
+            message.remarks = words::provisos(notification);
         }
         Some(Err(error)) => errors.push(not_used("message", &error)),
         None => {}

@@ -10,7 +10,7 @@ use super::Context;
 use super::samples::{Sample, samples};
 use super::text::{lines, one_line};
 use crate::clock::Timestamp;
-use crate::engine::{ALERTS, AlertNews, News, Notification};
+use crate::engine::{ALERTS, AlertNews, Cause, News, Notification};
 use crate::rules::{Labels, Rule};
 
 /// The variables of a template (DESIGN.md §7).
@@ -306,6 +306,9 @@ struct AlertVariables<'a> {
     status: &'static str,
     started_at: Timestamp,
     resolved_at: Option<Timestamp>,
+    heard_at: Timestamp,
+    news: News,
+    cause: Option<Cause>,
     occurrences: u64,
     event: Option<&'a serde_json::Value>,
 }
@@ -337,6 +340,9 @@ impl<'a> AlertVariables<'a> {
             )),
             started_at: alert.started_at,
             resolved_at: alert.ended_at,
+            heard_at: alert.heard_at,
+            news: alert.news,
+            cause: alert.cause,
             occurrences: alert.occurrences,
             event: alert.event.as_ref(),
         }

@@ -1,6 +1,7 @@
 //! The built-in words (DESIGN.md §7): what and how many, the change and the exit, which containers,
 //! how often they have started, when and how late, the runbook, the link.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::text::{count, duration, one_line, shorten, time, times};
@@ -258,6 +259,47 @@ pub(super) fn late(notification: &Notification, context: &Context<'_>) -> Option
     (late > LATE).then(|| format!("told {} late", duration(late)))
 }
 
+/// What a rule's own words may leave out, and nobody is to miss: that something was heard late, and what
+/// ended otherwise than well.
+pub(super) fn provisos(notification: &Notification) -> Vec<String> {
+    let alerts = &notification.alerts;
+    let of = |number: usize, words: String| match total(notification) {
+        1 => words,
+        total => format!("{number} of {total}: {words}"),
+    };
+    let late: Vec<Duration> = alerts.iter().filter_map(heard_late).collect();
+    let latest = late.iter().max().map(|latest| {
+        let up_to = if late.len() > 1 { "up to " } else { "" };
+        of(late.len(), format!("heard {up_to}{} late", duration(*latest)))
+    });
+    let mut ends = BTreeMap::new();
+    for end in alerts.iter().filter_map(no_recovery) {
+        *ends.entry(end).or_default() += 1;
+    }
+    let ends = ends.into_iter().map(|(end, number)| of(number, end.to_owned()));
+    latest.into_iter().chain(ends).collect()
+}
+
+/// How late it was heard what is told of the alert, where that is to be said.
+fn heard_late(alert: &AlertNews) -> Option<Duration> {
+    let late = alert.heard_at.since(alert.started_at);
+    let tells_of_the_beginning =
+        !matches!(alert.news, News::StillFiring | News::Over | News::Withdrawn);
+    (tells_of_the_beginning && late > LATE).then_some(late)
+}
+
+/// What its end is, where that is no recovery.
+fn no_recovery(alert: &AlertNews) -> Option<&'static str> {
+    match (alert.news, alert.cause) {
+        (News::Withdrawn, _) | (_, Some(Cause::Withdrawn | Cause::Filled)) => {
+            Some("had not happened after all")
+        }
+        (_, Some(Cause::Expired)) => Some("not heard of again, which is no recovery"),
+        (_, Some(Cause::RuleRemoved)) => Some("no longer watched, which is no recovery"),
+        _ => None,
+    }
+}
+
 /// What is to be said of one alert.
 struct Story<'a> {
     alert: &'a AlertNews,
@@ -461,7 +503,7 @@ impl Story<'_> {
     }
 
     fn late(&self) -> String {
-        let late = self.alert.heard_at.since(self.alert.started_at);
-        if late > LATE { format!(" (heard {} late)", duration(late)) } else { String::new() }
+        heard_late(self.alert)
+            .map_or_else(String::new, |late| format!(" (heard {} late)", duration(late)))
     }
 }

@@ -45,6 +45,47 @@ fn what_is_told_late_says_so_below_the_rules_own_words() {
 }
 
 #[test]
+fn what_was_heard_late_and_what_ended_without_a_recovery_is_said_below_the_rules_own_words() {
+    let (templates, _) = templates(None, Some("gone"));
+    let ended = |cause| AlertNews { cause: Some(cause), ..alert(ID, News::Over) };
+    let heard = |minutes: u64| {
+        let heard_at = at("14:02:00").plus(Duration::from_secs(60 * minutes));
+        AlertNews { heard_at, ..alert(ID, News::Firing) }
+    };
+    let remarks = |alerts: &[AlertNews]| {
+        word(&notification(alerts.to_vec()), &templates, &context()).remarks.join("; ")
+    };
+    for (alerts, expected) in [
+        (vec![heard(1)], ""),
+        (vec![heard(34)], "heard 34 min late"),
+        (vec![heard(34), heard(5), heard(0)], "2 of 3: heard up to 34 min late"),
+        (vec![alert(ID, News::Over)], ""),
+        (vec![ended(Cause::Expired)], "not heard of again, which is no recovery"),
+        (vec![ended(Cause::RuleRemoved)], "no longer watched, which is no recovery"),
+        (vec![alert(ID, News::Withdrawn)], "had not happened after all"),
+        (
+            vec![heard(2), ended(Cause::Expired), ended(Cause::Resolved)],
+            "1 of 3: heard 2 min late; 1 of 3: not heard of again, which is no recovery",
+        ),
+    ] {
+        assert_eq!(remarks(&alerts), expected);
+    }
+}
+
+#[test]
+fn templates_know_when_each_alert_was_heard_and_how_it_ended() {
+    let text = "{% for a in alerts %}{{ a.news }} {{ a.cause }} {{ a.heard_at }}{% endfor %}";
+    let (templates, errors) = templates(None, Some(text));
+    assert_eq!(errors, []);
+    let said = |alert| word(&notification(vec![alert]), &templates, &context()).body;
+    let custom = |text: &str| Body::Custom(text.to_owned());
+    let began = said(alert(ID, News::Firing));
+    assert_eq!(began, custom("firing None 2015-11-20T14:02:01Z"));
+    let over = said(AlertNews { cause: Some(Cause::Expired), ..alert(ID, News::BeganAndEnded) });
+    assert_eq!(over, custom("began_and_ended expired 2015-11-20T14:02:01Z"));
+}
+
+#[test]
 fn a_template_that_fails_costs_no_message() {
     let (templates, errors) =
         templates(None, Some("{% if firing %}\n{{ 1 / (firing - 1) }}{% endif %}"));
