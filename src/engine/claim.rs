@@ -390,11 +390,13 @@ pub(super) fn make_way(
     group: &Group,
     waiting: &DeliveryId,
 ) -> Result<(), Missing> {
-    if group.news == 0 {
+    let receiver = &group.key.receiver;
+    // Nobody is owed anything by a group that told nothing, and all of a storm need not be asked.
+    let has_others = rules.fallback(receiver).is_some() || group.last_told.is_some();
+    if group.news == 0 || !has_others {
         return Ok(());
     }
     let Some(delivery) = draft.delivery(waiting)? else { return Ok(()) };
-    let receiver = &group.key.receiver;
     let is_alone = delivery.to == *receiver && rules.fallback(receiver).is_none();
     if is_alone || delivery.lease.is_some() {
         return Ok(());

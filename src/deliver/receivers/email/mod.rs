@@ -177,7 +177,6 @@ impl Sender for Email {
     fn send<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<Accepted, SendError>> {
         async move {
             let bytes = mail::bytes(envelope, &self.from, &self.to).map_err(SendError::message)?;
-            // Others may have it of another receiver, for which this one stands in.
             let (before, mut missing): (Vec<_>, Vec<_>) = self
                 .to
                 .iter()
