@@ -240,6 +240,10 @@ fn make_ready(
     if !delivery.stands_alone() {
         draft.want_news_of(&delivery.group);
     }
+    if delivery.is_remainder() && is_overtaken(draft, &delivery)? {
+        end(draft, delivery, Status::Superseded);
+        return Ok(None);
+    }
     let route = match delivery.is_remainder() {
         true => health::route_to(draft, &delivery, &delivery.to)?,
         false => health::route(draft, rules, &delivery)?,
@@ -306,6 +310,22 @@ fn make_ready(
         None => delivery.notification = Some(notification.into()),
     }
     Ok(Some(Ready { delivery, group: Some(group) }))
+}
+
+/// Whether all that this says to fire was told to be over since: those whom it did not reach are told that,
+/// by another message, and would not know which of them is the last.
+fn is_overtaken(draft: &mut Draft<'_>, delivery: &Delivery) -> Result<bool, Missing> {
+    let says = delivery.notification.iter().flat_map(|notification| &notification.says);
+    let mut are_over = true;
+    each(says, |saying| {
+        let interval = draft.interval(saying.interval)?;
+        let mut ledger = interval.iter().flat_map(|interval| &interval.ledger);
+        let entry = ledger.find(|entry| entry.group.receiver == delivery.group.receiver);
+        let is_over = entry.is_some_and(|entry| entry.told.is_over());
+        are_over &= saying.news.is_firing() && is_over;
+        Ok(())
+    })?;
+    Ok(are_over)
 }
 
 /// The delivery, if it is to go now and to whom it waits for.

@@ -723,15 +723,27 @@ fn what_one_mailbox_has_is_told_and_waits_for_the_others_alone() {
     let ended = world.claim().into_iter().find(|it| !it.delivery.is_remainder()).unwrap();
     assert!(ended.delivery.reached.is_empty());
     world.settle(&ended, &SENT);
-    // Nothing is told twice once it is given up.
+    // Whom it did not reach hears that alone, and nobody hears anything twice.
+    world.wait(300);
+    assert!(world.claim().is_empty());
+    assert_eq!(world.deliveries[claimed[0].id()].status, Status::Superseded);
+}
+
+#[test]
+fn what_one_mailbox_has_is_a_dead_letter_of_the_others_in_the_end() {
+    let mut world = with_a_group();
+    crash(&mut world, "a");
+    let claimed = world.claim();
+    world.settle_reached(&claimed[0], &failed(), vec!["one@example.com".into()]);
     for _ in 0..300 {
         world.wait(300);
-        for claimed in world.claim().iter().filter(|it| it.delivery.is_remainder()) {
-            world.settle_reached(claimed, &failed(), claimed.delivery.reached.clone());
+        for claimed in world.claim() {
+            let reached = claimed.delivery.reached.clone();
+            let outcome = if claimed.delivery.is_remainder() { failed() } else { SENT };
+            world.settle_reached(&claimed, &outcome, reached);
         }
     }
-    let letters = world.dead_letters();
-    assert_eq!((letters.len(), &letters[0]), (1, claimed[0].id()));
+    assert_eq!(world.dead_letters(), [claimed[0].id().clone()]);
 }
 
 #[test]
