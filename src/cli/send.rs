@@ -94,6 +94,7 @@ fn envelope(config: &Config, receiver: &Receiver) -> Envelope {
     let title = "Test notification from tocsin";
     Envelope {
         id: DeliveryId(id.clone()),
+        waiting_since: now,
         thread: format!("{id}-thread"),
         message: Message {
             rule: "test".into(),

@@ -127,6 +127,7 @@ impl Desk {
         };
         let envelope = Envelope {
             id: claimed.id().clone(),
+            waiting_since: delivery.waiting_since,
             thread: claimed.thread.clone(),
             message: message::word(&claimed.notification, &self.bell.templates, &context),
             notification: claimed.notification.clone(),

@@ -240,7 +240,7 @@ fn make_ready(
     if !delivery.stands_alone() {
         draft.want_news_of(&delivery.group);
     }
-    if delivery.is_remainder() && is_overtaken(draft, &delivery)? {
+    if delivery.is_remainder() && !delivery.is_notice() && is_overtaken(draft, &delivery)? {
         end(draft, delivery, Status::Superseded);
         return Ok(None);
     }

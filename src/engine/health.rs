@@ -330,16 +330,29 @@ fn failed(
         }
         None => {}
     }
-    // It may have been down before it had a fallback.
-    if let Some(down) = health.down.as_mut().filter(|down| down.notice.is_none())
+    // It may have been down before it had this fallback, which is told unless another was who is there.
+    if let Some(down) = &mut health.down
         && let Some(fallback) = rules.fallback(&health.receiver)
+        && is_to_be_told(draft, rules, down)?
     {
         let delivery = tell(draft, fallback, &health.receiver, down, None)?;
-        down.notice = Some(delivery.id.clone());
+        (down.notice, down.told) = (Some(delivery.id.clone()), None);
         draft.put_delivery(delivery);
     }
     draft.put_health(health);
     Ok(())
+}
+
+/// Whether nobody who is there was told, or is being told, that a receiver is down.
+fn is_to_be_told(draft: &mut Draft<'_>, rules: &Rules, down: &Down) -> Result<bool, Missing> {
+    Ok(match (&down.told, &down.notice) {
+        (Some(told), _) => !rules.has_receiver(told),
+        (None, Some(notice)) => {
+            let notice = draft.delivery(notice)?;
+            notice.is_none_or(|notice| notice.status != Status::Pending)
+        }
+        (None, None) => true,
+    })
 }
 
 fn came_up(draft: &mut Draft<'_>, rules: &Rules, health: Health) -> Result<(), Missing> {

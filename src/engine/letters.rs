@@ -90,9 +90,10 @@ fn dead(draft: &mut Draft<'_>, id: &DeliveryId) -> Result<Result<Delivery, Stays
     })
 }
 
-/// Whom a letter is for: its group's receiver or, if it ends what another heard in place of that, the other.
+/// Whom a letter is for: its group's receiver or, if it ends what another heard in place of that or some of
+/// whose addresses have it, the other.
 fn is_for(delivery: &Delivery) -> &Arc<str> {
-    match delivery.goes_to_who_took_it() {
+    match delivery.goes_to_who_took_it() || delivery.is_remainder() {
         true => &delivery.to,
         false => &delivery.group.receiver,
     }

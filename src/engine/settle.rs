@@ -176,10 +176,8 @@ fn give_up_one(draft: &mut Draft<'_>, rules: &Rules, id: &DeliveryId) -> Result<
         draft.put_delivery(delivery.moved_to(receiver, now));
         return Ok(false);
     }
-    delivery.last_error = Some(format!(
-        "there is no receiver {:?} in the rules file any more",
-        delivery.group.receiver
-    ));
+    delivery.last_error =
+        Some(format!("there is no receiver {:?} in the rules file any more", delivery.to));
     // What fires still is told should the receiver be back, as is what ends it.
     bury(draft, rules, delivery, |saying| !saying.news.is_firing())?;
     Ok(true)

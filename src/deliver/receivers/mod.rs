@@ -27,6 +27,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use self::address::is_here;
 use self::http::{OverHttp, Place};
+use crate::clock::Timestamp;
 use crate::config::{Receiver, ReceiverKind};
 use crate::engine::{DeliveryId, Notification};
 use crate::message::Message;
@@ -44,6 +45,8 @@ pub trait Sender: Send + Sync {
 pub struct Envelope {
     /// The same for every attempt.
     pub id: DeliveryId,
+    /// Since when it waits: anew once it was given up and put back.
+    pub waiting_since: Timestamp,
     /// Names the thread: the same for all that one group says while it lives.
     pub thread: String,
     /// What there is to tell, for places that take data.

@@ -141,6 +141,7 @@ pub(super) fn all_told(envelope: &Envelope) -> Vec<(&'static str, Value)> {
 pub(super) fn envelope(message: Message) -> Envelope {
     Envelope {
         id: DeliveryId("d-17".into()),
+        waiting_since: Timestamp::default(),
         thread: "t-9".into(),
         notification: notification(&[alert("c1", News::Firing)]).into(),
         message,

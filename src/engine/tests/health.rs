@@ -1055,3 +1055,59 @@ fn a_fallback_that_is_new_is_told_of_a_receiver_that_is_down_already() {
         down.iter().map(|(to, thread, _)| (to.clone(), thread.clone(), true)).collect();
     assert_eq!(notices(&mut world), back);
 }
+
+#[test]
+fn a_notice_that_one_mailbox_has_goes_to_the_others_as_well() {
+    let mut world = World::new(falling_back_to(Some("spare")));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    for claimed in world.claim() {
+        world.settle_reached(&claimed, &failed(), vec!["one@example.com".into()]);
+    }
+    world.wait(30);
+    let rest = world.claim();
+    assert_eq!(rest.iter().filter(|it| it.delivery.is_notice()).count(), 1);
+    assert_eq!(rest.len(), 2);
+}
+
+#[test]
+fn a_letter_of_a_fallback_that_some_have_is_put_back_for_the_others_of_it() {
+    let mut world = World::new(falling_back_to(Some("spare")));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    let reached = || vec!["one@example.com".into()];
+    for outcome in [failed(), Outcome::Message { detail: "never".into() }] {
+        for _ in 0..2 {
+            for claimed in world.claim() {
+                world.settle_reached(&claimed, &outcome, reached());
+            }
+            world.wait(30);
+        }
+    }
+    mend(&mut world);
+    let letters = world.dead_letters();
+    let letter = letters.iter().find(|id| !world.deliveries[id].is_notice()).unwrap();
+    assert_eq!(world.retry(letter), Ok(Retried::Waits));
+    assert_eq!(&*world.deliveries[letter].to, "spare");
+}
+
+#[test]
+fn a_fallback_is_told_that_a_receiver_is_down_unless_another_was_who_is_there() {
+    let mut world = World::new(falling_back_to(Some("spare")));
+    crash(&mut world, "a");
+    sent(&mut world, &gone());
+    notices(&mut world);
+    // It stays told while who heard it is there, and is told anew once that is gone.
+    for (receivers, told) in [(&["spare", "other"][..], 0), (&["other"], 1)] {
+        let rules = Rules::new(world.rules.iter().map(|rule| (**rule).clone()).collect());
+        let rules = rules.with_fallbacks([("ops".into(), "other".into())].into());
+        world.reload(rules.with_receivers(receivers.iter().map(|name| (*name).to_owned())));
+        mend(&mut world);
+        hear_now(&mut world, "b", "CRASHED");
+        hear_now(&mut world, "b", "RUNNING");
+        world.wait(301);
+        sent(&mut world, &gone());
+        let now = notices(&mut world);
+        assert_eq!(now.iter().filter(|(to, _, back)| to == "other" && !back).count(), told);
+    }
+}

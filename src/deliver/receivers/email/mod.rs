@@ -18,13 +18,13 @@ use lettre::message::Mailbox;
 
 use self::smtp::{Judgement, Server};
 use super::{Accepted, Envelope, SendError, Sender};
+use crate::clock::Timestamp;
 use crate::engine::DeliveryId;
 
 /// Of how many mails it is kept at most who refused them.
 const REFUSED: usize = 1_000;
 
-/// For how long who refused a mail is not asked for it again: by then someone may have mended that, and
-/// put it back among what waits.
+/// For how long who refused a mail is not asked for it again: by then someone may have mended that.
 const REFUSED_FOR: Duration = Duration::from_secs(3600);
 
 /// A longer name of a mailbox might make a line of more than 998 octets (RFC 5322 §2.1.1), in characters.
@@ -43,8 +43,11 @@ pub(super) struct Email {
     failed: Mutex<HashMap<String, Instant>>,
     /// Who refused a mail that is to be tried again for others, in which words, and since when: it would
     /// be asked in vain. Lost with the program, that costs one question more.
-    refused: Mutex<HashMap<DeliveryId, (Instant, Judged)>>,
+    refused: Mutex<HashMap<Waiting, (Instant, Judged)>>,
 }
+
+/// A mail, and since when it waits: put back once it was given up, it is asked for anew.
+type Waiting = (DeliveryId, Timestamp);
 
 /// What came of a mail for each of some mailboxes.
 type Judged = Vec<(String, Judgement)>;
@@ -152,14 +155,14 @@ impl Email {
     }
 
     /// Who refused a mail for good, and since when.
-    fn take_refused(&self, id: &DeliveryId) -> (Instant, Judged) {
+    fn take_refused(&self, mail: &Waiting) -> (Instant, Judged) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = refused.remove(id).filter(|(since, _)| since.elapsed() < REFUSED_FOR);
+        let known = refused.remove(mail).filter(|(since, _)| since.elapsed() < REFUSED_FOR);
         known.unwrap_or_else(|| (Instant::now(), Vec::new()))
     }
 
     /// Keeps of a mail that is to be tried again who refused it for good.
-    fn keep_refused(&self, id: &DeliveryId, since: Instant, mut judged: Judged) {
+    fn keep_refused(&self, mail: Waiting, since: Instant, mut judged: Judged) {
         judged.retain(|(_, it)| matches!(it, Judgement::Refused(_) | Judgement::Mailbox(_)));
         if judged.is_empty() {
             return;
@@ -169,7 +172,7 @@ impl Email {
         if refused.len() >= REFUSED {
             refused.clear();
         }
-        refused.insert(id.clone(), (since, judged));
+        refused.insert(mail, (since, judged));
     }
 }
 
@@ -183,7 +186,8 @@ impl Sender for Email {
                 .map(|to| &to.email)
                 .partition(|to| is_among(to.as_ref(), &envelope.reached));
             let before: Vec<String> = before.into_iter().map(ToString::to_string).collect();
-            let (since, mut judged) = self.take_refused(&envelope.id);
+            let waiting = (envelope.id.clone(), envelope.waiting_since);
+            let (since, mut judged) = self.take_refused(&waiting);
             missing.retain(|to| judged.iter().all(|(refused, _)| refused != to.as_ref() as &str));
             self.sort(&mut missing);
             let now = self.server.deliver(&bytes, &self.from.email, &missing, self.timeout).await;
@@ -191,7 +195,7 @@ impl Sender for Email {
             judged.extend(now);
             let concluded = conclude(&before, &judged, envelope.message.plain);
             if let Err(SendError::Transient { .. } | SendError::Unknown { .. }) = &concluded {
-                self.keep_refused(&envelope.id, since, judged);
+                self.keep_refused(waiting, since, judged);
             }
             concluded
         }

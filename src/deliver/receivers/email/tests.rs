@@ -385,12 +385,16 @@ async fn who_refused_a_mail_is_not_asked_again_while_it_is_tried_for_others() {
     }
     email.send(&one).await.unwrap_err();
     assert_eq!(server.asked("RCPT TO:<alice").len(), 2, "it may be there by then");
+    let put_back =
+        Envelope { waiting_since: Timestamp::from_micros(1), ..envelope(message(Vec::new())) };
+    email.send(&put_back).await.unwrap_err();
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 3, "who puts it back may have mended that");
     bob_is_full.store(false, Ordering::Relaxed);
     let complaint = email.send(&one).await.unwrap().complaint;
     assert_eq!(complaint.as_deref(), Some("refused for alice@example.com: 550 no such user"));
-    assert_eq!(server.asked("RCPT TO:<alice").len(), 2);
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 3);
     email.send(&one).await.unwrap();
-    assert_eq!(server.asked("RCPT TO:<alice").len(), 3, "kept no longer than it is of use");
+    assert_eq!(server.asked("RCPT TO:<alice").len(), 4, "kept no longer than it is of use");
 }
 
 #[tokio::test]
