@@ -327,13 +327,17 @@ fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_is_gone_by_then() {
     assert_eq!(ends, [told_of("spare", "a", News::Over), told_of("team", "a", News::Over)]);
 }
 
-/// As [`with_fallbacks`], all containers in one group.
-fn with_a_group() -> World {
+/// One rule that tells `ops` of all containers together, with this fallback, if it has one.
+fn falling_back_to(fallback: Option<&str>) -> Rules {
     let mut crashed = rule("crashed", &[State::Crashed]);
     crashed.group_by = vec!["service".into()];
-    let fallbacks = [("ops".into(), "spare".into())].into();
-    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks);
-    World::new(rules.with_receivers(["spare".into()]))
+    let fallbacks = fallback.map(|name| (Arc::from("ops"), Arc::from(name)));
+    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks.into_iter().collect());
+    rules.with_receivers(["spare".into(), "other".into()])
+}
+
+fn with_a_group() -> World {
+    World::new(falling_back_to(Some("spare")))
 }
 
 fn hear_now(world: &mut World, container: &str, state: &str) {
@@ -404,8 +408,8 @@ fn the_end_of_what_a_receiver_heard_is_given_up_in_time_though_another_could_sta
     }
 }
 
-#[test]
-fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_heard_it_begin_and_is_gone() {
+/// `ops` heard that `a` fires and is down since, and `spare` heard that it fires still.
+fn told_on() -> World {
     let mut world = with_fallbacks();
     crash(&mut world, "a");
     told(&mut world);
@@ -413,6 +417,12 @@ fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_heard_it_begin_and_is_
     sent(&mut world, &gone());
     let told_again = [told(&mut world), told(&mut world)].concat();
     assert_eq!(told_again, [told_of("spare", "a", News::StillFiring)]);
+    world
+}
+
+#[test]
+fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_heard_it_begin_and_is_gone() {
+    let mut world = told_on();
     let mut renamed = rule("crashed", &[State::Crashed]);
     (renamed.group_by, renamed.notify) = (vec!["id".into()], vec!["team".into()]);
     world.reload(Rules::new(vec![renamed]).with_receivers(["spare".into()]));
@@ -431,13 +441,7 @@ fn who_stood_in_hears_the_end_though_whom_it_stood_in_for_heard_it_begin_and_is_
 
 #[test]
 fn letters_of_one_end_are_each_for_whom_it_was() {
-    let mut world = with_fallbacks();
-    crash(&mut world, "a");
-    told(&mut world);
-    world.wait(4 * 3600);
-    sent(&mut world, &gone());
-    let told_again = [told(&mut world), told(&mut world)].concat();
-    assert_eq!(told_again, [told_of("spare", "a", News::StillFiring)]);
+    let mut world = told_on();
     hear_now(&mut world, "a", "RUNNING");
     for _ in 0..600 {
         world.wait(300);
@@ -970,15 +974,6 @@ fn who_was_gone_for_a_while_hears_the_end_in_the_thread_of_the_beginning() {
     assert_eq!(ended.thread, began[0].thread);
 }
 
-/// As [`with_a_group`], with this fallback of `ops`, if it has one.
-fn falling_back_to(fallback: Option<&str>) -> Rules {
-    let mut crashed = rule("crashed", &[State::Crashed]);
-    crashed.group_by = vec!["service".into()];
-    let fallbacks = fallback.map(|name| (Arc::from("ops"), Arc::from(name)));
-    let rules = Rules::new(vec![crashed]).with_fallbacks(fallbacks.into_iter().collect());
-    rules.with_receivers(["spare".into(), "other".into()])
-}
-
 /// The notices that are told now: to whom, under which thread, and whether the receiver is back.
 fn notices(world: &mut World) -> Vec<(String, String, bool)> {
     let claimed = world.claim();
@@ -996,26 +991,31 @@ fn notices(world: &mut World) -> Vec<(String, String, bool)> {
     notices
 }
 
+/// `ops` is back, and whoever heard that it is down hears of that, where they heard it.
+fn assert_that_all_hear_that_it_is_back(world: &mut World, down: &[(String, String, bool)]) {
+    mend(world);
+    hear_now(world, "b", "CRASHED");
+    world.wait(301);
+    sent(world, &SENT);
+    let back: Vec<_> =
+        down.iter().map(|(to, thread, _)| (to.clone(), thread.clone(), true)).collect();
+    assert_eq!(notices(world), back);
+}
+
 #[test]
 fn that_a_receiver_is_back_is_told_where_it_was_told_that_it_is_down_whoever_stands_in_by_now() {
-    let mut world = World::new(falling_back_to(Some("spare")));
+    let mut world = with_a_group();
     crash(&mut world, "a");
     sent(&mut world, &gone());
     let down = notices(&mut world);
     assert_eq!(down.len(), 1);
     world.reload(falling_back_to(Some("other")));
-    mend(&mut world);
-    hear_now(&mut world, "b", "CRASHED");
-    world.wait(301);
-    sent(&mut world, &SENT);
-    let back: Vec<_> =
-        down.iter().map(|(to, thread, _)| (to.clone(), thread.clone(), true)).collect();
-    assert_eq!(notices(&mut world), back);
+    assert_that_all_hear_that_it_is_back(&mut world, &down);
 }
 
 #[test]
 fn that_a_receiver_is_down_is_not_told_once_it_is_back_whoever_stands_in_by_now() {
-    let mut world = World::new(falling_back_to(Some("spare")));
+    let mut world = with_a_group();
     crash(&mut world, "a");
     sent(&mut world, &gone());
     world.reload(falling_back_to(None));
@@ -1047,18 +1047,12 @@ fn a_fallback_that_is_new_is_told_of_a_receiver_that_is_down_already() {
         down.iter().map(|(to, _, back)| (&**to, *back)).collect::<Vec<_>>(),
         [("spare", false)]
     );
-    mend(&mut world);
-    hear_now(&mut world, "b", "CRASHED");
-    world.wait(301);
-    sent(&mut world, &SENT);
-    let back: Vec<_> =
-        down.iter().map(|(to, thread, _)| (to.clone(), thread.clone(), true)).collect();
-    assert_eq!(notices(&mut world), back);
+    assert_that_all_hear_that_it_is_back(&mut world, &down);
 }
 
 #[test]
 fn a_notice_that_one_mailbox_has_goes_to_the_others_as_well() {
-    let mut world = World::new(falling_back_to(Some("spare")));
+    let mut world = with_a_group();
     crash(&mut world, "a");
     sent(&mut world, &gone());
     for claimed in world.claim() {
@@ -1072,7 +1066,7 @@ fn a_notice_that_one_mailbox_has_goes_to_the_others_as_well() {
 
 #[test]
 fn a_letter_of_a_fallback_that_some_have_is_put_back_for_the_others_of_it() {
-    let mut world = World::new(falling_back_to(Some("spare")));
+    let mut world = with_a_group();
     crash(&mut world, "a");
     sent(&mut world, &gone());
     let reached = || vec!["one@example.com".into()];
@@ -1093,7 +1087,7 @@ fn a_letter_of_a_fallback_that_some_have_is_put_back_for_the_others_of_it() {
 
 #[test]
 fn a_fallback_is_told_that_a_receiver_is_down_unless_another_was_who_is_there() {
-    let mut world = World::new(falling_back_to(Some("spare")));
+    let mut world = with_a_group();
     crash(&mut world, "a");
     sent(&mut world, &gone());
     notices(&mut world);
