@@ -144,6 +144,12 @@ pub(super) fn closing(
     parts.collect::<Vec<String>>().join("\n\n")
 }
 
+/// A text with what closes it below, in at most `limit` characters: `fit` cuts it to the room that is left.
+pub(super) fn closed(limit: usize, closing: &str, fit: impl FnOnce(usize) -> String) -> String {
+    let text = fit(limit - closing.chars().count() - 2);
+    if closing.is_empty() { text } else { format!("{text}\n\n{closing}") }
+}
+
 /// The text of a message in at most `limit` characters, as [`disarmed`]; addresses in it are left alone
 /// where nothing has to be cut.
 pub(super) fn fitting(

@@ -124,9 +124,8 @@ fn event(envelope: &Envelope) -> Value {
 fn details(message: &Message, limit: usize) -> String {
     let shorten = |text: &str, limit| shorten(text, limit).into_owned();
     let closing = markup::closing(message, DETAILS_LINK, str::to_owned, shorten);
-    let room = limit - closing.chars().count() - 2;
-    let body = shorten(&message.without_closing().body_text(), room);
-    if closing.is_empty() { body } else { format!("{body}\n\n{closing}") }
+    let body = message.without_closing().body_text();
+    markup::closed(limit, &closing, |room| shorten(&body, room))
 }
 
 #[cfg(test)]

@@ -133,8 +133,8 @@ fn rich(message: &Message) -> Vec<Value> {
 fn plain(message: &Message) -> Vec<Value> {
     let escape = |text: &str, limit| markup::escape(text, limit, markup::markdown);
     let closing = markup::closing(message, TITLE, |link| escape(link, TITLE), escape);
-    let room = PLAIN - closing.chars().count() - 2;
-    let text = format!("{}\n\n{closing}", escape(&message.without_closing().text(), room));
+    let text = message.without_closing().text();
+    let text = markup::closed(PLAIN, &closing, |room| escape(&text, room));
     let text = text.trim_end();
     // A single line break is none in Markdown.
     vec![json!({"type": "TextBlock", "text": text.replace('\n', "\n\n"), "wrap": true})]

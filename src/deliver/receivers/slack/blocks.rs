@@ -52,9 +52,8 @@ pub(super) fn text_only(message: &Message) -> Value {
 fn text(message: &Message, disarm: fn(&str, usize) -> String) -> String {
     let link = |url: &str| address(url).unwrap_or_else(|| disarm(url, LINK));
     let closing = markup::closing(message, LINK, link, disarm);
-    let room = TEXT - closing.chars().count() - 2;
-    let text = markup::fitting(message, &message.without_closing().text(), room, disarm);
-    if closing.is_empty() { text } else { format!("{text}\n\n{closing}") }
+    let text = message.without_closing().text();
+    markup::closed(TEXT, &closing, |room| markup::fitting(message, &text, room, disarm))
 }
 
 /// The text as Mattermost and Rocket.Chat show it as it is, in at most `limit` characters.
