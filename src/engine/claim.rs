@@ -283,15 +283,9 @@ fn make_ready(
             // Where it is for another by now, it is told as it is for that one.
             if delivery.failures == 0 && (!delivery.doubtful || delivery.instead_of().is_some()) {
                 delivery.notification = Some(notification.into());
-            } else if frozen
-                .says
-                .iter()
-                .zip(&notification.says)
-                .any(|(a, b)| a.doubtful != b.doubtful)
-            {
-                let mut says = frozen.says.clone();
-                let doubts = says.iter_mut().zip(&notification.says);
-                doubts.for_each(|(saying, now)| saying.doubtful = now.doubtful);
+            } else if frozen.says != notification.says {
+                // Some of it may have been said meanwhile.
+                let says = notification.says;
                 delivery.notification = Some(Notification { says, ..(**frozen).clone() }.into());
             }
         }
@@ -609,18 +603,17 @@ fn compose(
     let due_at = unseen.chain([delivery.due_at]).min().unwrap_or(draft.now);
     let says = told
         .iter()
-        .map(|(interval, news)| Saying {
-            interval: interval.id,
-            alert: interval.alert.clone(),
-            news: *news,
-            from: interval.start,
-            until: interval.end.as_ref().map(|end| end.at),
-            waiting_since: waiting_since(delivery, interval.id, *news, draft.now),
-            doubtful: false,
-            to_who_took_it: only_ends,
-        })
-        .zip(&told)
-        .map(|(saying, (interval, _))| {
+        .map(|(interval, news)| {
+            let saying = Saying {
+                interval: interval.id,
+                alert: interval.alert.clone(),
+                news: *news,
+                from: interval.start,
+                until: interval.end.as_ref().map(|end| end.at),
+                waiting_since: waiting_since(delivery, interval.id, *news, draft.now),
+                doubtful: false,
+                to_who_took_it: only_ends,
+            };
             let doubtful = may_have_been_said(interval, group, to.as_ref(), &saying, draft.now);
             Saying { doubtful, ..saying }
         })
@@ -728,7 +721,7 @@ fn fires_all_the_same(
     each(ended.into_values(), |interval| {
         let open = draft.open_of(interval)?.into_iter().filter(|open| {
             let entry = open.ledger.iter().find(|entry| entry.group == group.key);
-            let fires = |told: Told| told.by_way_of.as_ref() == to && !told.over && !told.goes_on;
+            let fires = |told: Told| told.by_way_of.as_ref() == to && told.fires();
             entry.is_some_and(|entry| entry.firing && entry.told.stretches().any(fires))
         });
         all.extend(open.map(|open| (open, News::StillFiring)));

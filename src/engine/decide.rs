@@ -139,10 +139,6 @@ pub fn align(
             let _: Result<(), Missing> = match interval.role {
                 Role::Part => Ok(()),
                 Role::Own | Role::Whole => {
-                    // Whom the rule tells again has nothing that would wake its group.
-                    for entry in interval.ledger.iter().filter(|entry| entry.firing) {
-                        draft.touch(&entry.group);
-                    }
                     let interval = labelled(rules, Arc::unwrap_or_clone(interval));
                     ledger::refresh(&mut draft, rules, interval)
                 }

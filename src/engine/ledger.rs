@@ -14,12 +14,11 @@ fn news(interval: &Interval, entry: &Entry, send_resolved: bool, now: Timestamp)
     let given_up = match &interval.end {
         None => entry.given_up.fires(),
         Some(end) => {
-            let fires = entry.told.stretches().filter(|told| !told.over && !told.goes_on);
-            let mut for_each = fires.map(|told| has_given_up(entry, &told, end)).peekable();
+            let fires: Vec<Told> = entry.told.stretches().filter(Told::fires).collect();
             // Several may have been told that it fires: each is told, or given up, by itself.
-            match for_each.peek() {
-                Some(_) => for_each.all(|given_up| given_up),
-                None => entry.given_up.covering(interval.start, end.at).is_some(),
+            match fires.is_empty() {
+                true => entry.given_up.covering(interval.start, end.at).is_some(),
+                false => fires.iter().all(|told| has_given_up(entry, told, end)),
             }
         }
     };
@@ -67,8 +66,7 @@ pub(super) fn owed(
     entry: &Entry,
 ) -> BTreeSet<Option<Arc<str>>> {
     let said = entry.told.stretches().chain(entry.maybe.stretches());
-    let fires = said.filter(|told| !told.over && !told.goes_on);
-    let owed = fires.filter(|told| {
+    let owed = said.filter(Told::fires).filter(|told| {
         let hearer = told.by_way_of.as_ref().unwrap_or(&entry.group.receiver);
         let end = interval.end.as_ref();
         rules.has_receiver(hearer) && !end.is_some_and(|end| has_given_up(entry, told, end))

@@ -235,15 +235,13 @@ fn settle_one(
     if detail.is_some() {
         delivery.last_error = detail;
     }
-    let is_sent = matches!(settlement.outcome, Outcome::Sent { .. });
-    if !is_remainder && (is_sent || reaches_more) {
-        told(draft, rules, &delivery, &settlement.outcome)?;
-    } else if !is_remainder {
-        let refused = !matches!(settlement.outcome, Outcome::Unknown { .. });
-        match refused {
-            true => resolve_doubt(draft, rules, &delivery, false)?,
-            false => delivery.doubtful = true,
-        }
+    match &settlement.outcome {
+        // It was told by then.
+        _ if is_remainder => {}
+        outcome if reaches_more => told(draft, rules, &delivery, outcome)?,
+        outcome @ Outcome::Sent { .. } => told(draft, rules, &delivery, outcome)?,
+        Outcome::Unknown { .. } => delivery.doubtful = true,
+        _ => resolve_doubt(draft, rules, &delivery, false)?,
     }
     match &settlement.outcome {
         Outcome::Sent { .. } => {
@@ -377,7 +375,7 @@ fn resolve_doubt(
             let is_same = saying.interval != interval.id && saying.from == before.from;
             saying.news.is_end() || (saying.news.is_firing() && is_same)
         };
-        was_told && !before.over && !before.goes_on && counts_for(before) && says.any(overtakes)
+        was_told && before.fires() && counts_for(before) && says.any(overtakes)
     };
     each(intervals.into_values(), |interval| {
         let Some(index) = place_of(&interval) else { return Ok(()) };

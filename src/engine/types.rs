@@ -441,6 +441,12 @@ impl Told {
         self.from <= end(other) && other.from <= end(self)
     }
 
+    /// Whether it was said to be firing, and is not said of a later interval by now.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        !self.over && !self.goes_on
+    }
+
     /// What tells one stretch that is said from another: an open one grows while it is being said.
     #[must_use]
     pub fn key(&self) -> (Timestamp, Option<Timestamp>) {
@@ -464,7 +470,7 @@ impl Belief {
     /// Whether it was said to be firing, and not over since.
     #[must_use]
     pub fn fires(&self) -> bool {
-        self.0.iter().any(|told| !told.over && !told.goes_on)
+        self.0.iter().any(Told::fires)
     }
 
     /// Whether it was said to be over.

@@ -176,12 +176,17 @@ impl World {
         keys: Keys,
         decide: impl Fn(&Snapshot) -> Decision<T>,
     ) -> T {
+        let result = self.commit(keys, decide);
+        self.check();
+        result
+    }
+
+    fn commit<T>(&mut self, keys: Keys, decide: impl Fn(&Snapshot) -> Decision<T>) -> T {
         let (snapshot, changes, result) = self.memory.decided(keys, decide);
         if let Some(other) = &mut self.other {
             other.transact(&self.memory, &snapshot, &changes);
         }
         self.memory.write(changes);
-        self.check();
         result
     }
 
@@ -463,7 +468,8 @@ impl World {
         self.rules = rules;
         let (rules, now) = (self.rules.clone(), self.now);
         let ids: Vec<IntervalId> = self.intervals.keys().copied().collect();
-        self.transact(Keys::default(), |snapshot| align(&rules, snapshot, &ids, now));
+        self.commit(Keys::default(), |snapshot| align(&rules, snapshot, &ids, now));
+        // As at a start, which is not over before that.
         self.look_at_all_groups();
     }
 
